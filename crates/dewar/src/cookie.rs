@@ -1,0 +1,377 @@
+//! Cookies: found in `Cookie` headers by their exact name, and written as `Set-Cookie` (RFC 6265).
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{error::Error, lifetime::Timestamp};
+
+/// The most bytes of name and value that browsers keep: RFC 6265bis, section 5.6.
+pub(crate) const LIMIT: usize = 4096;
+
+/// The most cookies of one name that are looked at.
+const CANDIDATES: usize = 4;
+
+/// When another site's page may send the cookie along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// Never, not even when the visitor follows a link here.
+    Strict,
+    /// When the visitor follows a link here. The default of ours.
+    Lax,
+    /// Always; browsers want `Secure` with it.
+    None,
+}
+
+/// The name of a cookie and what it says to the browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// The cookie's name.
+    pub name: String,
+    /// `Path`.
+    pub path: String,
+    /// `Domain`; `None`: this host alone.
+    pub domain: Option<String>,
+    /// `Secure`: over HTTPS only.
+    pub secure: bool,
+    /// `HttpOnly`: not for scripts.
+    pub http_only: bool,
+    /// `SameSite`; `None`: not said.
+    pub same_site: Option<SameSite>,
+    /// `Partitioned` (CHIPS).
+    pub partitioned: bool,
+}
+
+impl Attributes {
+    /// A cookie of this name for the whole host, not for scripts.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            path: "/".into(),
+            domain: None,
+            secure: false,
+            http_only: true,
+            same_site: None,
+            partitioned: false,
+        }
+    }
+
+    /// Whether the browser itself guards the name: RFC 6265bis, section 4.1.3.
+    pub(crate) fn is_host_prefixed(&self) -> bool {
+        starts_with_ignoring_case(&self.name, "__Host-")
+    }
+
+    /// # Errors
+    ///
+    /// Where a browser would throw the cookie away.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let name = &self.name;
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Error::setting(format!("cookie_name: {name:?} is no cookie name; use letters, digits, - and _")));
+        }
+        for (setting, value) in [("path", Some(&self.path)), ("domain", self.domain.as_ref())] {
+            if let Some(value) = value.filter(|value| value.bytes().any(|byte| byte == b';' || !(b' '..=b'~').contains(&byte))) {
+                return Err(Error::setting(format!("{setting}: {value:?} cannot stand in a Set-Cookie header")));
+            }
+        }
+        if !self.path.starts_with('/') {
+            return Err(Error::setting(format!("path: {:?} must begin with a slash", self.path)));
+        }
+        if self.is_host_prefixed() && (self.domain.is_some() || self.path != "/" || !self.secure) {
+            return Err(Error::setting(format!(
+                "cookie_name: browsers refuse {name:?} with a domain, with a path other than / or without Secure; \
+                 name the cookie without __Host-, for example cookie_name(\"session\")"
+            )));
+        }
+        if starts_with_ignoring_case(name, "__Secure-") && !self.secure {
+            return Err(Error::setting(format!("cookie_name: browsers refuse {name:?} without Secure")));
+        }
+        if self.same_site == Some(SameSite::None) && !self.secure {
+            return Err(Error::setting("same_site: browsers refuse SameSite=None without Secure; use SameSite::Lax"));
+        }
+        if self.partitioned && !self.secure {
+            return Err(Error::setting("partitioned: browsers refuse Partitioned without Secure"));
+        }
+        Ok(())
+    }
+}
+
+fn starts_with_ignoring_case(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The values of the cookies of one exact name, in the order of the request; at most four.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Candidates<'a> {
+    values: [&'a [u8]; CANDIDATES],
+    count: usize,
+}
+
+impl<'a> Candidates<'a> {
+    /// Looks a name up, byte for byte: names are not decoded, so `%73ession` is another name.
+    pub(crate) fn find(headers: &'a HeaderMap, name: &str) -> Self {
+        let mut found = Self::default();
+        for header in headers.get_all(header::COOKIE) {
+            for pair in header.as_bytes().split(|byte| *byte == b';') {
+                let Some(value) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
+                let Some(value) = value.strip_prefix(b"=") else { continue };
+                if found.count == CANDIDATES {
+                    return found;
+                }
+                found.values[found.count] = value.trim_ascii_end();
+                found.count += 1;
+            }
+        }
+        found
+    }
+
+    pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
+        &self.values[..self.count]
+    }
+}
+
+/// One attribute of a `Set-Cookie` header, so that a dialect can state its framework's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// `Domain`
+    Domain,
+    /// `Expires`
+    Expires,
+    /// `Max-Age`
+    MaxAge,
+    /// `Path`
+    Path,
+    /// `Secure`
+    Secure,
+    /// `HttpOnly`
+    HttpOnly,
+    /// `SameSite`
+    SameSite,
+    /// `Partitioned`
+    Partitioned,
+}
+
+/// How a framework spells a `Set-Cookie` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    /// The attributes in the framework's order. One that is missing here is never written.
+    pub order: &'static [Attribute],
+    /// Whether attribute names (and the value of `samesite`) are in lower case.
+    pub lower_case: bool,
+    /// How a persistent cookie says when it ends; the order must have the attribute.
+    pub persistent: Ending,
+    /// How a removal says that it is over.
+    pub removal: Ending,
+}
+
+/// Which attributes say when a cookie ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// `Expires` alone.
+    Expires,
+    /// `Max-Age` alone.
+    MaxAge,
+    /// Both.
+    Both,
+}
+
+impl Ending {
+    fn has(self, attribute: Attribute) -> bool {
+        self == Self::Both
+            || (self == Self::Expires && attribute == Attribute::Expires)
+            || (self == Self::MaxAge && attribute == Attribute::MaxAge)
+    }
+}
+
+impl Spelling {
+    /// Ours.
+    pub const OWN: Self = {
+        use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
+        Self {
+            order: &[Path, Domain, MaxAge, Expires, Secure, HttpOnly, SameSite, Partitioned],
+            lower_case: false,
+            persistent: Ending::MaxAge,
+            removal: Ending::Both,
+        }
+    };
+}
+
+/// When the cookie that is written ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The browser closes.
+    BrowserCloses,
+    /// This much from now.
+    From { now: Timestamp, after: Duration },
+    /// At once: the cookie is removed.
+    Now,
+}
+
+/// Writes one `Set-Cookie` header.
+///
+/// # Errors
+///
+/// Where the value cannot stand in a header, which no dialect's does.
+pub(crate) fn write(
+    attributes: &Attributes,
+    spelling: &Spelling,
+    name: &str,
+    value: &str,
+    until: Until,
+) -> Result<HeaderValue, Error> {
+    let mut text = String::with_capacity(name.len() + value.len() + 128);
+    text.push_str(name);
+    text.push('=');
+    text.push_str(value);
+    let mut put = |name: &str, value: &str| {
+        text.push_str("; ");
+        if spelling.lower_case {
+            text.extend(name.chars().map(|letter| letter.to_ascii_lowercase()));
+        } else {
+            text.push_str(name);
+        }
+        if !value.is_empty() {
+            text.push('=');
+            text.push_str(value);
+        }
+    };
+    for attribute in spelling.order {
+        match attribute {
+            Attribute::Path => put("Path", &attributes.path),
+            Attribute::Domain => {
+                if let Some(domain) = &attributes.domain {
+                    put("Domain", domain);
+                }
+            }
+            Attribute::Expires => match until {
+                Until::From { now, after } if spelling.persistent.has(*attribute) => put("Expires", &date(now.after(after))),
+                Until::Now if spelling.removal.has(*attribute) => put("Expires", &date(Timestamp::default())),
+                _ => {}
+            },
+            Attribute::MaxAge => match until {
+                Until::From { after, .. } if spelling.persistent.has(*attribute) => {
+                    put("Max-Age", &after.as_secs().to_string());
+                }
+                Until::Now if spelling.removal.has(*attribute) => put("Max-Age", "0"),
+                _ => {}
+            },
+            Attribute::Secure if attributes.secure => put("Secure", ""),
+            Attribute::HttpOnly if attributes.http_only => put("HttpOnly", ""),
+            Attribute::Partitioned if attributes.partitioned => put("Partitioned", ""),
+            Attribute::SameSite => match (attributes.same_site, spelling.lower_case) {
+                (None, _) => {}
+                (Some(SameSite::Strict), false) => put("SameSite", "Strict"),
+                (Some(SameSite::Lax), false) => put("SameSite", "Lax"),
+                (Some(SameSite::None), false) => put("SameSite", "None"),
+                (Some(SameSite::Strict), true) => put("SameSite", "strict"),
+                (Some(SameSite::Lax), true) => put("SameSite", "lax"),
+                (Some(SameSite::None), true) => put("SameSite", "none"),
+            },
+            _ => {}
+        }
+    }
+    HeaderValue::try_from(text).map_err(|_| Error::setting("the session cookie cannot stand in a header"))
+}
+
+fn date(moment: Timestamp) -> String {
+    httpdate::fmt_http_date(SystemTime::from(moment))
+}
+
+/// Adds `Vary: Cookie` unless it is said already.
+pub(crate) fn vary(headers: &mut HeaderMap) {
+    let said = headers.get_all(header::VARY).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(b"cookie")
+        })
+    });
+    if !said {
+        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+/// Keeps shared caches away: from a response that sets the cookie always, from one that read it unless the handler decided.
+pub(crate) fn cache_control(headers: &mut HeaderMap, sets_cookie: bool) {
+    let mut values = headers.get_all(header::CACHE_CONTROL).iter().peekable();
+    let silent = values.peek().is_none();
+    let guarded = values.any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|directive| {
+            let directive = directive.trim_ascii();
+            directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
+        })
+    });
+    if sets_cookie && !guarded {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    } else if silent {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(cookies: &[&'static str]) -> HeaderMap {
+        cookies.iter().map(|cookie| (header::COOKIE, HeaderValue::from_static(cookie))).collect()
+    }
+
+    fn found(cookies: &[&'static str], name: &str) -> Vec<String> {
+        let headers = headers(cookies);
+        let values = Candidates::find(&headers, name);
+        values.as_slice().iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_exact_name_over_several_headers() {
+        assert_eq!(found(&["a=1; session=x", "session=y;session=\"z\" "], "session"), ["x", "y", "\"z\""]);
+        assert!(found(&["xsession=1; Session=2; %73ession=3; session2=4; session"], "session").is_empty());
+    }
+
+    #[test]
+    fn no_more_than_four_cookies_of_a_name_are_looked_at() {
+        assert_eq!(found(&["s=1; s=2; s=3; s=4; s=5"], "s"), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn the_removal_cookie_repeats_every_attribute() {
+        let attributes = Attributes { secure: true, same_site: Some(SameSite::Lax), ..Attributes::new("__Host-session") };
+        let header = write(&attributes, &Spelling::OWN, &attributes.name, "", Until::Now).unwrap();
+        assert_eq!(
+            header,
+            "__Host-session=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure; HttpOnly; SameSite=Lax"
+        );
+    }
+
+    #[test]
+    fn what_a_browser_would_throw_away_is_refused_by_name() {
+        let bad = [
+            Attributes { domain: Some("h.example".into()), secure: true, ..Attributes::new("__Host-session") },
+            Attributes { same_site: Some(SameSite::None), ..Attributes::new("session") },
+            Attributes::new("a b"),
+            Attributes { path: "/;x".into(), ..Attributes::new("session") },
+            Attributes { path: "app".into(), ..Attributes::new("session") },
+            Attributes::new("__Secure-session"),
+        ];
+        for attributes in bad {
+            assert!(attributes.check().unwrap_err().is_setting(), "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn vary_and_cache_control_are_merged_with_what_the_handler_said() {
+        let mut said = HeaderMap::new();
+        said.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
+        said.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        vary(&mut said);
+        cache_control(&mut said, false);
+        assert_eq!(said[header::VARY], "Accept, cookie");
+        assert_eq!(said[header::CACHE_CONTROL], "max-age=60");
+        cache_control(&mut said, true);
+        assert_eq!(said[header::CACHE_CONTROL], "no-store");
+    }
+}

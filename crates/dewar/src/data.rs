@@ -1,0 +1,160 @@
+//! A session's entries in their order, each still encoded, and what is known about the visit.
+
+use bytes::Bytes;
+
+use crate::{
+    dialect::wire::{Encoding, Member},
+    lifetime::Timestamp,
+};
+
+/// The entries of a session, in order, each still as its dialect wrote it.
+///
+/// An entry is decoded when it is asked for, and one that nobody touches keeps its bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    members: Vec<Member>,
+    /// Bit `i`: entry `i` was read. Beyond 64 entries nothing is noted, which costs a warning, no data.
+    read: u64,
+}
+
+impl Data {
+    /// Splits an encoded dictionary into its entries. `None` where it is malformed.
+    pub fn parse(encoding: Encoding, text: &Bytes) -> Option<Self> {
+        Some(Self { members: encoding.members(text)?, read: 0 })
+    }
+
+    /// Writes the dictionary; entries that were not touched keep their bytes.
+    pub fn write(&self, encoding: Encoding, out: &mut Vec<u8>) {
+        encoding.join(self.iter(), out);
+    }
+
+    /// The encoded value of an entry.
+    pub fn get(&self, name: &[u8]) -> Option<&Bytes> {
+        self.position(name).map(|at| &self.members[at].value)
+    }
+
+    /// As [`Data::get`], and notes that the entry was read.
+    pub(crate) fn read(&mut self, name: &[u8]) -> Option<&Bytes> {
+        let at = self.position(name)?;
+        self.read |= bit(at);
+        Some(&self.members[at].value)
+    }
+
+    /// The value that was here, if it was ever [read](Data::read).
+    pub(crate) fn seen(&self, name: &[u8]) -> Option<&Bytes> {
+        let at = self.position(name)?;
+        (self.read & bit(at) != 0).then(|| &self.members[at].value)
+    }
+
+    /// Sets an entry: in its place where it exists, else at the end.
+    pub fn insert(&mut self, name: &[u8], value: Bytes) {
+        match self.position(name) {
+            Some(at) => self.members[at].value = value,
+            None => self.members.push(Member { name: Bytes::copy_from_slice(name), value }),
+        }
+    }
+
+    /// Takes an entry out; the others keep their order.
+    pub fn remove(&mut self, name: &[u8]) -> Option<Bytes> {
+        let at = self.position(name)?;
+        let below = bit(at).wrapping_sub(1);
+        self.read = (self.read & below) | ((self.read >> 1) & !below);
+        Some(self.members.remove(at).value)
+    }
+
+    /// Takes every entry out.
+    pub fn clear(&mut self) {
+        self.members.clear();
+        self.read = 0;
+    }
+
+    /// The entries in order: name (UTF-8, or WTF-8 in another framework's session), encoded value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.members.iter().map(|member| (&member.name[..], &member.value[..]))
+    }
+
+    /// The names of the entries, in order.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.members.iter().position(|member| member.name == name)
+    }
+}
+
+fn bit(at: usize) -> u64 {
+    u32::try_from(at).ok().and_then(|at| 1u64.checked_shl(at)).unwrap_or(0)
+}
+
+/// Everything that one session is: its entries, and what is known about the visit.
+///
+/// This is what a dialect that keeps data in the cookie reads and writes.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// The entries.
+    pub data: Data,
+    /// When the visit began. A dialect that does not know says when the session was issued.
+    pub created: Timestamp,
+    /// When the session was last issued, touched or written.
+    pub issued: Timestamp,
+    /// The idle timeout in seconds.
+    pub idle: u32,
+    /// The absolute timeout in seconds, counted from `created`.
+    pub absolute: Option<u32>,
+    /// Whether the cookie outlives the browser.
+    pub persistent: bool,
+    /// The user whom the session belongs to, once known.
+    pub principal: Option<Box<str>>,
+    /// What the application calls this session in a list of devices.
+    pub label: Option<Box<str>>,
+    /// What another framework keeps beside the entries (express-session's `cookie`), untouched.
+    pub beside: Bytes,
+}
+
+impl Contents {
+    /// A new session without entries, beginning now.
+    pub fn new(now: Timestamp, idle: u32, absolute: Option<u32>, persistent: bool) -> Self {
+        Self {
+            data: Data::default(),
+            created: now,
+            issued: now,
+            idle,
+            absolute,
+            persistent,
+            principal: None,
+            label: None,
+            beside: Bytes::new(),
+        }
+    }
+
+    /// Nothing that would have to be kept: no entry, and nobody's.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.principal.is_none()
+    }
+
+    /// The moment from which the session counts as absent, were it not opened any more.
+    pub fn expires(&self) -> Timestamp {
+        let idle = self.idle_expires();
+        self.absolute_expires().map_or(idle, |absolute| absolute.min(idle))
+    }
+
+    pub(crate) fn idle_expires(&self) -> Timestamp {
+        self.issued.after(std::time::Duration::from_secs(u64::from(self.idle)))
+    }
+
+    pub(crate) fn absolute_expires(&self) -> Option<Timestamp> {
+        let absolute = self.absolute?;
+        Some(self.created.after(std::time::Duration::from_secs(u64::from(absolute))))
+    }
+}

@@ -1,0 +1,222 @@
+//! payload "." timestamp "." base64url( HMAC-SHA1( K, payload "." timestamp ) )
+//!
+//! ```text
+//! payload   = [ "." ] base64url( JSON, or with the dot zlib( JSON ) )
+//! timestamp = base64url( Unix seconds, big-endian, no leading zero bytes )
+//! K         = HMAC-SHA1( secret, "cookie-session" )
+//! ```
+//!
+//! Flask's signed cookie, as Flask 3.1.3 with itsdangerous 2.2.0 writes it; both read each other's. The JSON is Python's: ASCII,
+//! keys sorted, values beyond JSON as objects with one key that begins with a blank ([`value`](crate::value) has their types).
+//!
+//! What it cannot say: when a visit began (so there is no absolute timeout), and a timeout of a single
+//! session. `_permanent` is an entry of the session, `_flashes` too, and so is Flask-Login's `_user_id`, which is the principal here.
+//! Anybody can read the cookie; nobody without the secret can change it.
+//!
+//! Where it deviates: base64 has one spelling (Flask also takes padding and noise); a signed payload that does
+//! not decode is an empty session (Flask answers 500 for ever); inflating stops at a bound; a permanent session is
+//! issued again after a tenth of its lifetime, not with every request, unless [`Reissue::EveryRequest`](crate::Reissue::EveryRequest) is set.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy, Random,
+    Refusal, Spelling, Timestamp, Token,
+    wire::{
+        Encoding, Json, base64,
+        inflate::{InflateError, deflate_if_shorter, inflate},
+        itsdangerous::{self, Derivation, Signer},
+    },
+};
+use crate::{
+    error::Error,
+    secret::{Keyring, Secret},
+};
+
+pub use super::wire::itsdangerous::Digest;
+
+/// The salt that Flask's session interface has built in.
+const SALT: &[u8] = b"cookie-session";
+
+const PERMANENT: &str = "_permanent";
+
+/// Flask's signed cookie: a Flask application with the same secret and this one share each visitor's session.
+///
+/// ```
+/// use dewar::{Keyring, SessionLayer, dialect::Flask};
+///
+/// # fn main() -> Result<(), dewar::Error> {
+/// let layer = SessionLayer::new("w98fw9ef8hwe98fhwef")?.dialect(Flask::new);
+/// let plain = SessionLayer::new("w98fw9ef8hwe98fhwef")?.dialect(|secrets: &Keyring| Flask::new(secrets).compression(false));
+/// # let _ = (layer, plain); Ok(()) }
+/// ```
+///
+/// `PERMANENT_SESSION_LIFETIME` is the layer's idle timeout (31 days where nothing is said), and `session.permanent = True` is
+/// `session.set_lifetime(Lifetime::persistent())`.
+///
+/// # Security
+///
+/// The cookie is signed, not encrypted: the visitor can read what is in it. A copy of it is worth a session until it expires.
+#[derive(Debug)]
+pub struct Flask {
+    policy: Policy,
+    secrets: Vec<Secret>,
+    signer: Signer,
+    json: Json,
+    compression: bool,
+    largest: usize,
+}
+
+impl Flask {
+    /// The dialect under these secrets: Flask's `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.
+    pub fn new(keyring: &Keyring) -> Self {
+        let json = Json::FLASK;
+        let secrets = keyring.secrets().to_vec();
+        Self {
+            policy: policy(json),
+            signer: signer(&secrets, Digest::Sha1),
+            secrets,
+            json,
+            compression: true,
+            largest: 1 << 20,
+        }
+    }
+
+    /// Whether a session is compressed where that makes it shorter, as Flask does. The default: yes. Flask reads both;
+    /// without it, writing costs less time, and larger sessions more bytes.
+    #[must_use]
+    pub fn compression(mut self, compression: bool) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The most bytes that a compressed session may inflate to; more is refused. The default: 1 MiB.
+    #[must_use]
+    pub fn largest_inflated(mut self, bytes: usize) -> Self {
+        self.largest = bytes;
+        self
+    }
+
+    /// The hash function, where a subclass of `SecureCookieSessionInterface` sets another `digest_method`.
+    #[must_use]
+    pub fn digest(mut self, digest: Digest) -> Self {
+        self.signer = signer(&self.secrets, digest);
+        self
+    }
+
+    /// Whether keys are sorted: `app.json.sort_keys`. The default: yes.
+    #[must_use]
+    pub fn sort_keys(self, sorted: bool) -> Self {
+        let json = self.json.sort_keys(sorted);
+        self.json(json)
+    }
+
+    /// Whether text beyond ASCII is escaped: `app.json.ensure_ascii`. The default: yes.
+    #[must_use]
+    pub fn ensure_ascii(self, ascii: bool) -> Self {
+        let json = self.json.ascii(ascii);
+        self.json(json)
+    }
+
+    fn json(mut self, json: Json) -> Self {
+        self.json = json;
+        self.policy.encoding = Encoding::Json(json);
+        self
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
+        let Some(compressed) = payload.strip_prefix(b".") else {
+            return base64::decode_url(payload).map(Bytes::from).ok_or(Refusal::Malformed);
+        };
+        let compressed = base64::decode_url(compressed).ok_or(Refusal::Malformed)?;
+        let inflated = inflate(&compressed, self.largest).map_err(|error| match error {
+            InflateError::Oversize => Refusal::Oversize,
+            InflateError::Malformed => Refusal::Malformed,
+        })?;
+        Ok(inflated.into())
+    }
+}
+
+impl Dialect for Flask {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
+        let token = cookies.value().as_bytes();
+        // The signer refuses the future to the second; a clock skew that was asked for is added to its present.
+        let now = limits.now.after(limits.skew).as_secs();
+        let signed = self.signer.unsign_at(token, now, Some(u64::MAX)).map_err(refusal)?;
+        if limits.now.as_secs().saturating_sub(signed.signed_at) > u64::from(limits.idle) {
+            return Err(Refusal::Expired);
+        }
+        let text = self.decode(signed.value)?;
+        let data = Data::parse(self.policy.encoding, &text).ok_or(Refusal::Malformed)?;
+        let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| &value[..] == b"true");
+        let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
+        contents.data = data;
+        Ok(Token::Data {
+            contents: Box::new(contents),
+            outdated: signed.secret != 0,
+            slides: permanent,
+            fingerprint: [0; 32],
+        })
+    }
+
+    fn write(&self, body: Body<'_>, _cookie: &str, now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {
+        let Body::Data(contents) = body else {
+            return Err(Error::setting("the dialect Flask keeps the session in the cookie; leave out the store"));
+        };
+        let mut text = Vec::with_capacity(512);
+        contents.data.write(self.policy.encoding, &mut text);
+        let compressed = if self.compression { deflate_if_shorter(&text) } else { None };
+        let payload = compressed.as_ref().unwrap_or(&text);
+        let mut token = String::with_capacity(payload.len() / 3 * 4 + 48);
+        if compressed.is_some() {
+            token.push('.');
+        }
+        base64::push_url(payload, &mut token);
+        self.signer.sign_at_into(&mut token, now.as_secs());
+        Ok(vec![token])
+    }
+}
+
+fn policy(json: Json) -> Policy {
+    use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
+    Policy {
+        keeps: Keeps::Data,
+        encoding: Encoding::Json(json),
+        cookie: Attributes::new("session"),
+        suffixes: &[""],
+        spelling: Spelling {
+            order: &[Domain, Expires, MaxAge, Secure, HttpOnly, Path, SameSite, Partitioned],
+            lower_case: false,
+            persistent: Ending::Expires,
+            removal: Ending::Both,
+        },
+        duplicates: Duplicates::First,
+        keeps_facts: false,
+        idle: Duration::from_secs(31 * 86_400),
+        absolute: None,
+        persistent: false,
+        skew: Duration::ZERO,
+        persistent_entry: Some(PERMANENT),
+        principal_entry: Some("_user_id"),
+    }
+}
+
+fn signer(secrets: &[Secret], digest: Digest) -> Signer {
+    let secrets: Vec<&[u8]> = secrets.iter().map(Secret::reveal).collect();
+    Signer::new(&secrets, SALT, digest, Derivation::Hmac).expect("a keyring has a secret, and HMAC takes any")
+}
+
+fn refusal(refusal: itsdangerous::Refusal) -> Refusal {
+    match refusal {
+        itsdangerous::Refusal::BadSignature => Refusal::BadSignature,
+        itsdangerous::Refusal::Expired => Refusal::Expired,
+        itsdangerous::Refusal::Future => Refusal::Future,
+        itsdangerous::Refusal::Malformed => Refusal::Malformed,
+    }
+}

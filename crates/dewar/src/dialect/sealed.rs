@@ -1,0 +1,328 @@
+//! base64url( version[1] secret_id[4] salt[16] nonce[12] commitment[32] ciphertext tag[16] )
+//!
+//! `Sealed`: the session itself, encrypted, in the cookie. Nobody but the application can read or change it.
+//!
+//! ```text
+//! version     1
+//! secret_id   HKDF(master, info "dewar sealed 1 secret id"): which secret of the keyring, in one look
+//! salt        random, new every hour of a process
+//! key,        HKDF(master, salt, info "dewar sealed 1 key and commitment"): 32 bytes for AES-256-GCM,
+//! commitment  and 32 that tie the token to this secret and no other
+//! nonce       random, new for every token
+//! associated  "dewar sealed 1 session" 0 cookie name
+//! plaintext   created u64, issued u64 (milliseconds), idle u32, absolute u32 (seconds, 0: none), flags u8 (1: persistent),
+//!             principal u16 length + bytes, label u16 length + bytes (0: none), data u32 length + bytes, zeros to a multiple of 64;
+//!             integers little-endian, data a MessagePack map
+//! ```
+//!
+//! Reasons. AES-GCM alone lets one ciphertext open under several keys; the commitment, compared in constant time before
+//! anything is decrypted, does not. A key that lives for an hour of one process keeps random 96-bit nonces far from their
+//! birthday bound (2^32 messages a key) and lets derived keys be cached: a token costs one AES-GCM, not one HKDF. The cookie's
+//! name and the purpose are bound, so that a token cannot be moved to another cookie. Padding hides small differences in length.
+//! A secret that a person may have made up is stretched once, at start-up, with Argon2id; a generated one has its 256 bits already.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{Buf, Bytes};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token};
+use crate::{
+    error::Error,
+    secret::{Keyring, Secret},
+};
+
+const VERSION: u8 = 1;
+const SECRET_ID: usize = 4;
+const SALT: usize = 16;
+const NONCE: usize = 12;
+const COMMITMENT: usize = 32;
+const HEAD: usize = 1 + SECRET_ID + SALT + NONCE + COMMITMENT;
+const TAG: usize = 16;
+const PADDED_TO: usize = 64;
+
+/// How long one process writes under one salt.
+const SALT_LIVES: Duration = Duration::from_secs(3600);
+
+/// The most derived keys that are kept: some weeks of hours of some processes, about half a MiB.
+const CACHED_KEYS: usize = 512;
+
+type Salt = [u8; SALT];
+
+/// Our own dialect for sessions in the cookie: encrypted and authenticated. The default.
+///
+/// # Security
+///
+/// Nobody without the secret can read, make or change a session. A copy of a whole cookie is worth what
+/// the cookie is worth until it expires, also after a log-out: only a store can end it before.
+pub struct Sealed {
+    policy: Policy,
+    masters: Vec<Master>,
+    current: Mutex<Option<Current>>,
+    cache: RwLock<HashMap<(usize, Salt), Arc<Derived>>>,
+}
+
+/// One secret of the keyring, as the dialect uses it.
+struct Master {
+    bytes: Zeroizing<[u8; 32]>,
+    id: [u8; SECRET_ID],
+}
+
+/// The salt under which this process writes at present.
+struct Current {
+    salt: Salt,
+    since: Timestamp,
+    derived: Arc<Derived>,
+}
+
+struct Derived {
+    cipher: Aes256Gcm,
+    commitment: [u8; COMMITMENT],
+}
+
+impl Sealed {
+    /// The dialect under these secrets. Takes some tens of milliseconds for each secret that is not a
+    /// generated one, to make guessing it expensive.
+    pub fn new(keyring: &Keyring) -> Self {
+        Self {
+            policy: Policy::own(Keeps::Data),
+            masters: keyring.secrets().iter().map(Master::new).collect(),
+            current: Mutex::new(None),
+            cache: RwLock::default(),
+        }
+    }
+
+    /// The keys for writing now: a new salt every hour, also when the clock was turned back.
+    fn current(&self, now: Timestamp, random: Random<'_>) -> (Salt, Arc<Derived>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = current.as_ref().filter(|current| now >= current.since && now.since(current.since) < SALT_LIVES) {
+            return (current.salt, Arc::clone(&current.derived));
+        }
+        let mut salt = [0; SALT];
+        random(&mut salt);
+        let derived = Arc::new(self.masters[0].derive(&salt));
+        *current = Some(Current { salt, since: now, derived: Arc::clone(&derived) });
+        self.remember(0, salt, &derived);
+        (salt, derived)
+    }
+
+    fn cached(&self, secret: usize, salt: &Salt) -> Option<Arc<Derived>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.get(&(secret, *salt)).cloned()
+    }
+
+    /// Only for keys under which a token proved authentic: an attacker cannot fill the cache.
+    fn remember(&self, secret: usize, salt: Salt, derived: &Arc<Derived>) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHED_KEYS {
+            cache.clear();
+        }
+        cache.insert((secret, salt), Arc::clone(derived));
+    }
+
+    /// Authenticates and decrypts in place. Returns the plaintext and which secret it was.
+    fn unseal(&self, mut token: Vec<u8>, cookie: &str) -> Result<(Bytes, usize), Refusal> {
+        if token.len() < HEAD + TAG || token[0] != VERSION {
+            return Err(Refusal::Malformed);
+        }
+        let (head, sealed) = token.split_at_mut(HEAD);
+        let (id, rest) = head[1..].split_at(SECRET_ID);
+        let (salt, rest) = rest.split_at(SALT);
+        let (nonce, commitment) = rest.split_at(NONCE);
+        let salt = Salt::try_from(salt).map_err(|_| Refusal::Malformed)?;
+        let nonce = <[u8; NONCE]>::try_from(nonce).map_err(|_| Refusal::Malformed)?;
+        let mut refusal = Refusal::UnknownSecret;
+        for (secret, master) in self.masters.iter().enumerate().filter(|(_, master)| master.id == id) {
+            refusal = Refusal::BadSignature;
+            let cached = self.cached(secret, &salt);
+            let derived = cached.clone().unwrap_or_else(|| Arc::new(master.derive(&salt)));
+            if !bool::from(derived.commitment[..].ct_eq(commitment)) {
+                continue;
+            }
+            let (text, tag) = sealed.split_at_mut(sealed.len() - TAG);
+            let tag = <[u8; TAG]>::try_from(&*tag).map_err(|_| Refusal::Malformed)?;
+            let opened = with_associated(cookie, |associated| {
+                derived.cipher.decrypt_inout_detached(&nonce.into(), associated, text.into(), &tag.into())
+            });
+            if opened.is_err() {
+                return Err(Refusal::BadSignature);
+            }
+            if cached.is_none() {
+                self.remember(secret, salt, &derived);
+            }
+            let end = token.len() - TAG;
+            token.truncate(end);
+            return Ok((Bytes::from(token).slice(HEAD..), secret));
+        }
+        Err(refusal)
+    }
+}
+
+impl Master {
+    fn new(secret: &Secret) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        if secret.is_generated() {
+            let (whole, _) = Hkdf::<Sha256>::extract(Some(b"dewar sealed 1 generated"), secret.reveal());
+            bytes.copy_from_slice(&whole);
+        } else {
+            argon2::Argon2::default()
+                .hash_password_into(secret.reveal(), b"dewar sealed 1 passphrase", bytes.as_mut())
+                .expect("Argon2id with its default parameters takes any secret");
+        }
+        let mut id = [0; SECRET_ID];
+        Hkdf::<Sha256>::new(None, bytes.as_ref())
+            .expand(b"dewar sealed 1 secret id", &mut id)
+            .expect("HKDF gives 4 bytes");
+        Self { bytes, id }
+    }
+
+    fn derive(&self, salt: &Salt) -> Derived {
+        let mut both = Zeroizing::new([0; 32 + COMMITMENT]);
+        Hkdf::<Sha256>::new(Some(salt), self.bytes.as_ref())
+            .expand(b"dewar sealed 1 key and commitment", both.as_mut())
+            .expect("HKDF gives 64 bytes");
+        let mut commitment = [0; COMMITMENT];
+        commitment.copy_from_slice(&both[32..]);
+        let cipher = Aes256Gcm::new_from_slice(&both[..32]).expect("the key has 32 bytes");
+        Derived { cipher, commitment }
+    }
+}
+
+impl Dialect for Sealed {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
+        let token = URL_SAFE_NO_PAD.decode(cookies.value()).map_err(|_| Refusal::Malformed)?;
+        let fingerprint = fingerprint(&token);
+        let (plaintext, secret) = self.unseal(token, cookies.name)?;
+        let contents = read_plaintext(plaintext, self.policy.encoding).ok_or(Refusal::Malformed)?;
+        if contents.issued > limits.now.after(limits.skew) {
+            return Err(Refusal::Future);
+        }
+        if contents.expires() <= limits.now {
+            return Err(Refusal::Expired);
+        }
+        Ok(Token::Data { contents: Box::new(contents), outdated: secret != 0, slides: true, fingerprint })
+    }
+
+    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<String>, Error> {
+        let Body::Data(contents) = body else {
+            return Err(Error::setting("the dialect Sealed keeps the session in the cookie; on a store use Opaque"));
+        };
+        let (salt, derived) = self.current(now, random);
+        let mut nonce = [0; NONCE];
+        random(&mut nonce);
+
+        let mut token = Vec::with_capacity(1024);
+        token.push(VERSION);
+        token.extend_from_slice(&self.masters[0].id);
+        token.extend_from_slice(&salt);
+        token.extend_from_slice(&nonce);
+        token.extend_from_slice(&derived.commitment);
+        write_plaintext(contents, self.policy.encoding, &mut token)?;
+        let tag = with_associated(cookie, |associated| {
+            derived.cipher.encrypt_inout_detached(&nonce.into(), associated, (&mut token[HEAD..]).into())
+        })
+        .map_err(|_| Error::setting("the session is too large to be encrypted"))?;
+        token.extend_from_slice(&tag);
+        Ok(vec![URL_SAFE_NO_PAD.encode(&token)])
+    }
+}
+
+/// Never the secrets.
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").field("secrets", &self.masters.len()).finish_non_exhaustive()
+    }
+}
+
+/// The nonce, the salt and the tag: no two tokens have the same.
+fn fingerprint(token: &[u8]) -> [u8; 32] {
+    let mut print = [0; 32];
+    if token.len() >= HEAD + TAG {
+        let nonce = 1 + SECRET_ID + SALT;
+        print[..NONCE].copy_from_slice(&token[nonce..nonce + NONCE]);
+        print[NONCE..NONCE + TAG].copy_from_slice(&token[token.len() - TAG..]);
+    }
+    print
+}
+
+/// Runs with the associated data, on the stack for every cookie name that a person would write.
+fn with_associated<R>(cookie: &str, run: impl FnOnce(&[u8]) -> R) -> R {
+    const PURPOSE: &[u8] = b"dewar sealed 1 session\0";
+    let mut buffer = [0; 128];
+    let length = PURPOSE.len() + cookie.len();
+    if length > buffer.len() {
+        return run(&[PURPOSE, cookie.as_bytes()].concat());
+    }
+    buffer[..PURPOSE.len()].copy_from_slice(PURPOSE);
+    buffer[PURPOSE.len()..length].copy_from_slice(cookie.as_bytes());
+    run(&buffer[..length])
+}
+
+fn write_plaintext(contents: &Contents, encoding: super::wire::Encoding, out: &mut Vec<u8>) -> Result<(), Error> {
+    let start = out.len();
+    out.extend_from_slice(&contents.created.as_millis().to_le_bytes());
+    out.extend_from_slice(&contents.issued.as_millis().to_le_bytes());
+    out.extend_from_slice(&contents.idle.to_le_bytes());
+    out.extend_from_slice(&contents.absolute.unwrap_or(0).to_le_bytes());
+    out.push(u8::from(contents.persistent));
+    for (what, text) in [("principal", &contents.principal), ("label", &contents.label)] {
+        let text = text.as_deref().unwrap_or_default();
+        let length = u16::try_from(text.len()).map_err(|_| Error::setting(format!("the {what} is longer than 65535 bytes")))?;
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    contents.data.write(encoding, out);
+    let length = u32::try_from(out.len() - at - 4).map_err(|_| Error::setting("the session is larger than 4 GiB"))?;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    let padded = (out.len() - start).next_multiple_of(PADDED_TO);
+    out.resize(start + padded, 0);
+    Ok(())
+}
+
+fn read_plaintext(mut text: Bytes, encoding: super::wire::Encoding) -> Option<Contents> {
+    let created = Timestamp::from_millis(text.try_get_u64_le().ok()?);
+    let issued = Timestamp::from_millis(text.try_get_u64_le().ok()?);
+    let idle = text.try_get_u32_le().ok()?;
+    let absolute = text.try_get_u32_le().ok()?;
+    let flags = text.try_get_u8().ok()?;
+    let principal = read_text(&mut text)?;
+    let label = read_text(&mut text)?;
+    let length = usize::try_from(text.try_get_u32_le().ok()?).ok()?;
+    let data = (length <= text.len()).then(|| text.split_to(length))?;
+    Some(Contents {
+        data: Data::parse(encoding, &data)?,
+        created,
+        issued,
+        idle,
+        absolute: (absolute != 0).then_some(absolute),
+        persistent: flags & 1 != 0,
+        principal,
+        label,
+        beside: Bytes::new(),
+    })
+}
+
+fn read_text(text: &mut Bytes) -> Option<Option<Box<str>>> {
+    let length = usize::from(text.try_get_u16_le().ok()?);
+    if length == 0 {
+        return Some(None);
+    }
+    let bytes = (length <= text.len()).then(|| text.split_to(length))?;
+    Some(Some(std::str::from_utf8(&bytes).ok()?.into()))
+}

@@ -1,0 +1,173 @@
+//! One opaque [`Error`] with predicates, and [`Refusal`]: why a cookie opened an empty session.
+
+use std::{borrow::Cow, fmt};
+
+use crate::store::StoreError;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong with a session that is the program's or the system's doing.
+///
+/// A visitor's doing is never an error: a hostile or stale cookie opens an empty session.
+/// The message names the place (a setting, an entry, a template) and never a secret or a value.
+/// As a response it is a `503` with `Retry-After` where the store failed, else a `500`.
+pub struct Error {
+    kind: Kind,
+    message: Cow<'static, str>,
+    source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Setting,
+    Store,
+    TooLarge,
+    Entry,
+    Closed,
+    #[cfg(feature = "tower")]
+    MissingLayer,
+    #[cfg(feature = "templates")]
+    Template,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn setting(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Setting, message)
+    }
+
+    pub(crate) fn entry(name: &[u8], why: impl fmt::Display) -> Self {
+        let name = String::from_utf8_lossy(name);
+        Self::new(Kind::Entry, format!("session entry {name:?}: {why}"))
+    }
+
+    #[cfg(feature = "templates")]
+    pub(crate) fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The store failed: not reached, too slow, full. The request may be tried again.
+    pub fn is_store(&self) -> bool {
+        self.kind == Kind::Store
+    }
+
+    /// The session does not fit into a cookie. The message names its largest entries.
+    pub fn is_too_large(&self) -> bool {
+        self.kind == Kind::TooLarge
+    }
+
+    /// An entry could not be written, or holds a value of another type. The message names it.
+    pub fn is_entry(&self) -> bool {
+        self.kind == Kind::Entry
+    }
+
+    /// A setting or secret was refused. The message says what to write instead.
+    pub fn is_setting(&self) -> bool {
+        self.kind == Kind::Setting
+    }
+
+    /// The session was written to after its response had gone.
+    pub fn is_closed(&self) -> bool {
+        self.kind == Kind::Closed
+    }
+
+    /// The HTTP status that tells a client what happened: 503 for the store, 500 for all else.
+    pub fn status(&self) -> http::StatusCode {
+        match self.kind {
+            Kind::Store => http::StatusCode::SERVICE_UNAVAILABLE,
+            _ => http::StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A copy to hand to each of several callers. The source stays behind; its text does not.
+    pub(crate) fn copy(&self) -> Self {
+        let message = match &self.source {
+            Some(source) => format!("{}: {source}", self.message),
+            None => self.message.to_string(),
+        };
+        Self::new(self.kind, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As [`Display`](fmt::Display), in full: `fn main() -> Result<(), Error>` prints this to a person.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)) }
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Why a cookie opened an empty session. For the log and the metrics, never for the visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Not authentic: forged, altered, or signed with another secret where the format cannot tell.
+    BadSignature,
+    /// Protected by a secret that is not on the keyring.
+    UnknownSecret,
+    /// Its time is over.
+    Expired,
+    /// Issued in the future, beyond the clock skew that is allowed.
+    Future,
+    /// Not of the dialect's form.
+    Malformed,
+    /// Longer than a browser would send.
+    Oversize,
+    /// Two different authentic sessions under one name.
+    Ambiguous,
+    /// A session that was ended, or that the store does not know.
+    Gone,
+}
+
+impl Refusal {
+    /// One word for logs and metrics: `bad_signature`, `expired`, ...
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadSignature => "bad_signature",
+            Self::UnknownSecret => "unknown_secret",
+            Self::Expired => "expired",
+            Self::Future => "future",
+            Self::Malformed => "malformed",
+            Self::Oversize => "oversize",
+            Self::Ambiguous => "ambiguous",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,92 @@
+//! Messages for the next page: kept in the session until they are shown once.
+//!
+//! They are an entry of the session, as in Flask: `_flashes`, a list of pairs (category, text).
+
+use bytes::Bytes;
+
+use crate::{
+    dialect::wire::{Encoding, ReadError, WriteError},
+    value::Value,
+};
+
+/// The entry that holds the messages.
+pub(crate) const ENTRY: &str = "_flashes";
+
+/// A message for the next page, with its category: `"message"`, `"error"`, or any word of yours.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Flash {
+    /// The category, Flask's word: usually a CSS class in the template.
+    pub category: String,
+    /// What to show: a text, or [markup](crate::value::Markup) that a template does not escape.
+    pub message: Value,
+}
+
+impl Flash {
+    /// The message as plain text.
+    pub fn text(&self) -> &str {
+        match &self.message {
+            Value::Text(text) | Value::Markup(text) => text,
+            _ => "",
+        }
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let (Value::Tuple(pair) | Value::List(pair)) = value else { return None };
+        let [Value::Text(category), message] = &pair[..] else { return None };
+        Some(Self { category: category.clone(), message: message.clone() })
+    }
+}
+
+/// The messages in an encoded `_flashes`, in order. Another application's oddities are passed over.
+pub(crate) fn read(encoding: Encoding, entry: Option<&Bytes>) -> Result<Vec<Flash>, ReadError> {
+    let values = read_values(encoding, entry)?;
+    Ok(values.iter().filter_map(Flash::from_value).collect())
+}
+
+/// `_flashes` with one message more.
+pub(crate) fn append(
+    encoding: Encoding,
+    entry: Option<&Bytes>,
+    category: &str,
+    message: &Value,
+) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut values = read_values(encoding, entry)?;
+    values.push(Value::Tuple(vec![Value::Text(category.to_owned()), message.clone()]));
+    Ok(write_values(encoding, &values)?)
+}
+
+/// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.
+pub(crate) fn without(
+    encoding: Encoding,
+    entry: Option<&Bytes>,
+    shown: &[Flash],
+) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut values = read_values(encoding, entry)?;
+    for flash in shown {
+        if let Some(at) = values.iter().position(|value| Flash::from_value(value).as_ref() == Some(flash)) {
+            values.remove(at);
+        }
+    }
+    if values.is_empty() { Ok(None) } else { Ok(Some(write_values(encoding, &values)?)) }
+}
+
+fn read_values(encoding: Encoding, entry: Option<&Bytes>) -> Result<Vec<Value>, ReadError> {
+    entry.map_or(Ok(Vec::new()), |encoded| encoding.read(encoded))
+}
+
+/// Pairs are tuples where the format knows them, as Flask writes them, and lists elsewhere.
+fn write_values(encoding: Encoding, values: &[Value]) -> Result<Bytes, WriteError> {
+    if encoding.has_tuples() {
+        return encoding.write(values).map(Bytes::from);
+    }
+    let pairs: Vec<Value> = values
+        .iter()
+        .map(|value| match value {
+            Value::Tuple(pair) => Value::List(pair.clone()),
+            other => other.clone(),
+        })
+        .collect();
+    encoding.write(&pairs).map(Bytes::from)
+}
+

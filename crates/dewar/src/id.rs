@@ -1,0 +1,128 @@
+//! [`SessionId`], the value only the browser has, and [`StoreKey`], what a store sees of it.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+/// The value only the browser has, and the [`StoreKey`] it leads to.
+///
+/// Ours are 256 random bits; another framework's are what that framework makes. The id itself
+/// never reaches a store and never prints, so that a copy of the database is no bunch of working cookies.
+#[derive(Clone)]
+pub struct SessionId {
+    text: Zeroizing<Box<str>>,
+    key: StoreKey,
+}
+
+impl SessionId {
+    /// A fresh id from 32 bytes of a cryptographic random source.
+    pub fn from_random(mut bytes: [u8; 32]) -> Self {
+        let id = Self::own(URL_SAFE_NO_PAD.encode(bytes).into(), &bytes);
+        bytes.zeroize();
+        id
+    }
+
+    /// Reads an id of ours back from a cookie: 43 characters of base64url, in their one canonical form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        match URL_SAFE_NO_PAD.decode_slice(text, bytes.as_mut()) {
+            Ok(32) => Some(Self::own(text.into(), &bytes)),
+            _ => None,
+        }
+    }
+
+    /// The id of another framework, with the name under which that framework keeps the record.
+    pub fn foreign(text: &str, record: impl Into<Box<str>>) -> Self {
+        Self { text: Zeroizing::new(text.into()), key: StoreKey::foreign(record) }
+    }
+
+    fn own(text: Box<str>, bytes: &[u8; 32]) -> Self {
+        let digest = Sha256::new().chain_update(b"dewar session id\0").chain_update(bytes).finalize();
+        Self { text: Zeroizing::new(text), key: StoreKey(Inner::Own(digest.into())) }
+    }
+
+    /// The id as a cookie carries it.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// The name under which a store keeps this session.
+    pub fn key(&self) -> &StoreKey {
+        &self.key
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(hidden)")
+    }
+}
+/// The name of a record in a store: nothing that a cookie could be made of.
+///
+/// Our own sessions are named by the SHA-256 of their id. A session that another framework
+/// shares has the name which that framework gives it ([`StoreKey::foreign`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreKey(Inner);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Inner {
+    Own([u8; 32]),
+    Foreign(Box<str>),
+}
+
+impl StoreKey {
+    /// What stands before the digest in [`StoreKey`]'s text form.
+    pub const PREFIX: &'static str = "dewar:";
+
+    /// The name that another framework gives a record it shares with us, `sess:…` for example.
+    pub fn foreign(name: impl Into<Box<str>>) -> Self {
+        Self(Inner::Foreign(name.into()))
+    }
+
+    /// Whether another framework reads and writes this record too. Such a record is its data and
+    /// nothing else: no version, no mark, no principal beside it.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.0, Inner::Foreign(_))
+    }
+
+    /// 32 bytes that name the record: the digest of the id, or of the foreign name.
+    pub fn digest(&self) -> [u8; 32] {
+        match &self.0 {
+            Inner::Own(digest) => *digest,
+            Inner::Foreign(name) => Sha256::digest(name.as_bytes()).into(),
+        }
+    }
+
+    /// Reads back what [`Display`](fmt::Display) wrote; any other text is a foreign name.
+    pub fn parse(text: &str) -> Self {
+        let own = text.strip_prefix(Self::PREFIX).and_then(|digest| {
+            let mut bytes = [0; 32];
+            matches!(URL_SAFE_NO_PAD.decode_slice(digest, &mut bytes), Ok(32)).then_some(bytes)
+        });
+        match own {
+            Some(digest) => Self(Inner::Own(digest)),
+            None => Self::foreign(text),
+        }
+    }
+
+    /// Our own key with this digest, as [`StoreKey::digest`] gave it.
+    pub fn from_digest(digest: [u8; 32]) -> Self {
+        Self(Inner::Own(digest))
+    }
+}
+
+impl fmt::Display for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Own(digest) => {
+                let mut text = [0; 43];
+                let length = URL_SAFE_NO_PAD.encode_slice(digest, &mut text).unwrap_or(0);
+                f.write_str(Self::PREFIX)?;
+                f.write_str(std::str::from_utf8(&text[..length]).unwrap_or_default())
+            }
+            Inner::Foreign(name) => f.write_str(name),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What one request did to its session, as operations that can be replayed on fresher data.
+
+use bytes::Bytes;
+
+use crate::{
+    data::{Contents, Data},
+    dialect::wire::Encoding,
+    error::Error,
+    flash::{self, Flash},
+};
+
+/// An `update` as it is kept: from the encoded value of now to the encoded value of then.
+pub(crate) type Change = Box<dyn Fn(Option<&Bytes>, Encoding) -> Result<Bytes, String> + Send>;
+
+/// One thing a request did.
+pub(crate) enum Operation {
+    /// `seen` is the value that the request had read before, where it had.
+    Insert { name: Bytes, value: Bytes, seen: Option<Bytes> },
+    Remove { name: Bytes },
+    Update { name: Bytes, change: Change },
+    Flash { category: String, message: crate::value::Value },
+    TakeFlashes { shown: Vec<Flash> },
+    SetLifetime { idle: u32, absolute: Option<u32>, persistent: bool },
+    SetPrincipal { principal: Box<str> },
+    SetLabel { label: Box<str> },
+}
+
+impl Operation {
+    /// Does it again to `contents`, which another request may have changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Where an entry holds a value of another type than an `update` expects, or cannot be written.
+    pub(crate) fn replay(&self, contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+        let data = &mut contents.data;
+        match self {
+            Self::Insert { name, value, seen } => {
+                warn_of_lost_value(data, name, value, seen.as_ref());
+                data.insert(name, value.clone());
+            }
+            Self::Remove { name } => {
+                data.remove(name);
+            }
+            Self::Update { name, change } => {
+                let value = change(data.get(name), encoding).map_err(|why| Error::entry(name, why))?;
+                data.insert(name, value);
+            }
+            Self::Flash { category, message } => {
+                let entry = flash::append(encoding, data.get(flash::ENTRY.as_bytes()), category, message)
+                    .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
+                data.insert(flash::ENTRY.as_bytes(), entry);
+            }
+            Self::TakeFlashes { shown } => {
+                let rest = flash::without(encoding, data.get(flash::ENTRY.as_bytes()), shown)
+                    .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
+                match rest {
+                    Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
+                    None => drop(data.remove(flash::ENTRY.as_bytes())),
+                }
+            }
+            Self::SetLifetime { idle, absolute, persistent } => {
+                contents.idle = *idle;
+                contents.absolute = *absolute;
+                contents.persistent = *persistent;
+            }
+            Self::SetPrincipal { principal } => contents.principal = Some(principal.clone()),
+            Self::SetLabel { label } => contents.label = Some(label.clone()),
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (verb, name) = match self {
+            Self::Insert { name, .. } => ("insert", String::from_utf8_lossy(name)),
+            Self::Remove { name } => ("remove", String::from_utf8_lossy(name)),
+            Self::Update { name, .. } => ("update", String::from_utf8_lossy(name)),
+            Self::Flash { .. } => ("flash", flash::ENTRY.into()),
+            Self::TakeFlashes { .. } => ("take_flashes", flash::ENTRY.into()),
+            Self::SetLifetime { .. } => ("set_lifetime", "".into()),
+            Self::SetPrincipal { .. } => ("set_principal", "".into()),
+            Self::SetLabel { .. } => ("set_label", "".into()),
+        };
+        write!(f, "{verb}({name:?})")
+    }
+}
+
+fn warn_of_lost_value(data: &Data, name: &[u8], value: &Bytes, seen: Option<&Bytes>) {
+    let Some(seen) = seen else { return };
+    if data.get(name).is_some_and(|stored| stored != seen && stored != value) {
+        crate::telemetry::overwritten(name);
+    }
+}
+
+/// Replays a whole request.
+///
+/// # Errors
+///
+/// The first operation's that fails; `contents` is then half changed, so work on a copy.
+pub(crate) fn replay(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+    operations.iter().try_for_each(|operation| operation.replay(contents, encoding))
+}

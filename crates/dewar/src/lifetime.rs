@@ -1,0 +1,170 @@
+//! How long a session lives: idle and absolute timeouts, and when a cookie is issued again.
+//!
+//! The words are OWASP's (Session Management Cheat Sheet, "Session Expiration").
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment this many milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment this many seconds after the Unix epoch.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch; the fraction is cut.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment and `duration` more; the end of time where that overflows.
+    pub const fn after(self, duration: Duration) -> Self {
+        let millis = duration.as_millis();
+        if millis > u64::MAX as u128 {
+            return Self(u64::MAX);
+        }
+        Self(self.0.saturating_add(millis as u64))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(moment: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_millis(moment.0)
+    }
+}
+
+/// How long one session lives, and whether its cookie outlives the browser.
+///
+/// ```
+/// use std::time::Duration;
+/// use dewar::Lifetime;
+///
+/// // "Remember me": the cookie stays for 30 days after the last visit, but never over a year.
+/// let remembered = Lifetime::persistent()
+///     .idle(Duration::from_secs(30 * 86_400))
+///     .absolute(Duration::from_secs(365 * 86_400));
+/// # let _ = remembered;
+/// ```
+///
+/// Both timeouts are kept with the session. Whole seconds count, at most about 136 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    pub(crate) idle: Option<u32>,
+    pub(crate) absolute: Option<u32>,
+    pub(crate) persistent: bool,
+}
+
+impl Lifetime {
+    /// The cookie ends with the browser; the timeouts are those of the layer.
+    pub const fn browser() -> Self {
+        Self { idle: None, absolute: None, persistent: false }
+    }
+
+    /// The cookie stays when the browser closes; the timeouts are those of the layer.
+    pub const fn persistent() -> Self {
+        Self { idle: None, absolute: None, persistent: true }
+    }
+
+    /// Ends the session this long after it was last opened.
+    #[must_use]
+    pub const fn idle(mut self, timeout: Duration) -> Self {
+        self.idle = Some(whole_seconds(timeout));
+        self
+    }
+
+    /// Ends the session this long after it began, however busy it is.
+    #[must_use]
+    pub const fn absolute(mut self, timeout: Duration) -> Self {
+        self.absolute = Some(whole_seconds(timeout));
+        self
+    }
+}
+
+const fn whole_seconds(timeout: Duration) -> u32 {
+    if timeout.as_secs() > u32::MAX as u64 { u32::MAX } else { timeout.as_secs() as u32 }
+}
+
+/// When a cookie (or the expiry in a store) that was not changed is issued again, so that a busy
+/// session does not run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reissue {
+    /// Only when something was written: the session ends its idle timeout after the last write.
+    OnWrite,
+    /// When the session is opened after a tenth of its idle timeout has gone. The default.
+    AfterATenth,
+    /// Whenever the session is opened: Flask's `SESSION_REFRESH_EACH_REQUEST`.
+    EveryRequest,
+}
+
+impl Reissue {
+    /// Whether a session issued at `issued` with this idle timeout is due now.
+    pub(crate) fn is_due(self, issued: Timestamp, idle: u32, now: Timestamp) -> bool {
+        match self {
+            Self::OnWrite => false,
+            Self::AfterATenth => now.since(issued) >= Duration::from_secs(u64::from(idle)) / 10,
+            Self::EveryRequest => true,
+        }
+    }
+}
+
+/// The moment it is: the system's clock, or one that a test turns.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<Arc<AtomicU64>>);
+
+impl Clock {
+    /// A clock that stands at `moment` until a test turns it.
+    pub fn at(moment: impl Into<Timestamp>) -> Self {
+        Self(Some(Arc::new(AtomicU64::new(moment.into().as_millis()))))
+    }
+
+    /// Turns a test's clock forward. The system's clock cannot be turned.
+    pub fn advance(&self, by: Duration) {
+        let now = self.now().after(by);
+        self.set(now);
+    }
+
+    /// Sets a test's clock, backwards too. The system's clock cannot be set.
+    pub fn set(&self, moment: impl Into<Timestamp>) {
+        if let Some(millis) = &self.0 {
+            millis.store(moment.into().as_millis(), Ordering::SeqCst);
+        }
+    }
+
+    /// The moment it is.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Some(millis) => Timestamp::from_millis(millis.load(Ordering::SeqCst)),
+            None => SystemTime::now().into(),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! [`SessionManager`]: opens a session from a request's cookies and commits it to a response.
+//!
+//! The only place that decides. It knows no web framework, and never asks which dialect it has:
+//! what differs is data in the dialect's [`Policy`](crate::dialect::Policy).
+
+use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use http::{HeaderMap, header};
+
+use crate::{
+    cookie::{self, Attributes, Candidates, Until},
+    data::Contents,
+    dialect::{Body, Cookies, Dialect, Duplicates, Keeps, Limits, Refusal, Sealed, Token},
+    error::{Error, Kind},
+    lifetime::{Clock, Reissue, Timestamp},
+    session::{CookieDue, Fate, Origin, Owner, Phase, Rules, Session},
+    store::{AnyStore, StoreError},
+    telemetry,
+};
+
+mod queue;
+mod settings;
+mod stored;
+
+pub(crate) use settings::Settings;
+use queue::Queues;
+
+/// The most bytes of a cookie's value that are looked at: four times what browsers keep.
+const OVERSIZE: usize = 4 * cookie::LIMIT;
+
+/// Opens a session from a request's cookies and commits it to a response's headers.
+///
+/// `SessionLayer` does this for applications on tower; an adapter for anything else
+/// needs these two calls and nothing more.
+///
+/// ```
+/// use dewar::{Keyring, Secret, SessionManager};
+/// use http::{HeaderMap, header};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
+/// let manager = SessionManager::new(Keyring::new(Secret::generate()))?;
+///
+/// let request = HeaderMap::new();
+/// let session = manager.open(&request).await?;
+/// session.insert("firstName", "Ada");
+///
+/// let mut response = HeaderMap::new();
+/// manager.commit(&session, &mut response).await?;
+/// assert!(response[header::SET_COOKIE].to_str().unwrap().starts_with("__Host-session="));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SessionManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dialect: Box<dyn Dialect>,
+    store: Option<Arc<dyn AnyStore>>,
+    /// Reads a session that was in the cookie before there was a store.
+    former: Option<Sealed>,
+    rules: Rules,
+    cookie: Attributes,
+    /// The names of the cookies, one for each suffix.
+    names: Vec<String>,
+    persistent: bool,
+    reissue: Reissue,
+    skew: Duration,
+    clock: Clock,
+    queues: Queues,
+}
+
+/// What a commit comes to: known at once, or after a store has answered.
+pub(crate) enum Commit {
+    Known(Result<CookieDue, Error>),
+    Waits(Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>),
+}
+
+impl SessionManager {
+    /// Opens the session of a request. No cookie, or one that is refused, opens an empty one.
+    ///
+    /// # Errors
+    ///
+    /// Only where the store failed.
+    pub async fn open(&self, request: &HeaderMap) -> Result<Session, Error> {
+        let now = self.inner.clock.now();
+        let opened = match self.inner.read(request, now) {
+            Ok(Some(token)) => self.inner.open(token, now).await?,
+            Ok(None) => Ok((self.inner.empty(now), Origin::New)),
+            Err(Refusal::Ambiguous) if !self.inner.cookie.is_host_prefixed() => {
+                self.inner.open_only_authentic(request, now).await?
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let (contents, origin) = opened.unwrap_or_else(|refusal| {
+            telemetry::refused(&self.inner.cookie.name, refusal);
+            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New };
+            (self.inner.empty(now), origin)
+        });
+        Ok(Session::new(Arc::clone(&self.inner) as Arc<dyn Owner>, contents, origin))
+    }
+
+    /// Saves the session and writes its cookie, if anything changed. After it the session is closed.
+    ///
+    /// Call it when the response's head is known and before it is sent.
+    ///
+    /// # Errors
+    ///
+    /// Where the store failed, the session does not fit its cookie, or an entry could not be written. Send
+    /// the error in place of the response then: what the handler wrote is not saved.
+    pub async fn commit(&self, session: &Session, response: &mut HeaderMap) -> Result<(), Error> {
+        let due = match self.begin(session) {
+            Commit::Known(due) => due,
+            Commit::Waits(stored) => stored.await,
+        };
+        self.finish(session, due, response)
+    }
+
+    /// The name of the session's cookie.
+    pub fn cookie_name(&self) -> &str {
+        &self.inner.cookie.name
+    }
+
+    /// The first half of a commit, which may have to wait for the store. Closes the session.
+    pub(crate) fn begin(&self, session: &Session) -> Commit {
+        Arc::clone(&self.inner).begin(session, Phase::Committing)
+    }
+
+    /// The second half of a commit: the response's headers.
+    pub(crate) fn finish(
+        &self,
+        session: &Session,
+        due: Result<CookieDue, Error>,
+        response: &mut HeaderMap,
+    ) -> Result<(), Error> {
+        let mut state = session.lock();
+        state.phase = Phase::Closed;
+        let due = due.inspect_err(telemetry::failed)?;
+        if state.accessed || due != CookieDue::No {
+            cookie::vary(response);
+        }
+        match due {
+            CookieDue::No => {}
+            CookieDue::Remove => self.inner.remove_cookies(response)?,
+            CookieDue::Set => {
+                let body = match &state.origin {
+                    Origin::Store { id, .. } => Body::Id(id),
+                    _ => Body::Data(&state.contents),
+                };
+                self.inner
+                    .set_cookies(body, &state.contents, self.inner.clock.now(), response)
+                    .inspect_err(telemetry::failed)?;
+            }
+        }
+        if state.accessed || due != CookieDue::No {
+            cookie::cache_control(response, due != CookieDue::No);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SessionManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager").field("cookie", &self.inner.cookie.name).finish_non_exhaustive()
+    }
+}
+
+impl Owner for Inner {
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+        Box::pin(async move {
+            let due = match Arc::clone(&self).begin(&session, Phase::Open) {
+                Commit::Known(due) => due?,
+                Commit::Waits(stored) => finish_in_any_case(stored).await?,
+            };
+            let mut state = session.lock();
+            if due == CookieDue::Set && self.dialect.policy().keeps == Keeps::Data {
+                let mut headers = HeaderMap::new();
+                self.set_cookies(Body::Data(&state.contents), &state.contents, self.clock.now(), &mut headers)?;
+            }
+            state.cookie_due = due;
+            Ok(())
+        })
+    }
+}
+
+impl Inner {
+    fn empty(&self, now: Timestamp) -> Contents {
+        Contents::new(now, self.rules.idle, self.rules.absolute, self.persistent)
+    }
+
+    fn limits(&self, now: Timestamp) -> Limits {
+        Limits { now, idle: self.rules.idle, absolute: self.rules.absolute, skew: self.skew }
+    }
+
+    /// What the request's cookies hold; `None` where there is no cookie of this name.
+    fn read(&self, request: &HeaderMap, now: Timestamp) -> Result<Option<Token>, Refusal> {
+        if !request.contains_key(header::COOKIE) {
+            return Ok(None);
+        }
+        let first = Candidates::find(request, &self.names[0]);
+        let candidates = first.as_slice();
+        let (Some(oldest), Some(newest)) = (candidates.first(), candidates.last()) else { return Ok(None) };
+        let chosen = match self.dialect.policy().duplicates {
+            _ if candidates.len() == 1 => oldest,
+            Duplicates::First => oldest,
+            Duplicates::Last => newest,
+            Duplicates::Refused => return Err(Refusal::Ambiguous),
+        };
+        self.read_one(chosen, request, now).map(Some)
+    }
+
+    fn read_one(&self, value: &[u8], request: &HeaderMap, now: Timestamp) -> Result<Token, Refusal> {
+        if value.len() > OVERSIZE {
+            return Err(Refusal::Oversize);
+        }
+        let value = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
+        let limits = self.limits(now);
+        let [_] = &self.names[..] else { return self.read_several(value, request, &limits) };
+        let cookies = Cookies { name: &self.cookie.name, values: &[Some(value)] };
+        match (self.dialect.read(&cookies, &limits), &self.former) {
+            (Err(Refusal::Malformed), Some(former)) => former.read(&cookies, &limits),
+            (token, _) => token,
+        }
+    }
+
+    fn read_several(&self, first: &str, request: &HeaderMap, limits: &Limits) -> Result<Token, Refusal> {
+        let last_counts = self.dialect.policy().duplicates == Duplicates::Last;
+        let mut values = vec![Some(first)];
+        for name in &self.names[1..] {
+            let found = Candidates::find(request, name);
+            let value = if last_counts { found.as_slice().last() } else { found.as_slice().first() };
+            values.push(match value {
+                Some(value) if value.len() > OVERSIZE => return Err(Refusal::Oversize),
+                Some(value) => Some(std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?),
+                None => None,
+            });
+        }
+        self.dialect.read(&Cookies { name: &self.cookie.name, values: &values }, limits)
+    }
+
+    /// What a token leads to: the session in it, or the one in the store that it names.
+    async fn open(&self, token: Token, now: Timestamp) -> Result<Result<(Contents, Origin), Refusal>, Error> {
+        match token {
+            Token::Id { id, outdated } => self.load(id, outdated, now).await,
+            Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
+                self.take_over(*contents, &fingerprint, now).await
+            }
+            Token::Data { contents, outdated, slides, .. } => {
+                let due = slides && self.reissue.is_due(contents.issued, contents.idle, now);
+                Ok(Ok((*contents, Origin::Cookie { reissue: outdated || due })))
+            }
+        }
+    }
+
+    /// Opens the one cookie of several that is authentic. Another site on the domain may have set the
+    /// others: while they are not authentic they do no harm; where two are, nobody can say who this is.
+    async fn open_only_authentic(
+        &self,
+        request: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Result<(Contents, Origin), Refusal>, Error> {
+        let found = Candidates::find(request, &self.names[0]);
+        let mut only = Err(Refusal::Malformed);
+        for (at, candidate) in found.as_slice().iter().enumerate() {
+            if found.as_slice()[..at].contains(candidate) {
+                continue;
+            }
+            let opened = match self.read_one(candidate, request, now) {
+                Ok(token) => self.open(token, now).await?,
+                Err(refusal) => Err(refusal),
+            };
+            match (&only, opened) {
+                (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous)),
+                (Ok(_), Err(_)) => {}
+                (Err(_), opened) => only = opened,
+            }
+        }
+        Ok(only)
+    }
+
+    /// The first half of a commit. What needs no store is decided here and now.
+    fn begin(self: Arc<Self>, session: &Session, phase: Phase) -> Commit {
+        let now = self.clock.now();
+        let mut state = session.lock();
+        if state.phase != Phase::Open {
+            return Commit::Known(Ok(CookieDue::No));
+        }
+        state.phase = phase;
+        if let Some(failure) = &state.failure {
+            return Commit::Known(Err(failure.copy()));
+        }
+        let changed = !state.operations.is_empty() || state.fate != Fate::Same;
+        match &state.origin {
+            Origin::Gone if state.fate != Fate::Ended => {
+                if changed {
+                    telemetry::discarded();
+                }
+                return Commit::Known(Ok(CookieDue::No));
+            }
+            Origin::Store { touch: true, .. } | Origin::Former { .. } => {}
+            Origin::Store { reissue: true, .. } | Origin::Cookie { reissue: true } if !changed => {
+                state.contents.issued = now;
+                return Commit::Known(Ok(CookieDue::Set));
+            }
+            _ if !changed => return Commit::Known(Ok(state.cookie_due)),
+            _ => {}
+        }
+        if state.fate == Fate::Ended {
+            state.contents.created = now;
+        }
+        state.contents.issued = now;
+        if self.store.is_some() {
+            let job = self.job(session, &mut state, now);
+            drop(state);
+            return Commit::Waits(Box::pin(self.store(job)));
+        }
+        let had_cookie = matches!(state.origin, Origin::Cookie { .. });
+        Commit::Known(Ok(match (state.contents.is_empty(), had_cookie) {
+            (false, _) => CookieDue::Set,
+            (true, true) => CookieDue::Remove,
+            (true, false) => CookieDue::No,
+        }))
+    }
+
+    fn is_persistent(&self, contents: &Contents) -> bool {
+        match self.dialect.policy().persistent_entry {
+            Some(entry) => {
+                let entry = contents.data.get(entry.as_bytes());
+                entry.is_some_and(|encoded| self.rules.encoding.read(encoded).unwrap_or(false))
+            }
+            None => contents.persistent,
+        }
+    }
+
+    fn set_cookies(
+        &self,
+        body: Body<'_>,
+        contents: &Contents,
+        now: Timestamp,
+        response: &mut HeaderMap,
+    ) -> Result<(), Error> {
+        let policy = self.dialect.policy();
+        let until = if self.is_persistent(contents) {
+            Until::From { now, after: contents.expires().since(now) }
+        } else {
+            Until::BrowserCloses
+        };
+        let values = self.dialect.write(body, &self.cookie.name, now, &mut random)?;
+        let mut cookies = Vec::with_capacity(values.len());
+        for (name, value) in self.names.iter().zip(&values) {
+            check_size(name.len() + value.len(), contents)?;
+            cookies.push(cookie::write(&self.cookie, &policy.spelling, name, value, until)?);
+        }
+        for cookie in cookies {
+            response.append(header::SET_COOKIE, cookie);
+        }
+        Ok(())
+    }
+
+    fn remove_cookies(&self, response: &mut HeaderMap) -> Result<(), Error> {
+        let spelling = &self.dialect.policy().spelling;
+        for (name, value) in self.names.iter().zip(&self.dialect.removal(&self.cookie.name)) {
+            response.append(header::SET_COOKIE, cookie::write(&self.cookie, spelling, name, value, Until::Now)?);
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+///
+/// Where the cookie would be cut or dropped by browsers; the message names the largest entries.
+fn check_size(bytes: usize, contents: &Contents) -> Result<(), Error> {
+    if bytes <= cookie::LIMIT / 10 * 9 {
+        return Ok(());
+    }
+    let mut sizes: Vec<(usize, &[u8])> = contents.data.iter().map(|(name, value)| (value.len(), name)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let largest: Vec<String> = sizes
+        .iter()
+        .take(3)
+        .map(|(size, name)| format!("{:?} ({size} bytes)", String::from_utf8_lossy(name)))
+        .collect();
+    let largest = largest.join(", ");
+    if bytes <= cookie::LIMIT {
+        telemetry::nearly_too_large(bytes, &largest);
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::TooLarge,
+        format!(
+            "the session needs a cookie of {bytes} bytes, and browsers keep {}; its largest entries: {largest}. \
+             Keep less in the session, or keep it in a store",
+            cookie::LIMIT
+        ),
+    ))
+}
+
+fn random(bytes: &mut [u8]) {
+    rand::Rng::fill_bytes(&mut rand::rng(), bytes);
+}
+
+/// Runs a commit to its end, also when whoever waits for it goes away.
+///
+/// It is polled here first, because most stores answer at once; what has to wait goes on in a task of its own.
+pub(crate) async fn finish_in_any_case(
+    mut stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
+) -> Result<CookieDue, Error> {
+    let first = std::future::poll_fn(|context| Poll::Ready(stored.as_mut().poll(context))).await;
+    if let Poll::Ready(due) = first {
+        return due;
+    }
+    #[cfg(feature = "runtime")]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let ended = |error| StoreError::new("the task that saved the session ended early").because(error).into();
+        return runtime.spawn(stored).await.unwrap_or_else(|error| Err(ended(error)));
+    }
+    stored.await
+}

@@ -1,0 +1,174 @@
+//! What an application may say about its sessions, and the contradictions that are refused.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Inner, SessionManager, queue::Queues};
+use crate::{
+    cookie::SameSite,
+    dialect::{Dialect, Keeps, Opaque, Sealed},
+    error::Error,
+    lifetime::{Clock, Lifetime, Reissue},
+    secret::Keyring,
+    session::Rules,
+    store::AnyStore,
+};
+
+/// Makes a dialect of the application's secrets; given so that it is made once, when all settings are known.
+type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
+
+/// Everything that can be set. What is not set is the dialect's own.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) keyring: Keyring,
+    pub(crate) dialect: Option<MakeDialect>,
+    pub(crate) store: Option<Arc<dyn AnyStore>>,
+    pub(crate) cookie_name: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) domain: Option<String>,
+    pub(crate) same_site: Option<SameSite>,
+    pub(crate) secure: Option<bool>,
+    pub(crate) http_only: Option<bool>,
+    pub(crate) partitioned: Option<bool>,
+    pub(crate) allow_http: bool,
+    pub(crate) lifetime: Option<Lifetime>,
+    pub(crate) reissue: Reissue,
+    pub(crate) clock_skew: Option<Duration>,
+    pub(crate) clock: Clock,
+}
+
+impl Settings {
+    pub(crate) fn new(keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            dialect: None,
+            store: None,
+            cookie_name: None,
+            path: None,
+            domain: None,
+            same_site: None,
+            secure: None,
+            http_only: None,
+            partitioned: None,
+            allow_http: false,
+            lifetime: None,
+            reissue: Reissue::AfterATenth,
+            clock_skew: None,
+            clock: Clock::default(),
+        }
+    }
+
+    /// The manager with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Where settings contradict each other or a browser would throw the cookie away. The message
+    /// names the setting and says what to write instead.
+    pub(crate) fn build(&self) -> Result<SessionManager, Error> {
+        let dialect: Box<dyn Dialect> = match (&self.dialect, &self.store) {
+            (Some(make), _) => make(&self.keyring),
+            (None, Some(_)) => Box::new(Opaque::new()),
+            (None, None) => Box::new(Sealed::new(&self.keyring)),
+        };
+        let policy = dialect.policy();
+        match (policy.keeps, &self.store) {
+            (Keeps::Data, Some(_)) => {
+                return Err(Error::setting("store: this dialect keeps the session in the cookie; leave out the store, or the dialect"));
+            }
+            (Keeps::Id, None) => {
+                return Err(Error::setting("dialect: this one keeps only an id in the cookie; add .store(...)"));
+            }
+            _ => {}
+        }
+
+        let mut cookie = policy.cookie.clone();
+        if self.allow_http {
+            if self.secure == Some(true) {
+                return Err(Error::setting("dangerously_allow_http and secure(true) contradict each other; leave one out"));
+            }
+            cookie.secure = false;
+            if let Some(plain) = cookie.name.strip_prefix("__Host-") {
+                cookie.name = plain.to_owned();
+            }
+        }
+        cookie.name = self.cookie_name.clone().unwrap_or(cookie.name);
+        cookie.path = self.path.clone().unwrap_or(cookie.path);
+        cookie.domain = self.domain.clone().or(cookie.domain);
+        cookie.same_site = self.same_site.or(cookie.same_site);
+        cookie.secure = self.secure.unwrap_or(cookie.secure);
+        cookie.http_only = self.http_only.unwrap_or(cookie.http_only);
+        cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
+        // The default name promises more than a cookie for a domain or a path can keep.
+        let moved = cookie.domain.is_some() || cookie.path != "/" || !cookie.secure;
+        if self.cookie_name.is_none() && moved {
+            if let Some(plain) = cookie.name.strip_prefix("__Host-") {
+                cookie.name = plain.to_owned();
+            }
+        }
+        cookie.check()?;
+
+        let lifetime = self.lifetime.unwrap_or(Lifetime { idle: None, absolute: None, persistent: policy.persistent });
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let idle = lifetime.idle.unwrap_or_else(|| seconds(policy.idle));
+        let absolute = lifetime.absolute.or(policy.absolute.map(seconds));
+        if idle == 0 {
+            return Err(Error::setting("lifetime: an idle timeout of less than a second ends every session at once"));
+        }
+        if absolute == Some(0) {
+            return Err(Error::setting("lifetime: an absolute timeout of less than a second ends every session at once"));
+        }
+        if lifetime.absolute.is_some() && !policy.keeps_facts {
+            return Err(Error::setting(
+                "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",
+            ));
+        }
+        if lifetime.persistent && policy.persistent_entry.is_some() {
+            return Err(Error::setting(
+                "lifetime: in this session format each session says by itself whether it is persistent; \
+                 call session.set_lifetime(Lifetime::persistent())",
+            ));
+        }
+        let clock_skew = self.clock_skew.unwrap_or(policy.skew);
+
+        let rules = Rules {
+            encoding: policy.encoding,
+            idle,
+            absolute,
+            persistent_entry: policy.persistent_entry,
+            principal_entry: policy.principal_entry,
+            keeps_facts: policy.keeps_facts,
+        };
+        let names = policy.suffixes.iter().map(|suffix| format!("{}{suffix}", cookie.name)).collect();
+        let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));
+        let manager = SessionManager {
+            inner: Arc::new(Inner {
+                names,
+                cookie,
+                rules,
+                former,
+                persistent: lifetime.persistent,
+                reissue: self.reissue,
+                skew: clock_skew,
+                clock: self.clock.clone(),
+                store: self.store.clone(),
+                queues: Queues::default(),
+                dialect,
+            }),
+        };
+        Ok(manager)
+    }
+}
+
+impl SessionManager {
+    /// A manager with every default: the session encrypted in a cookie `__Host-session`.
+    ///
+    /// # Errors
+    ///
+    /// Where the secret is refused.
+    pub fn new<K>(secret: K) -> Result<Self, Error>
+    where
+        K: TryInto<Keyring>,
+        Error: From<K::Error>,
+    {
+        Settings::new(secret.try_into()?).build()
+    }
+}

@@ -1,0 +1,434 @@
+//! Commits on a store: those to one session queue up, are merged by replaying, and retried on conflict.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Inner,
+    queue::{Base, Entered, Merged, Turn, Waiting},
+    random,
+};
+use crate::{
+    data::Contents,
+    dialect::{Refusal, SessionId},
+    error::Error,
+    journal::{self, Operation},
+    lifetime::Timestamp,
+    session::{CookieDue, Fate, Origin, Phase, Session, State},
+    store::{AnyStore, Create, Delete, GONE_FOR, Load, Record, Replace, StoreError, StoreKey, Touch, Version},
+    telemetry,
+};
+
+/// How often a commit starts again because another process was faster, before it is an error.
+const ATTEMPTS: u32 = 24;
+
+/// What one request did to its session, on its way to the store.
+pub(super) struct Job {
+    session: Session,
+    now: Timestamp,
+    fate: Fate,
+    origin: Origin,
+    operations: Vec<Operation>,
+    /// The session as the request left it: right if nobody else wrote meanwhile.
+    record: Record,
+    is_empty: bool,
+}
+
+/// What became of it.
+struct Done {
+    due: CookieDue,
+    /// Where the session is now, and what it holds; `None` where there is none.
+    kept: Option<(SessionId, Version, Record)>,
+    gone: bool,
+}
+
+impl Done {
+    fn nothing(due: CookieDue) -> Self {
+        Self { due, kept: None, gone: false }
+    }
+
+    fn gone() -> Self {
+        telemetry::discarded();
+        Self { due: CookieDue::No, kept: None, gone: true }
+    }
+
+    fn kept(due: CookieDue, id: SessionId, version: Version, record: Record) -> Self {
+        Self { due, kept: Some((id, version, record)), gone: false }
+    }
+}
+
+/// How a session came out of the store, or why it did not.
+type Opened = Result<Result<(Contents, Origin), Refusal>, Error>;
+
+impl Inner {
+    fn backend(&self) -> Result<&dyn AnyStore, Error> {
+        self.store.as_deref().ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
+    }
+
+    /// Opens a session that is in the store.
+    pub(super) async fn load(&self, id: SessionId, outdated: bool, now: Timestamp) -> Opened {
+        match self.backend()?.load(id.key(), now).await? {
+            Load::Found(record, version) => Ok(self.open_record(id, &record, version, outdated, now)),
+            Load::Gone => Ok(Err(Refusal::Gone)),
+            // Never adopted: the first write makes a new id.
+            Load::Missing => Ok(Ok((self.empty(now), Origin::New))),
+        }
+    }
+
+    fn open_record(
+        &self,
+        id: SessionId,
+        record: &Record,
+        version: Version,
+        outdated: bool,
+        now: Timestamp,
+    ) -> Result<(Contents, Origin), Refusal> {
+        let contents = self.contents(record).ok_or(Refusal::Malformed)?;
+        let touch = self.reissue.is_due(contents.issued, contents.idle, now);
+        let reissue = outdated || (touch && self.is_persistent(&contents));
+        let empty = contents.is_empty();
+        Ok((contents, Origin::Store { id, version, touch, reissue, empty }))
+    }
+
+    /// Opens a session that was in the cookie before there was a store, once.
+    ///
+    /// Its id follows from the cookie, so that requests in parallel meet in one session; a marker that lives as long
+    /// as the cookie would have keeps a cookie that was taken over from coming back after the log-out.
+    pub(super) async fn take_over(&self, contents: Contents, fingerprint: &[u8; 32], now: Timestamp) -> Opened {
+        let derive = |label: &str| Sha256::new().chain_update(label).chain_update(fingerprint).finalize().into();
+        let id = SessionId::from_random(derive("dewar taken over\0"));
+        let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
+        let store = self.backend()?;
+        match store.load(id.key(), now).await? {
+            Load::Found(record, version) => return Ok(self.open_record(id, &record, version, true, now)),
+            Load::Gone => return Ok(Err(Refusal::Gone)),
+            Load::Missing => {}
+        }
+        if store.load(&marker, now).await? != Load::Missing {
+            return Ok(Err(Refusal::Gone));
+        }
+        let expires = contents.expires();
+        Ok(Ok((contents, Origin::Former { id, marker, expires })))
+    }
+
+    /// What a request did, taken out of its session. Encodes here, so that nothing is copied.
+    pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Job {
+        let fate = mem::replace(&mut state.fate, Fate::Same);
+        Job {
+            session: session.clone(),
+            now,
+            fate,
+            origin: state.origin.clone(),
+            operations: mem::take(&mut state.operations),
+            record: self.record(&state.contents, now),
+            is_empty: state.contents.is_empty(),
+        }
+    }
+
+    /// Brings what a request did to the store, and what came of it back to the session.
+    pub(super) async fn store(self: Arc<Self>, mut job: Job) -> Result<CookieDue, Error> {
+        let done = self.run(&mut job).await;
+        let mut state = job.session.lock();
+        match done {
+            Ok(done) => {
+                self.bring_back(&mut state, &done);
+                Ok(if done.due == CookieDue::No && !done.gone { state.cookie_due } else { done.due })
+            }
+            Err(error) => {
+                // All of it is still to be done; what came meanwhile goes behind it.
+                let later = mem::replace(&mut state.operations, job.operations);
+                state.operations.extend(later);
+                if state.fate == Fate::Same {
+                    state.fate = job.fate;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn bring_back(&self, state: &mut State, done: &Done) {
+        match &done.kept {
+            Some((id, version, record)) => {
+                let empty = self.is_empty(record);
+                state.origin = Origin::Store { id: id.clone(), version: *version, touch: false, reissue: false, empty };
+                if state.phase == Phase::Open && state.fate != Fate::Ended {
+                    if let Some(mut merged) = self.contents(record) {
+                        // What fails here fails again, and is reported, when it is committed.
+                        let _ = journal::replay(&state.operations, &mut merged, self.rules.encoding);
+                        state.contents = merged;
+                    }
+                }
+            }
+            None if done.gone => state.origin = Origin::Gone,
+            None => state.origin = Origin::New,
+        }
+    }
+
+    async fn run(&self, job: &mut Job) -> Result<Done, Error> {
+        let store = self.backend()?;
+        match (job.fate, job.origin.clone()) {
+            (_, Origin::Former { id, marker, expires }) => {
+                let mut mark = self.record(&self.empty(job.now), job.now);
+                mark.idle_expires = expires;
+                store.create(&marker, mark, job.now).await?;
+                if job.is_empty {
+                    return Ok(Done::nothing(CookieDue::Remove));
+                }
+                let id = if job.fate == Fate::Same { id } else { self.dialect.new_id(&mut random) };
+                self.create(job, id).await
+            }
+            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => Ok(Done::nothing(CookieDue::No)),
+            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) => {
+                let id = self.dialect.new_id(&mut random);
+                self.create(job, id).await
+            }
+            (Fate::Ended, Origin::Store { id, .. }) => {
+                // First the end, then the beginning: a log-out that failed says so.
+                store.delete(id.key(), None, job.now).await?;
+                if job.is_empty {
+                    return Ok(Done::nothing(CookieDue::Remove));
+                }
+                let id = self.dialect.new_id(&mut random);
+                self.create(job, id).await
+            }
+            (Fate::Renewed, Origin::Store { id, version, .. }) => self.renew(job, &id, version).await,
+            (Fate::Same, Origin::Store { id, version, reissue, .. }) if job.operations.is_empty() => {
+                let due = if reissue { CookieDue::Set } else { CookieDue::No };
+                match store.touch(id.key(), version, job.record.idle_expires, job.now).await? {
+                    // On a conflict somebody wrote meanwhile, which moved the expiry too.
+                    Touch::Touched | Touch::Conflict => Ok(Done::kept(due, id, version, job.record.clone())),
+                    Touch::Gone => Ok(Done::gone()),
+                }
+            }
+            (Fate::Same, Origin::Store { id, version, reissue, empty, .. }) => {
+                let again = reissue || empty || job.record.persistent;
+                self.merge(job, id, Some(version), again).await
+            }
+        }
+    }
+
+    async fn create(&self, job: &mut Job, mut id: SessionId) -> Result<Done, Error> {
+        let store = self.backend()?;
+        for _ in 0..ATTEMPTS {
+            match store.create(id.key(), job.record.clone(), job.now).await? {
+                Create::Created(version) => return Ok(Done::kept(CookieDue::Set, id, version, job.record.clone())),
+                Create::Exists if matches!(job.origin, Origin::Former { .. }) && job.fate == Fate::Same => {
+                    // Another request took the same cookie over first: this is its session too.
+                    return self.merge(job, id, None, true).await;
+                }
+                Create::Exists => id = self.dialect.new_id(&mut random),
+            }
+        }
+        Err(StoreError::new("no free session id was found").into())
+    }
+
+    /// Creates the new session, ends the old one at its version, and only then answers. A crash between the two
+    /// leaves an old session without the new rights, and a new one nobody has the id of.
+    async fn renew(&self, job: &mut Job, old: &SessionId, mut version: Version) -> Result<Done, Error> {
+        let store = self.backend()?;
+        let id = self.dialect.new_id(&mut random);
+        let Done { kept: Some((id, mut new_version, mut record)), .. } = self.create(job, id).await? else {
+            return Ok(Done::gone());
+        };
+        for attempt in 0..ATTEMPTS {
+            match store.delete(old.key(), Some(version), job.now).await {
+                Ok(Delete::Deleted) => return Ok(Done::kept(CookieDue::Set, id, new_version, record)),
+                Ok(Delete::Conflict) => {}
+                Ok(Delete::Gone) => {
+                    store.delete(id.key(), None, job.now).await?;
+                    return Ok(Done::gone());
+                }
+                Err(error) => {
+                    // Nobody has this id; the old session is as it was.
+                    let _ = store.delete(id.key(), None, job.now).await;
+                    return Err(error.into());
+                }
+            }
+            wait(attempt).await;
+            let Load::Found(fresher, now_at) = store.load(old.key(), job.now).await? else { continue };
+            version = now_at;
+            let mut contents = self.contents(&fresher).ok_or_else(malformed)?;
+            journal::replay(&job.operations, &mut contents, self.rules.encoding)?;
+            contents.issued = job.now;
+            record = self.record(&contents, job.now);
+            match store.replace(id.key(), new_version, record.clone(), job.now).await? {
+                Replace::Replaced(version) => new_version = version,
+                Replace::Conflict | Replace::Gone => return Ok(Done::gone()),
+            }
+        }
+        let _ = store.delete(id.key(), None, job.now).await;
+        Err(contended())
+    }
+
+    /// Writes to an existing session, together with all others in this process that wait to.
+    ///
+    /// `version` is the one that the request opened; `None` where it does not know.
+    async fn merge(&self, job: &mut Job, id: SessionId, version: Option<Version>, again: bool) -> Result<Done, Error> {
+        let operations = mem::take(&mut job.operations);
+        let key = id.key();
+        let (leader, mut batch, mut base) = match self.queues.enter(key, operations) {
+            Entered::Leading(leader, operations) => {
+                let base = version.map(|version| Base { version, record: job.record.clone(), is_written: true });
+                (leader, vec![Waiting { operations, answer: None }], base)
+            }
+            Entered::Waiting(turn) => match turn.await {
+                Ok(Turn::Lead(leader, batch, base)) => (leader, batch, base),
+                Ok(Turn::Answered(merged, operations)) => {
+                    job.operations = operations;
+                    return merged.map(|merged| done(merged, id, again));
+                }
+                Err(_) => return Err(StoreError::new("the commit that this one waited for was given up").into()),
+            },
+        };
+        let outcomes = self.write(key, &mut batch, &mut base, job.now).await;
+        let (merged, operations) = leader.answer(batch, outcomes, base);
+        job.operations = operations;
+        merged.map(|merged| done(merged, id, again))
+    }
+
+    /// Replays the waiting requests, in their order, into one record, and replaces it at its version.
+    async fn write(
+        &self,
+        key: &StoreKey,
+        batch: &mut [Waiting],
+        base: &mut Option<Base>,
+        now: Timestamp,
+    ) -> Vec<Result<Merged, Error>> {
+        for attempt in 0..ATTEMPTS {
+            let (version, record, revived, outcomes) = match base.take() {
+                // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
+                Some(base) if base.is_written => (base.version, base.record, false, vec![Ok(())]),
+                base => {
+                    let (record, version) = match base {
+                        Some(base) => (base.record, base.version),
+                        None => match self.reload(key, now).await {
+                            Ok(Some(found)) => found,
+                            Ok(None) => return answers(batch, || Ok(Merged::Gone)),
+                            Err(error) => return answers(batch, || Err(error.copy())),
+                        },
+                    };
+                    let Some(mut contents) = self.contents(&record) else {
+                        return answers(batch, || Err(malformed()));
+                    };
+                    let revived = contents.is_empty();
+                    let outcomes: Vec<_> = batch.iter().map(|waiting| self.replay(waiting, &mut contents)).collect();
+                    contents.issued = now;
+                    (version, self.record(&contents, now), revived, outcomes)
+                }
+            };
+            if outcomes.iter().all(Result::is_err) {
+                return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone)).collect();
+            }
+            let replaced = match self.backend() {
+                Ok(store) => store.replace(key, version, record.clone(), now).await.map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match replaced {
+                Ok(Replace::Replaced(version)) => {
+                    let merged = Merged::Kept { version, record: record.clone(), is_empty: self.is_empty(&record), revived };
+                    *base = Some(Base { version, record, is_written: false });
+                    return outcomes.into_iter().map(|outcome| outcome.map(|()| merged.clone())).collect();
+                }
+                Ok(Replace::Gone) => return answers(batch, || Ok(Merged::Gone)),
+                Ok(Replace::Conflict) => wait(attempt).await,
+                Err(error) => return answers(batch, || Err(error.copy())),
+            }
+        }
+        answers(batch, || Err(contended()))
+    }
+
+    /// Replays one request, or leaves `contents` as it was: one that fails must not harm its neighbours.
+    fn replay(&self, waiting: &Waiting, contents: &mut Contents) -> Result<(), Error> {
+        let mut copy = contents.clone();
+        let replay = || journal::replay(&waiting.operations, &mut copy, self.rules.encoding);
+        catch_unwind(AssertUnwindSafe(replay))
+            .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))?;
+        *contents = copy;
+        Ok(())
+    }
+
+    async fn reload(&self, key: &StoreKey, now: Timestamp) -> Result<Option<(Record, Version)>, Error> {
+        match self.backend()?.load(key, now).await? {
+            Load::Found(record, version) => Ok(Some((record, version))),
+            Load::Gone | Load::Missing => Ok(None),
+        }
+    }
+
+    fn record(&self, contents: &Contents, now: Timestamp) -> Record {
+        // The last entry was removed: nothing is left to keep, but a request that is in flight may add one.
+        let idle_expires = if contents.is_empty() { now.after(GONE_FOR) } else { contents.idle_expires() };
+        Record {
+            data: self.dialect.write_record(contents, now),
+            created: contents.created,
+            idle_seconds: contents.idle,
+            idle_expires,
+            absolute_expires: contents.absolute_expires(),
+            persistent: contents.persistent,
+            principal: contents.principal.clone(),
+            label: contents.label.clone(),
+        }
+    }
+
+    fn contents(&self, record: &Record) -> Option<Contents> {
+        let (data, beside) = self.dialect.read_record(&record.data)?;
+        let facts = self.rules.keeps_facts;
+        let idle = if facts { record.idle_seconds } else { self.rules.idle };
+        let issued = record.idle_expires.as_millis().saturating_sub(u64::from(idle) * 1000);
+        let absolute = record.absolute_expires.map(|end| end.since(record.created).as_secs());
+        Some(Contents {
+            data,
+            created: record.created,
+            issued: Timestamp::from_millis(issued),
+            idle,
+            absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
+            persistent: if facts { record.persistent } else { self.persistent },
+            principal: record.principal.clone(),
+            label: record.label.clone(),
+            beside,
+        })
+    }
+
+    fn is_empty(&self, record: &Record) -> bool {
+        self.contents(record).is_some_and(|contents| contents.is_empty())
+    }
+}
+
+fn done(merged: Merged, id: SessionId, again: bool) -> Done {
+    match merged {
+        Merged::Gone => Done::gone(),
+        Merged::Kept { version, record, is_empty: true, .. } => Done::kept(CookieDue::Remove, id, version, record),
+        Merged::Kept { version, record, revived, .. } => {
+            let due = if again || revived { CookieDue::Set } else { CookieDue::No };
+            Done::kept(due, id, version, record)
+        }
+    }
+}
+
+fn answers(batch: &[Waiting], answer: impl Fn() -> Result<Merged, Error>) -> Vec<Result<Merged, Error>> {
+    batch.iter().map(|_| answer()).collect()
+}
+
+/// A little longer with every attempt, and by chance, so that rivals do not meet again.
+async fn wait(attempt: u32) {
+    let most = 500u64 << attempt.min(7);
+    let time = Duration::from_micros(rand::RngExt::random_range(&mut rand::rng(), most / 2..=most));
+    telemetry::conflicted(time);
+    #[cfg(feature = "runtime")]
+    if tokio::runtime::Handle::try_current().is_ok() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+fn contended() -> Error {
+    StoreError::new("other requests kept writing to this session first").into()
+}
+
+fn malformed() -> Error {
+    StoreError::new("the record is malformed").into()
+}

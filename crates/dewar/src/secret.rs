@@ -1,0 +1,324 @@
+//! [`Secret`] and [`Keyring`]: what protects the cookies, how strong it must be, and its rotation.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+
+/// The shortest secret that is accepted, in bytes.
+pub(crate) const SHORTEST: usize = 16;
+
+const PREFIX: &str = "dewar_";
+
+/// One secret. Never called a key, never printed, wiped from memory when dropped.
+///
+/// Any string of at least 16 bytes will do; one from [`Secret::generate`] is better, because nobody can guess it.
+///
+/// ```
+/// use dewar::Secret;
+///
+/// let secret = Secret::new("w98fw9ef8hwe98fhwef")?; // the lesson's: accepted, with a warning in the log
+/// assert_eq!(format!("{secret:?}"), "Secret(19 bytes)");
+/// assert!(Secret::new("dev").is_err());
+/// # Ok::<(), dewar::Error>(())
+/// ```
+///
+/// # Security
+///
+/// Whoever has the secret can write any session, for any user. Keep it out of the repository.
+#[derive(Clone)]
+pub struct Secret {
+    bytes: Zeroizing<Vec<u8>>,
+    generated: bool,
+}
+
+impl Secret {
+    /// Takes a secret, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// Refused are: an empty one, one shorter than 16 bytes, one that is public because it
+    /// stands in documentation or templates, and a generated one that was not copied whole.
+    pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let bytes = secret.as_ref();
+        if let Some(why) = weakness(bytes) {
+            return Err(Error::setting(format!("the secret is refused: {why}. {}", advice("SECRET_KEY"))));
+        }
+        let secret = Self::take(bytes);
+        if !secret.generated {
+            tracing::warn!(
+                "the session secret is not a generated one; if a person made it up, it can be guessed. {}",
+                advice("SECRET_KEY")
+            );
+        }
+        Ok(secret)
+    }
+
+    /// Takes any secret that is not empty, however easily it is guessed. For tests and for reading the
+    /// cookies of an application that has such a secret.
+    ///
+    /// # Panics
+    ///
+    /// Where the secret is empty.
+    pub fn dangerously_weak(secret: impl AsRef<[u8]>) -> Self {
+        assert!(!secret.as_ref().is_empty(), "an empty secret protects nothing");
+        Self::take(secret.as_ref())
+    }
+
+    /// Makes a new secret: 256 random bits with a prefix and a checksum, letters and digits only.
+    ///
+    /// # Panics
+    ///
+    /// Where the operating system has no random numbers to give.
+    pub fn generate() -> Self {
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(random.as_mut()).expect("the operating system gives random numbers");
+        let body = Zeroizing::new(hex(random.as_ref()));
+        let text = Zeroizing::new(format!("{PREFIX}{}{}", *body, checksum(&body)));
+        Self::take(text.as_bytes())
+    }
+
+    /// The secret itself, to be shown to its owner or given to another framework.
+    pub fn reveal(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it came from [`Secret::generate`], so that nobody can guess it.
+    pub fn is_generated(&self) -> bool {
+        self.generated
+    }
+
+    fn take(bytes: &[u8]) -> Self {
+        Self { bytes: Zeroizing::new(bytes.to_vec()), generated: generated(bytes) == Some(true) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.bytes.len())
+    }
+}
+
+/// The secrets of an application: the first protects, all are accepted.
+///
+/// To change the secret without logging anybody out, put the new one first and keep the old one
+/// as a fallback until its sessions have run out. A session opened with an old secret is written again with the new one.
+///
+/// ```
+/// use dewar::{Keyring, Secret};
+///
+/// let old = Secret::new("the secret of last year, 1")?;
+/// let keyring = Keyring::new(Secret::generate()).fallback(old);
+/// assert_eq!(format!("{keyring:?}"), "Keyring(1 secret, 1 fallback)");
+/// # Ok::<(), dewar::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Keyring {
+    secrets: Vec<Secret>,
+}
+
+impl Keyring {
+    /// A keyring with one secret.
+    pub fn new(secret: Secret) -> Self {
+        Self { secrets: vec![secret] }
+    }
+
+    /// Adds an older secret, which is still accepted but protects nothing new.
+    #[must_use]
+    pub fn fallback(mut self, secret: Secret) -> Self {
+        self.secrets.push(secret);
+        self
+    }
+
+    /// Reads the secret from an environment variable, and older ones, comma separated, from the
+    /// variable of the same name with `_FALLBACKS` behind it.
+    ///
+    /// # Errors
+    ///
+    /// Where the variable is missing or a secret is refused. The message has a ready line that makes a good one.
+    pub fn from_env(name: &str) -> Result<Self, Error> {
+        let Some(value) = read_env(name)? else {
+            return Err(Error::setting(format!("{name} is not set. {}", advice(name))));
+        };
+        let refused = |name: &str, why: &str| Error::setting(format!("{name} is refused: {why}. {}", advice(name)));
+        if let Some(why) = weakness(value.as_bytes()) {
+            return Err(refused(name, &why));
+        }
+        let mut keyring = Self::new(Secret::new(value.as_bytes())?);
+        let fallbacks = format!("{name}_FALLBACKS");
+        for older in read_env(&fallbacks)?.iter().flat_map(|list| list.split(',')) {
+            let older = older.trim();
+            if older.is_empty() {
+                continue;
+            }
+            if let Some(why) = weakness(older.as_bytes()) {
+                return Err(refused(&fallbacks, &why));
+            }
+            keyring = keyring.fallback(Secret::new(older)?);
+        }
+        Ok(keyring)
+    }
+
+    /// The secrets, the one that protects first.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fallbacks = self.secrets.len() - 1;
+        let plural = if fallbacks == 1 { "" } else { "s" };
+        write!(f, "Keyring(1 secret, {fallbacks} fallback{plural})")
+    }
+}
+
+impl From<Secret> for Keyring {
+    fn from(secret: Secret) -> Self {
+        Self::new(secret)
+    }
+}
+
+impl TryFrom<&str> for Keyring {
+    type Error = Error;
+
+    fn try_from(secret: &str) -> Result<Self, Error> {
+        Secret::new(secret).map(Self::new)
+    }
+}
+
+impl TryFrom<String> for Keyring {
+    type Error = Error;
+
+    fn try_from(secret: String) -> Result<Self, Error> {
+        Secret::new(Zeroizing::new(secret).as_bytes()).map(Self::new)
+    }
+}
+
+fn read_env(name: &str) -> Result<Option<Zeroizing<String>>, Error> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(Zeroizing::new(value))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::setting(format!("{name} is refused: it is not UTF-8. {}", advice(name))))
+        }
+    }
+}
+
+/// A line that can be pasted, with a secret made for this very reader.
+fn advice(name: &str) -> String {
+    let secret = Secret::generate();
+    format!("A good one, made just now:\n\n    export {name}={}\n", String::from_utf8_lossy(secret.reveal()))
+}
+
+/// Why these bytes are no secret; `None` where they are.
+fn weakness(bytes: &[u8]) -> Option<String> {
+    if bytes.is_empty() {
+        return Some("it is empty".into());
+    }
+    if is_public(bytes) {
+        return Some("it is public, it stands in documentation or a template that everybody can read".into());
+    }
+    if bytes.len() < SHORTEST {
+        return Some(format!("it has {} bytes, and {SHORTEST} is the least", bytes.len()));
+    }
+    if bytes.iter().all(|byte| *byte == bytes[0]) {
+        return Some("it is one character repeated".into());
+    }
+    if generated(bytes) == Some(false) {
+        return Some("it begins like a generated one, but its checksum is wrong: it was not copied whole".into());
+    }
+    None
+}
+
+/// Whether these bytes have the form of a generated secret, and then whether the checksum is right.
+fn generated(bytes: &[u8]) -> Option<bool> {
+    let rest = std::str::from_utf8(bytes).ok()?.strip_prefix(PREFIX)?;
+    let whole = rest.len() == 72 && rest.is_ascii();
+    Some(whole && checksum(&rest[..64]) == rest[64..])
+}
+
+fn checksum(body: &str) -> String {
+    hex(&Sha256::new().chain_update(PREFIX).chain_update(body).finalize()[..4])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+/// Whether everybody knows this secret. Case, and what only decorates, do not count.
+fn is_public(bytes: &[u8]) -> bool {
+    let plain: Vec<u8> =
+        bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+    bytes.starts_with(b"django-insecure-")
+        || PUBLIC_EXACTLY.contains(&bytes)
+        || (!plain.is_empty() && PUBLIC.iter().any(|public| public.as_bytes() == plain))
+}
+
+/// From the documentation of Flask, byte for byte.
+const PUBLIC_EXACTLY: &[&[u8]] = &[
+    b"_5#y2L\"F4Q8z\n\xec]/",
+    b"_5#y2L\"F4Q8z\\n\\xec]/",
+    b"A0Zr98j/3yX R~XHH!jmN]LWX/,?RT",
+    b"\\xf0?a\\x9a\\\\\\xff\\xd4;\\x0c\\xcbHi",
+];
+
+/// Letters and digits of secrets that stand in documentation, tutorials and templates.
+const PUBLIC: &[&str] = &[
+    "secret", "secretkey", "mysecret", "mysecretkey", "mysecretkey123", "asecretkey", "thesecretkey", "thisisasecret",
+    "thisisasecretkey", "thisismysecretkey", "thisisverysecret", "thisshouldbesecret", "supersecret", "supersecretkey",
+    "mysupersecretkey", "averysecretkey", "verysecretkey", "topsecret", "topsecretkey", "somesecretkey", "randomsecretkey",
+    "yoursecret", "yoursecretkey", "yoursecretkeyhere", "yourverysecretkey", "yoursupersecretkey", "yoursessionsecret",
+    "sessionsecret", "sessionsecretkey", "sessionsecretkeyhere", "flasksecretkey", "appsecretkey", "jwtsecret",
+    "changeme", "changemeplease", "changethis", "changethissecret", "changethissecretkey", "changethiskey", "pleasechangeme",
+    "changemeinproduction", "changethisinproduction", "replaceme", "replacethissecret", "replacewithasecretkey",
+    "dev", "devkey", "devsecret", "devsecretkey", "development", "developmentkey", "developmentsecret",
+    "developmentsecretkey", "devsecretchangeinproduction", "test", "testing", "testsecret", "testsecretkey", "testkey",
+    "insecure", "insecuresecret", "notsosecret", "notasecret", "keepitsecret", "keepitsecretkeepitsafe", "donttellanyone",
+    "keyboardcat", "hardtoguessstring", "youwillneverguess", "youwillneverknow", "shhhhh", "shhhhhhhhh", "shhhitsasecret",
+    "complexpasswordatleast32characterslong", "supersecretkeyyoushouldnotcommittogithub", "passwordpasswordpassword",
+    "ssshhhhhh", "thisisthesecretkey", "secretkeyhere", "secretkeybase", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef",
+    "1234567890123456", "12345678901234567890", "0123456789abcdef0123456789abcdef", "00112233445566778899aabbccddeeff",
+    "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_secret_is_accepted_and_a_damaged_copy_is_not() {
+        let secret = String::from_utf8(Secret::generate().reveal().to_vec()).unwrap();
+        assert!(Secret::new(&secret).unwrap().is_generated());
+        let error = Secret::new(&secret[..secret.len() - 1]).unwrap_err();
+        assert!(error.to_string().contains("not copied whole"), "{error}");
+    }
+
+    #[test]
+    fn the_lessons_secret_is_accepted_but_is_not_a_generated_one() {
+        assert!(!Secret::new("w98fw9ef8hwe98fhwef").unwrap().is_generated());
+    }
+
+    #[test]
+    fn public_short_empty_and_repeated_secrets_are_refused_with_a_line_that_makes_a_good_one() {
+        for bad in ["", "dev", "short", "Super-Secret-Key", "django-insecure-abcdefghijklmnop", "aaaaaaaaaaaaaaaaaaaa"] {
+            let error = Secret::new(bad).unwrap_err();
+            assert!(error.is_setting());
+            assert!(error.to_string().contains("export SECRET_KEY=dewar_"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_ever_prints() {
+        let secret = Secret::new("w98fw9ef8hwe98fhwef").unwrap();
+        let keyring = Keyring::new(secret.clone());
+        assert_eq!(format!("{secret:?} {keyring:?}"), "Secret(19 bytes) Keyring(1 secret, 0 fallbacks)");
+    }
+}

@@ -1,0 +1,560 @@
+//! [`Session`]: the dictionary that a handler holds.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    data::Contents,
+    dialect::wire::Encoding,
+    error::{Error, Kind},
+    flash::{self, Flash},
+    id::SessionId,
+    journal::Operation,
+    key::Name,
+    lifetime::Lifetime,
+    store::{StoreKey, Timestamp, Version},
+    telemetry,
+    value::Value,
+};
+
+/// A visitor's data, as a dictionary: read it, write to it, and it is there on the next page.
+///
+/// A handler of axum takes it as an argument. It takes `&self` everywhere, is cheap to clone,
+/// and clones are one session. Nothing is stored and no cookie is set before the first write.
+///
+/// ```
+/// use axum::{Form, response::Redirect};
+/// use dewar::Session;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Answer { color: String }
+///
+/// async fn answer(session: Session, Form(answer): Form<Answer>) -> Redirect {
+///     session.insert("favoriteColor", answer.color);
+///     Redirect::to("/page3")
+/// }
+///
+/// async fn greet(session: Session) -> String {
+///     let name: Option<String> = session.get("firstName");
+///     format!("Hello, {}!", name.unwrap_or("stranger".into()))
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(greet).post(answer));
+/// ```
+///
+/// # When requests race
+///
+/// With a store, what racing requests write to different entries is merged, and
+/// [`update`](Session::update) counts right. In a cookie alone, the last response wins.
+///
+/// # Security
+///
+/// Call [`set_principal`](Session::set_principal) or [`renew`](Session::renew) when somebody logs in, and
+/// [`clear`](Session::clear) when they log out.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    owner: Arc<dyn Owner>,
+    state: Mutex<State>,
+}
+
+/// What a session needs of the manager that opened it.
+pub(crate) trait Owner: Send + Sync {
+    /// What holds for every session of this owner.
+    fn rules(&self) -> &Rules;
+    /// Writes what the session holds, and leaves it open.
+    fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+}
+
+/// What holds for every session of one manager.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) encoding: Encoding,
+    pub(crate) idle: u32,
+    pub(crate) absolute: Option<u32>,
+    /// Where the format keeps "remember me" as an entry: its name.
+    pub(crate) persistent_entry: Option<&'static str>,
+    /// Where the format keeps the user as an entry: its name.
+    pub(crate) principal_entry: Option<&'static str>,
+    /// Whether the format keeps what is known beside the entries: timeouts, principal, label.
+    pub(crate) keeps_facts: bool,
+}
+
+/// Everything about one session of one request.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) contents: Contents,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) fate: Fate,
+    pub(crate) origin: Origin,
+    pub(crate) phase: Phase,
+    /// Whether the response depends on the session.
+    pub(crate) accessed: bool,
+    /// A value that could not be written, to be reported by the commit.
+    pub(crate) failure: Option<Error>,
+    /// Whether a commit in mid-request left a cookie to be set with the response.
+    pub(crate) cookie_due: CookieDue,
+}
+
+/// What becomes of the session that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on under its id.
+    Same,
+    /// Its data goes on under a new id, and the old id ends.
+    Renewed,
+    /// It ends; what is here now is another session.
+    Ended,
+}
+
+/// Where the session that was opened came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// Nowhere: there was no (valid) cookie.
+    New,
+    /// From the cookie itself.
+    Cookie {
+        /// Whether the cookie is due to be issued again.
+        reissue: bool,
+    },
+    /// From a cookie of before there was a store: it is taken over under this id, and `marker`
+    /// keeps the cookie from being taken over again.
+    Former { id: SessionId, marker: StoreKey, expires: Timestamp },
+    /// From a store, where it has ended: what this request writes is discarded.
+    Gone,
+    /// From a store, in this version.
+    Store {
+        id: SessionId,
+        version: Version,
+        /// Whether the expiry is due to be moved.
+        touch: bool,
+        /// Whether the cookie is due to be issued again.
+        reissue: bool,
+        /// Whether nothing was in it, so that the browser may have lost its cookie.
+        empty: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Committing,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CookieDue {
+    No,
+    Set,
+    Remove,
+}
+
+impl Session {
+    pub(crate) fn new(owner: Arc<dyn Owner>, contents: Contents, origin: Origin) -> Self {
+        let state = State {
+            contents,
+            operations: Vec::new(),
+            fate: Fate::Same,
+            origin,
+            phase: Phase::Open,
+            accessed: false,
+            failure: None,
+            cookie_due: CookieDue::No,
+        };
+        Self { shared: Arc::new(Shared { owner, state: Mutex::new(state) }) }
+    }
+
+    /// The value of an entry; `None` where there is none.
+    ///
+    /// A value of another type counts as absent, with a warning in the log;
+    /// [`try_get`](Session::try_get) tells the difference.
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// let name: Option<String> = session.get("firstName");
+    /// let visits = session.get::<u32>("visits").unwrap_or(0);
+    /// # }
+    /// ```
+    pub fn get<T: DeserializeOwned>(&self, name: impl Name<T>) -> Option<T> {
+        self.try_get(name).unwrap_or_else(|error| {
+            telemetry::wrong_type(&error);
+            None
+        })
+    }
+
+    /// The value of an entry, `Ok(None)` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where the entry holds a value of another type ([`Error::is_entry`]).
+    pub fn try_get<T: DeserializeOwned>(&self, name: impl Name<T>) -> Result<Option<T>, Error> {
+        let name = name.name();
+        let Some(encoded) = self.access().contents.data.read(name.as_bytes()).cloned() else { return Ok(None) };
+        let value = self.encoding().read(&encoded).map_err(|why| Error::entry(name.as_bytes(), why))?;
+        Ok(Some(value))
+    }
+
+    /// Sets an entry to any value that serde can serialize.
+    ///
+    /// A value that cannot be written (a map with odd keys, a type the format does not know) makes the commit fail:
+    /// the response becomes a 500, and the log names the entry.
+    ///
+    /// An entry that is read with `get` and then inserted is last-writer-wins when requests race;
+    /// [`update`](Session::update) is not.
+    pub fn insert<T: Serialize>(&self, name: impl Name<T>, value: T) {
+        self.insert_named(name.name(), &value);
+    }
+
+    fn insert_named<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
+        let written = self.encoding().write(value);
+        let Some(mut state) = self.writable("insert", name) else { return };
+        match written {
+            Ok(value) => {
+                let value = Bytes::from(value);
+                let seen = state.contents.data.seen(name.as_bytes()).cloned();
+                state.contents.data.insert(name.as_bytes(), value.clone());
+                let name = Bytes::copy_from_slice(name.as_bytes());
+                state.operations.push(Operation::Insert { name, value, seen });
+            }
+            Err(why) => {
+                let error = Error::entry(name.as_bytes(), why);
+                state.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Takes an entry out and returns its value, as Python's `pop`.
+    ///
+    /// A value of another type is taken out too, and `None` returned, with a warning in the log;
+    /// [`Value`] takes any.
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// let next: Option<String> = session.remove("next");
+    /// session.remove::<dewar::Value>("draft"); // whatever it was
+    /// # }
+    /// ```
+    pub fn remove<T: DeserializeOwned>(&self, name: impl Name<T>) -> Option<T> {
+        let name = name.name();
+        let encoded = {
+            let mut state = self.writable("remove", name)?;
+            let encoded = state.contents.data.remove(name.as_bytes())?;
+            state.operations.push(Operation::Remove { name: Bytes::copy_from_slice(name.as_bytes()) });
+            encoded
+        };
+        match self.encoding().read(&encoded) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                telemetry::wrong_type(&Error::entry(name.as_bytes(), why));
+                None
+            }
+        }
+    }
+
+    /// Changes an entry in place, beginning with `T::default()` where there is none. Returns the new value.
+    ///
+    /// With a store, `change` is run again when another request got there first: a counter is
+    /// never wrong and an append never lost. The value returned is what it was here.
+    ///
+    /// The closure is kept until the session is saved, so it owns what it uses (`move`) and may run
+    /// several times (`Fn`): clone inside what it gives away.
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session, article: String) -> Result<(), dewar::Error> {
+    /// let visits = session.update("visits", |visits: &mut u32| *visits += 1)?;
+    /// session.update("cart", move |cart: &mut Vec<String>| cart.push(article.clone()))?;
+    /// # let _ = visits; Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A closure that borrows from the handler does not compile:
+    ///
+    /// ```compile_fail
+    /// # fn handler(session: dewar::Session) {
+    /// let article = String::from("book");
+    /// session.update("cart", |cart: &mut Vec<String>| cart.push(article.clone()));
+    /// drop(article);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the entry holds a value of another type (it is left alone), where the new value
+    /// cannot be written, and where the session is closed.
+    pub fn update<T>(&self, name: impl Name<T>, change: impl Fn(&mut T) + Send + 'static) -> Result<T, Error>
+    where
+        T: Default + Serialize + DeserializeOwned,
+    {
+        let name = name.name();
+        let run = move |old: Option<&Bytes>, encoding: Encoding| -> Result<(T, Bytes), String> {
+            let mut value = match old {
+                Some(encoded) => encoding.read(encoded).map_err(|why| why.to_string())?,
+                None => T::default(),
+            };
+            change(&mut value);
+            let written = encoding.write(&value).map_err(|why| why.to_string())?;
+            Ok((value, written.into()))
+        };
+        // The closure runs outside the lock. It may itself write to this entry: then it runs again.
+        for _ in 0..100 {
+            let old = self.access().contents.data.get(name.as_bytes()).cloned();
+            let (value, written) =
+                run(old.as_ref(), self.encoding()).map_err(|why| Error::entry(name.as_bytes(), why))?;
+            let Some(mut state) = self.writable("update", name) else { return Err(closed()) };
+            if state.contents.data.get(name.as_bytes()) != old.as_ref() {
+                continue;
+            }
+            state.contents.data.insert(name.as_bytes(), written);
+            let name = Bytes::copy_from_slice(name.as_bytes());
+            let change = Box::new(move |old: Option<&Bytes>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
+            state.operations.push(Operation::Update { name, change });
+            return Ok(value);
+        }
+        Err(Error::entry(name.as_bytes(), "it changes whenever its update runs"))
+    }
+
+    /// Whether there is an entry of this name.
+    pub fn contains(&self, name: impl AsRef<str>) -> bool {
+        self.access().contents.data.get(name.as_ref().as_bytes()).is_some()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.access().contents.data.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.access().contents.data.is_empty()
+    }
+
+    /// The names of the entries, in order: a snapshot.
+    pub fn keys(&self) -> Vec<String> {
+        let state = self.access();
+        state.contents.data.members().iter().map(|member| text(&member.name)).collect()
+    }
+
+    /// The entries in order, as a snapshot: name and value.
+    ///
+    /// What cannot be read (another framework's oddity) is left out; it stays in the session.
+    pub fn iter(&self) -> impl Iterator<Item = (String, Value)> {
+        let members = self.access().contents.data.members().to_vec();
+        let encoding = self.encoding();
+        members.into_iter().filter_map(move |member| Some((text(&member.name), encoding.read(&member.value).ok()?)))
+    }
+
+    /// Empties the session and ends the visit: the lesson's `session.clear()`, and every log-out.
+    ///
+    /// What is inserted after it belongs to a new session with a new id. With a store, whoever
+    /// still holds the old id has nothing; in a cookie alone, a copy of the cookie lives until it expires.
+    pub fn clear(&self) {
+        let Some(mut state) = self.writable("clear", "") else { return };
+        let rules = self.rules();
+        let now = state.contents.issued;
+        state.contents = Contents::new(now, rules.idle, rules.absolute, false);
+        state.operations.clear();
+        state.failure = None;
+        state.fate = Fate::Ended;
+    }
+
+    /// Keeps the data and changes the id, so that an id known to somebody else is worth nothing.
+    ///
+    /// Call it when the visitor's rights change. [`set_principal`](Session::set_principal) does it by itself.
+    pub fn renew(&self) {
+        let Some(mut state) = self.writable("renew", "") else { return };
+        if state.fate == Fate::Same {
+            state.fate = Fate::Renewed;
+        }
+    }
+
+    /// Leaves a message for the next page, with Flask's default category, `"message"`.
+    pub fn flash(&self, message: impl Into<Value>) {
+        self.flash_as("message", message);
+    }
+
+    /// Leaves a message for the next page, in a category of your own: `"error"`, `"success"`.
+    pub fn flash_as(&self, category: &str, message: impl Into<Value>) {
+        let operation = Operation::Flash { category: category.to_owned(), message: message.into() };
+        self.apply("flash", operation);
+    }
+
+    /// Takes the messages that earlier requests left, in order, each once.
+    pub fn take_flashes(&self) -> Vec<Flash> {
+        let entry = self.access().contents.data.get(flash::ENTRY.as_bytes()).cloned();
+        if entry.is_none() {
+            return Vec::new();
+        }
+        match flash::read(self.encoding(), entry.as_ref()) {
+            Ok(shown) if shown.is_empty() => shown,
+            Ok(shown) => {
+                self.apply("take_flashes", Operation::TakeFlashes { shown: shown.clone() });
+                shown
+            }
+            Err(why) => {
+                telemetry::wrong_type(&Error::entry(flash::ENTRY.as_bytes(), why));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Changes how long this session lives: "remember me".
+    ///
+    /// A format that keeps no timeouts of a single session (Flask's) takes
+    /// [`Lifetime::browser`] and [`Lifetime::persistent`] as they are; others make the commit fail.
+    pub fn set_lifetime(&self, lifetime: Lifetime) {
+        let rules = self.rules();
+        let custom = lifetime.idle.is_some() || lifetime.absolute.is_some();
+        if custom && !rules.keeps_facts {
+            let error = Error::setting(
+                "this session format keeps no timeouts of a single session: \
+                 set them on the layer, and use Lifetime::persistent() here",
+            );
+            return self.fail("set_lifetime", error);
+        }
+        if let Some(entry) = rules.persistent_entry {
+            return self.insert_named(entry, &lifetime.persistent);
+        }
+        self.apply(
+            "set_lifetime",
+            Operation::SetLifetime {
+                idle: lifetime.idle.unwrap_or(rules.idle),
+                absolute: lifetime.absolute.or(rules.absolute),
+                persistent: lifetime.persistent,
+            },
+        );
+    }
+
+    /// Says whose session this is, once somebody has logged in.
+    ///
+    /// From nobody to somebody the id is renewed and the data kept; from one user to another the
+    /// former's entries are dropped; the same user again changes nothing. To nobody: [`clear`](Session::clear).
+    ///
+    /// # Security
+    ///
+    /// This is what stops session fixation. Call it after the password was checked, not before.
+    pub fn set_principal(&self, principal: &str) {
+        let former = self.principal();
+        if former.as_deref() == Some(principal) {
+            return;
+        }
+        // A log-in with a cookie whose session has ended begins a session of its own.
+        let gone = matches!(self.lock().origin, Origin::Gone);
+        match former {
+            None if !gone => self.renew(),
+            _ => self.clear(),
+        }
+        let rules = self.rules();
+        match rules.principal_entry {
+            Some(entry) => self.insert_named(entry, principal),
+            None if rules.keeps_facts => {
+                self.apply("set_principal", Operation::SetPrincipal { principal: principal.into() });
+            }
+            None => self.fail(
+                "set_principal",
+                Error::setting("this session format keeps no principal: insert an entry of your own"),
+            ),
+        }
+    }
+
+    /// The user whom this session belongs to, once known.
+    pub fn principal(&self) -> Option<String> {
+        match self.rules().principal_entry {
+            Some(entry) => self.get(entry),
+            None => self.access().contents.principal.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// Names this session for the list of the user's devices: `"Firefox on Linux"`.
+    ///
+    /// Only a session of our own format keeps a label; elsewhere it is dropped.
+    pub fn set_label(&self, label: &str) {
+        if self.rules().keeps_facts {
+            self.apply("set_label", Operation::SetLabel { label: label.into() });
+        }
+    }
+
+    /// Saves now, instead of with the response, so that the handler learns whether it succeeded.
+    ///
+    /// The session stays open; what is written later is saved with the response. The cookie is set
+    /// with the response in any case.
+    ///
+    /// # Errors
+    ///
+    /// Where the store failed, the session does not fit its cookie, or an entry could not be
+    /// written. The changes stay in the session, and the response's commit tries again.
+    pub async fn commit(&self) -> Result<(), Error> {
+        Arc::clone(&self.shared.owner).settle(self.clone()).await
+    }
+
+    /// The state, for the manager.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs while the lock is held, so a poisoned state is a whole one.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> &Rules {
+        self.shared.owner.rules()
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.rules().encoding
+    }
+
+    fn access(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.accessed = true;
+        state
+    }
+
+    /// The state, if it may still be written to.
+    fn writable(&self, what: &str, name: &str) -> Option<MutexGuard<'_, State>> {
+        let state = self.access();
+        if state.phase == Phase::Open {
+            return Some(state);
+        }
+        drop(state);
+        telemetry::written_too_late(what, name);
+        None
+    }
+
+    /// Does one operation here and now, and notes it for a replay. Only for operations that run no code of the application's.
+    fn apply(&self, what: &str, operation: Operation) {
+        let encoding = self.encoding();
+        let Some(mut state) = self.writable(what, "") else { return };
+        match operation.replay(&mut state.contents, encoding) {
+            Ok(()) => state.operations.push(operation),
+            Err(error) => drop(state.failure.get_or_insert(error)),
+        }
+    }
+
+    fn fail(&self, what: &str, error: Error) {
+        if let Some(mut state) = self.writable(what, "") {
+            state.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// The names of the entries, never their values.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        let names = state.contents.data.members().iter().map(|member| text(&member.name));
+        f.debug_set().entries(names).finish()
+    }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn closed() -> Error {
+    Error::new(Kind::Closed, "the session was written to after its response had gone")
+}

@@ -1,0 +1,190 @@
+//! The promises of a store as one call: run it against your own.
+//!
+//! ```
+//! use dewar::store::{conformance, memory::MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! conformance::check(|| async { MemoryStore::new() }).await;
+//! # }
+//! ```
+//!
+//! In a test of your own, put your store in its place; `#[tokio::test(flavor = "multi_thread")]`
+//! lets the racing tasks run side by side:
+//!
+//! ```no_run
+//! # use dewar::store::{conformance, memory::MemoryStore};
+//! # async fn connect() -> MemoryStore { MemoryStore::new() }
+//! #[tokio::test(flavor = "multi_thread")]
+//! async fn my_store_keeps_its_promises() {
+//!     conformance::check(|| async { connect().await }).await;
+//! }
+//! ```
+//!
+//! Keys are drawn anew for each promise, so a store that is shared or not empty will do, as long as
+//! nobody else changes it meanwhile. Time is passed in, mostly: two minutes take no waiting.
+
+mod administration;
+mod foreign;
+mod races;
+mod records;
+
+use std::{
+    fmt::Debug,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
+};
+use crate::id::SessionId;
+
+/// Checks every promise of [`SessionStore`] and of [`SessionAdmin`].
+///
+/// `make_store` gives a store for each promise: a fresh one, or the same one again.
+///
+/// # Panics
+///
+/// Where a promise is broken, with the sentence that names it. Also outside of a tokio runtime.
+pub async fn check<S, F, Fut>(make_store: F)
+where
+    S: SessionAdmin,
+    F: Fn() -> Fut,
+    Fut: Future<Output = S>,
+{
+    check_sessions(&make_store).await;
+    administration::check(&make_store).await;
+}
+
+/// Checks every promise of [`SessionStore`] alone, for a store that is no [`SessionAdmin`].
+///
+/// # Panics
+///
+/// As [`check`] does.
+pub async fn check_sessions<S, F, Fut>(make_store: F)
+where
+    S: SessionStore,
+    F: Fn() -> Fut,
+    Fut: Future<Output = S>,
+{
+    records::check(&make_store).await;
+    foreign::check(&make_store).await;
+    races::check(&make_store).await;
+}
+
+/// A store, a key that was never used, and a moment to start from.
+struct Case<S> {
+    store: Arc<S>,
+    key: StoreKey,
+    now: Timestamp,
+}
+
+impl<S> Clone for Case<S> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), key: self.key.clone(), now: self.now }
+    }
+}
+
+impl<S: SessionStore> Case<S> {
+    async fn new<Fut: Future<Output = S>>(make_store: impl Fn() -> Fut) -> Self {
+        let store = Arc::new(make_store().await);
+        Self { store, key: fresh_key(), now: Timestamp::from(SystemTime::now()) }
+    }
+
+    /// The same store, another key.
+    fn another(&self) -> Self {
+        Self { key: fresh_key(), ..self.clone() }
+    }
+
+    /// The same store and key, so much later.
+    fn later(&self, by: Duration) -> Self {
+        Self { now: self.now.after(by), ..self.clone() }
+    }
+
+    /// The same store and key, at that moment.
+    fn at(&self, now: Timestamp) -> Self {
+        Self { now, ..self.clone() }
+    }
+
+    /// An hour to live, nothing else.
+    fn record(&self, data: &'static [u8]) -> Record {
+        Record {
+            data: Bytes::from_static(data),
+            created: self.now,
+            idle_seconds: 3600,
+            idle_expires: self.now.after(HOUR),
+            absolute_expires: None,
+            persistent: false,
+            principal: None,
+            label: None,
+        }
+    }
+
+    async fn load(&self) -> Load {
+        works("load", self.store.load(&self.key, self.now).await)
+    }
+
+    async fn found(&self, promise: &str) -> (Record, Version) {
+        match self.load().await {
+            Load::Found(record, version) => (record, version),
+            other => panic!("broken promise: {promise}\n     it should be found, but load said {other:?}"),
+        }
+    }
+
+    async fn create(&self, record: Record) -> Create {
+        works("create", self.store.create(&self.key, record, self.now).await)
+    }
+
+    async fn created(&self, record: Record) -> Version {
+        match self.create(record).await {
+            Create::Created(version) => version,
+            Create::Exists => panic!("broken promise: create adds a record under a key that has none"),
+        }
+    }
+
+    async fn replace(&self, version: Version, record: Record) -> Replace {
+        works("replace", self.store.replace(&self.key, version, record, self.now).await)
+    }
+
+    async fn replaced(&self, version: Version, record: Record) -> Version {
+        match self.replace(version, record).await {
+            Replace::Replaced(version) => version,
+            other => panic!("broken promise: replace replaces a record of this very version\n     it said {other:?}"),
+        }
+    }
+
+    async fn touch(&self, version: Version, idle_expires: Timestamp) -> Touch {
+        works("touch", self.store.touch(&self.key, version, idle_expires, self.now).await)
+    }
+
+    async fn delete(&self, version: Option<Version>) -> Delete {
+        works("delete", self.store.delete(&self.key, version, self.now).await)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[track_caller]
+fn promise<T: PartialEq + Debug>(sentence: &str, actual: T, expected: T) {
+    assert!(actual == expected, "broken promise: {sentence}\n  expected: {expected:?}\n    actual: {actual:?}");
+}
+
+#[track_caller]
+fn works<T>(verb: &str, result: Result<T, StoreError>) -> T {
+    result.unwrap_or_else(|error| panic!("broken promise: {verb} fails only where the system failed\n     error: {error}"))
+}
+
+/// A key that no other process and no other promise has drawn.
+fn fresh_key() -> StoreKey {
+    let mut bytes = [0; 32];
+    for part in bytes.chunks_mut(8) {
+        part.copy_from_slice(&RandomState::new().hash_one("a fresh key").to_le_bytes());
+    }
+    SessionId::from_random(bytes).key().clone()
+}

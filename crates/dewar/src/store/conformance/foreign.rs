@@ -1,0 +1,101 @@
+//! Records that another framework reads and writes too.
+//!
+//! Only what holds wherever such a record lives is asked for: its data, its expiry to the second,
+//! and that no write is lost. Where the store is ours alone, marks and the other fields may be kept.
+
+use super::*;
+
+pub(super) async fn check<S, F, Fut>(make: &F)
+where
+    S: SessionStore,
+    F: Fn() -> Fut,
+    Fut: Future<Output = S>,
+{
+    a_foreign_record_keeps_its_data_and_expiry(foreign(Case::new(make).await)).await;
+    a_foreign_record_is_replaced_by_version(foreign(Case::new(make).await)).await;
+    a_foreign_record_is_touched_by_version(foreign(Case::new(make).await)).await;
+    a_deleted_foreign_record_stays_deleted(foreign(Case::new(make).await)).await;
+    nothing_comes_of_a_missing_foreign_key(foreign(Case::new(make).await)).await;
+}
+
+fn foreign<S: SessionStore>(case: Case<S>) -> Case<S> {
+    let name = format!("sess:{} {{é}} '%_*?\\[", &case.key.to_string()[StoreKey::PREFIX.len()..]);
+    Case { key: StoreKey::foreign(name), ..case }
+}
+
+fn is_about(actual: Timestamp, expected: Timestamp) -> bool {
+    actual.since(expected) <= 5 * SECOND && expected.since(actual) <= 5 * SECOND
+}
+
+async fn a_foreign_record_keeps_its_data_and_expiry<S: SessionStore>(case: Case<S>) {
+    let sentence = "a foreign record keeps its data, byte for byte, and its expiry to the second";
+    let json = Bytes::from_static(br#"{"cookie":{"path":"/"},"firstName":"Ann"}"#);
+    let binary: Bytes = (0..=255).collect::<Vec<u8>>().into();
+    for data in [json, binary, Bytes::new(), vec![7; 1_048_576].into()] {
+        let case = foreign(case.another());
+        let version = case.created(Record { data: data.clone(), ..case.record(b"") }).await;
+        let (record, loaded) = case.found(sentence).await;
+        assert!(record.data == data, "broken promise: {sentence}");
+        assert!(is_about(record.expires(), case.now.after(HOUR)), "broken promise: {sentence}\n  {record:?}");
+        promise("load gives the version that create gave", loaded, version);
+        let sentence = "create never overwrites a foreign record";
+        promise(sentence, case.create(case.record(b"second")).await, Create::Exists);
+        assert!(case.found(sentence).await.0.data == data, "broken promise: {sentence}");
+    }
+}
+
+async fn a_foreign_record_is_replaced_by_version<S: SessionStore>(case: Case<S>) {
+    let first = case.created(case.record(b"first")).await;
+    let longer = Record { idle_expires: case.now.after(3 * HOUR), ..case.record(b"second") };
+    let second = case.replaced(first, longer).await;
+    let (record, loaded) = case.found("a replaced foreign record is found").await;
+    promise("replace replaces the data of a foreign record", record.data, Bytes::from_static(b"second"));
+    promise("load gives the version that replace gave", loaded, second);
+    let sentence = "replace sets the expiry of a foreign record";
+    assert!(is_about(record.idle_expires, case.now.after(3 * HOUR)), "broken promise: {sentence}");
+    let sentence = "replace refuses a version of a foreign record that has passed";
+    promise(sentence, case.replace(first, case.record(b"late")).await, Replace::Conflict);
+    promise(sentence, case.found(sentence).await.1, second);
+}
+
+async fn a_foreign_record_is_touched_by_version<S: SessionStore>(case: Case<S>) {
+    let first = case.created(case.record(b"first")).await;
+    let sentence = "touch moves the expiry of a foreign record and leaves its data and version";
+    promise(sentence, case.touch(first, case.now.after(4 * HOUR)).await, Touch::Touched);
+    let (record, version) = case.found(sentence).await;
+    assert!(is_about(record.idle_expires, case.now.after(4 * HOUR)), "broken promise: {sentence}");
+    promise(sentence, (record.data, version), (Bytes::from_static(b"first"), first));
+    case.replaced(first, case.record(b"second")).await;
+    let sentence = "touch refuses a version of a foreign record that has passed";
+    promise(sentence, case.touch(first, case.now.after(9 * HOUR)).await, Touch::Conflict);
+    assert!(is_about(case.found(sentence).await.0.idle_expires, case.now.after(HOUR)), "broken promise: {sentence}");
+}
+
+async fn a_deleted_foreign_record_stays_deleted<S: SessionStore>(case: Case<S>) {
+    let first = case.created(case.record(b"first")).await;
+    let second = case.replaced(first, case.record(b"second")).await;
+    let sentence = "delete refuses a version of a foreign record that has passed";
+    promise(sentence, case.delete(Some(first)).await, Delete::Conflict);
+    promise(sentence, case.found(sentence).await.1, second);
+    promise("delete removes a foreign record of this version", case.delete(Some(second)).await, Delete::Deleted);
+
+    let sentence = "a deleted foreign record stays deleted";
+    let after = case.load().await;
+    assert!(!matches!(after, Load::Found(..)), "broken promise: {sentence}\n  load said {after:?}");
+    promise(sentence, case.replace(second, case.record(b"late")).await, Replace::Gone);
+    promise(sentence, case.touch(second, case.now.after(HOUR)).await, Touch::Gone);
+    promise(sentence, case.delete(None).await, Delete::Gone);
+    let created = matches!(case.create(case.record(b"anew")).await, Create::Created(_));
+    promise("a foreign key can be used again once it is Missing", created, after == Load::Missing);
+}
+
+async fn nothing_comes_of_a_missing_foreign_key<S: SessionStore>(case: Case<S>) {
+    let version = foreign(case.another()).created(case.record(b"first")).await;
+    let sentence = "replace, touch and delete leave nothing under a missing foreign key";
+    promise(sentence, case.load().await, Load::Missing);
+    promise(sentence, case.replace(version, case.record(b"first")).await, Replace::Gone);
+    promise(sentence, case.touch(version, case.now.after(HOUR)).await, Touch::Gone);
+    promise(sentence, case.delete(Some(version)).await, Delete::Gone);
+    promise(sentence, case.delete(None).await, Delete::Gone);
+    promise(sentence, case.load().await, Load::Missing);
+}

@@ -1,0 +1,62 @@
+//! A store behind one pointer, so that sessions, layers and handlers are not generic over it.
+
+use std::pin::Pin;
+
+use super::{
+    Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Touch, Version,
+};
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
+pub(crate) trait AnyStore: Send + Sync {
+    fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load>;
+    fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create>;
+    fn replace<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Replace>;
+    fn touch<'a>(&'a self, key: &'a StoreKey, version: Version, idle_expires: Timestamp, now: Timestamp) -> Answer<'a, Touch>;
+    fn delete<'a>(&'a self, key: &'a StoreKey, version: Option<Version>, now: Timestamp) -> Answer<'a, Delete>;
+    fn list<'a>(
+        &'a self,
+        principal: Option<&'a str>,
+        after: Option<&'a StoreKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
+    fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
+}
+
+impl<S: SessionAdmin> AnyStore for S {
+    fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load> {
+        Box::pin(S::load(self, key, now))
+    }
+
+    fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create> {
+        Box::pin(S::create(self, key, record, now))
+    }
+
+    fn replace<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Replace> {
+        Box::pin(S::replace(self, key, version, record, now))
+    }
+
+    fn touch<'a>(&'a self, key: &'a StoreKey, version: Version, idle_expires: Timestamp, now: Timestamp) -> Answer<'a, Touch> {
+        Box::pin(S::touch(self, key, version, idle_expires, now))
+    }
+
+    fn delete<'a>(&'a self, key: &'a StoreKey, version: Option<Version>, now: Timestamp) -> Answer<'a, Delete> {
+        Box::pin(S::delete(self, key, version, now))
+    }
+
+    fn list<'a>(
+        &'a self,
+        principal: Option<&'a str>,
+        after: Option<&'a StoreKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Answer<'a, Vec<(StoreKey, Record, Version)>> {
+        Box::pin(S::list(self, principal, after, limit, now))
+    }
+
+    fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(S::purge(self, limit, now))
+    }
+}

@@ -1,0 +1,72 @@
+//! What is worth a line in the log, and (with the feature `metrics`) a count. Never a value, never an id.
+
+use std::time::Duration;
+
+use crate::error::{Error, Refusal};
+
+macro_rules! count {
+    ($name:literal $(, $label:literal => $value:expr)*) => {
+        #[cfg(feature = "metrics")]
+        metrics::counter!($name $(, $label => $value)*).increment(1);
+    };
+}
+
+/// A cookie opened an empty session.
+pub(crate) fn refused(cookie: &str, refusal: Refusal) {
+    tracing::debug!(cookie, reason = refusal.as_str(), "a session cookie was refused; the session is empty");
+    count!("dewar_refused_total", "reason" => refusal.as_str());
+}
+
+/// A value that a request had read was changed by another before this one wrote it.
+pub(crate) fn overwritten(name: &[u8]) {
+    let entry = String::from_utf8_lossy(name);
+    tracing::warn!(%entry, "another request changed this entry between get and insert, and its value is lost: use update");
+    count!("dewar_overwritten_total");
+}
+
+/// A write came after the response's head had gone.
+pub(crate) fn written_too_late(what: &str, name: &str) {
+    tracing::error!(what, entry = name, "the session was written to after its response had gone; the change is lost");
+    count!("dewar_late_writes_total");
+}
+
+/// An entry holds a value of another type than was asked for.
+pub(crate) fn wrong_type(error: &Error) {
+    tracing::warn!(%error, "the entry was taken for absent");
+}
+
+/// A commit did not succeed.
+pub(crate) fn failed(error: &Error) {
+    tracing::error!(%error, "the session could not be saved");
+    count!("dewar_failed_commits_total");
+}
+
+/// The changes of a request were discarded, because its session ended meanwhile.
+pub(crate) fn discarded() {
+    tracing::debug!("the session ended while this request ran; its changes are discarded");
+    count!("dewar_discarded_total");
+}
+
+/// The cookie comes near the size that browsers keep.
+pub(crate) fn nearly_too_large(bytes: usize, largest: &str) {
+    tracing::warn!(bytes, limit = crate::cookie::LIMIT, largest, "the session nearly fills its cookie");
+}
+
+/// A racing commit made this one start again.
+pub(crate) fn conflicted(wait: Duration) {
+    tracing::trace!(?wait, "another process committed to this session first; replaying");
+    count!("dewar_conflicts_total");
+}
+
+/// The store could not be reached, and the route goes on without a session.
+#[cfg(feature = "axum")]
+pub(crate) fn unavailable(error: &Error) {
+    tracing::error!(%error, "no session: the store failed");
+    count!("dewar_store_errors_total");
+}
+
+/// An error was answered to the visitor.
+#[cfg(feature = "axum")]
+pub(crate) fn answered(error: &Error) {
+    tracing::error!(%error, status = error.status().as_u16(), "a request failed");
+}

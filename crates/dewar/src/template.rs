@@ -1,0 +1,301 @@
+//! [`Templates`]: pages of minijinja (Jinja2's language) with the session already in them.
+//!
+//! In a page, `session` works as it does in Flask: `'firstName' in session`, `session['firstName']`,
+//! `session.firstName`, `session.get('firstName', 'stranger')`, `session.items()`, `{% for name in session %}`. So does
+//! `get_flashed_messages(with_categories=true, category_filter=['error'])`.
+//!
+//! Other template engines take the session as a field: [`Session`] is cheap to clone, and askama, for example, calls its methods:
+//!
+//! ```
+//! # mod askama { pub trait Template {} }
+//! # use askama::Template;
+//! use dewar::Session;
+//!
+//! // #[derive(askama::Template)]
+//! // #[template(source = r#"{% if let Some(name) = session.get::<String>("firstName") %}{{ name }}{% endif %}"#, ext = "html")]
+//! struct Page {
+//!     session: Session,
+//! }
+//! # impl Template for Page {}
+//! ```
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use minijinja::{
+    Environment, ErrorKind, State,
+    value::{Enumerator, Kwargs, Object, ObjectRepr, Serde, Value as Jinja, from_args},
+};
+use serde::Serialize;
+
+use crate::{
+    error::{Error, Kind},
+    flash::Flash,
+    session::Session,
+    value::Value,
+};
+
+/// Renders pages with the session already in them: an extractor for axum's handlers.
+///
+/// Name the folder once, `SessionLayer::from_env()?.templates("templates")`, and take it as an argument:
+///
+/// ```
+/// use axum::response::Html;
+/// use dewar::{Error, Templates};
+/// use serde_json::json;
+///
+/// async fn page(templates: Templates) -> Result<Html<String>, Error> {
+///     templates.render("page.html", json!({ "title": "Welcome" }))
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(page));
+/// ```
+///
+/// What stands in the page's data under the names `session` and `get_flashed_messages` gives way to the session.
+/// HTML is escaped. In a debug build the folder is read anew for every page; a release build keeps what it has read.
+#[derive(Clone)]
+pub struct Templates {
+    engine: Engine,
+    session: Session,
+}
+
+impl Templates {
+    pub(crate) fn new(engine: Engine, session: Session) -> Self {
+        Self { engine, session }
+    }
+
+    /// Renders a page with this data (`()` for none): as a `String`, an axum `Html<String>`, or
+    /// whatever else is made from a `String`.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such template, or it fails. As a response the error is a 500; the log has the
+    /// template's name and line.
+    pub fn render<R: From<String>>(&self, name: &str, data: impl Serialize) -> Result<R, Error> {
+        let page = Page {
+            session: Jinja::from_object(Entries(self.session.clone())),
+            flashes: Jinja::from_object(Flashes { session: self.session.clone(), taken: OnceLock::new() }),
+            data: Jinja::from(Serde(data)),
+        };
+        let environment = self.engine.environment();
+        let text = environment.get_template(name).and_then(|template| template.render(Jinja::from_object(page)));
+        text.map(R::from).map_err(|error| template_error(name, &error))
+    }
+
+    /// The session that the pages show.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl<S: Sync> axum_core::extract::FromRequestParts<S> for Templates {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _state: &S) -> Result<Self, Error> {
+        let handle = crate::web::tower::Handle::of(parts)?;
+        let Some(engine) = handle.0.templates.clone() else {
+            return Err(Error::new(
+                Kind::MissingLayer,
+                "there are no templates: add `.templates(\"templates\")` to the SessionLayer",
+            ));
+        };
+        Ok(Self::new(engine, handle.session(parts).await?))
+    }
+}
+
+/// Where pages come from: a folder, or an environment of minijinja of your own.
+pub struct Pages(Environment<'static>);
+
+impl From<&str> for Pages {
+    fn from(folder: &str) -> Self {
+        PathBuf::from(folder).into()
+    }
+}
+
+impl From<PathBuf> for Pages {
+    fn from(folder: PathBuf) -> Self {
+        let mut environment = Environment::new();
+        environment.set_loader(minijinja::path_loader(folder));
+        Self(environment)
+    }
+}
+
+impl From<Environment<'static>> for Pages {
+    fn from(environment: Environment<'static>) -> Self {
+        Self(environment)
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pages").finish_non_exhaustive()
+    }
+}
+
+/// The environment that all requests share.
+#[derive(Clone)]
+pub(crate) struct Engine(Arc<Environment<'static>>);
+
+impl Engine {
+    pub(crate) fn new(pages: Pages) -> Self {
+        Self(Arc::new(pages.0))
+    }
+
+    /// In development a copy that has read nothing yet, so that a changed file shows at the next request.
+    fn environment(&self) -> Arc<Environment<'static>> {
+        if cfg!(debug_assertions) {
+            let mut fresh = Environment::clone(&self.0);
+            fresh.clear_templates();
+            return Arc::new(fresh);
+        }
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+fn template_error(name: &str, error: &minijinja::Error) -> Error {
+    let place = error.name().unwrap_or(name);
+    let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why = format!("{why}: {cause}");
+        source = cause.source();
+    }
+    Error::new(Kind::Template, format!("template {place}{line}")).because(why)
+}
+
+/// What a page sees: the session, and the data behind it.
+#[derive(Debug)]
+struct Page {
+    session: Jinja,
+    flashes: Jinja,
+    data: Jinja,
+}
+
+impl Object for Page {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Jinja> {
+        match key {
+            "session" => Some(self.session.clone()),
+            "get_flashed_messages" => Some(self.flashes.clone()),
+            _ => self.data.get_attr(key).ok().filter(|value| !value.is_undefined()),
+        }
+    }
+}
+
+/// The session as a dictionary of Jinja's.
+#[derive(Debug)]
+struct Entries(Session);
+
+impl Entries {
+    fn entry(&self, name: &str) -> Option<Jinja> {
+        self.0.contains(name).then(|| self.0.get::<Value>(name).map_or(Jinja::from(()), |value| jinja(&value)))
+    }
+}
+
+impl Object for Entries {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.entry(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Jinja> {
+        self.entry(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.keys().into_iter().map(Jinja::from).collect())
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        arguments: &[Jinja],
+    ) -> Result<Jinja, minijinja::Error> {
+        match method {
+            "get" => {
+                let (name, default): (&str, Option<Jinja>) = from_args(arguments)?;
+                Ok(self.entry(name).or(default).unwrap_or(Jinja::from(())))
+            }
+            "items" => {
+                let () = from_args(arguments)?;
+                Ok(self.0.iter().map(|(name, value)| Jinja::from(vec![Jinja::from(name), jinja(&value)])).collect())
+            }
+            "keys" => {
+                let () = from_args(arguments)?;
+                Ok(self.0.keys().into_iter().collect())
+            }
+            "values" => {
+                let () = from_args(arguments)?;
+                Ok(self.0.iter().map(|(_, value)| jinja(&value)).collect())
+            }
+            _ => Err(minijinja::Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+/// `get_flashed_messages`. Asked twice by one page, it answers the same, as Flask's.
+#[derive(Debug)]
+struct Flashes {
+    session: Session,
+    taken: OnceLock<Vec<Flash>>,
+}
+
+impl Object for Flashes {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, _state: &mut State<'_, '_>, arguments: &[Jinja]) -> Result<Jinja, minijinja::Error> {
+        let (with_categories, category_filter, named): (Option<bool>, Option<Vec<String>>, Kwargs) = from_args(arguments)?;
+        let with_categories = named.get::<Option<bool>>("with_categories")?.or(with_categories).unwrap_or(false);
+        let filter = named.get::<Option<Vec<String>>>("category_filter")?.or(category_filter).unwrap_or_default();
+        named.assert_all_used()?;
+        let flashes = self.taken.get_or_init(|| self.session.take_flashes());
+        let wanted = flashes.iter().filter(|flash| filter.is_empty() || filter.contains(&flash.category));
+        Ok(wanted
+            .map(|flash| {
+                let message = jinja(&flash.message);
+                if with_categories { Jinja::from(vec![Jinja::from(flash.category.as_str()), message]) } else { message }
+            })
+            .collect())
+    }
+}
+
+/// Markup stays markup; what Jinja has no word for is shown as text.
+fn jinja(value: &Value) -> Jinja {
+    match value {
+        Value::Null => Jinja::from(()),
+        Value::Bool(value) => Jinja::from(*value),
+        Value::Integer(value) => Jinja::from(*value),
+        Value::Float(value) => Jinja::from(*value),
+        Value::Text(value) => Jinja::from(value.as_str()),
+        Value::Markup(value) => Jinja::from_safe_string(value.clone()),
+        Value::Bytes(value) => Jinja::from_bytes(value.clone()),
+        Value::List(values) | Value::Tuple(values) => values.iter().map(jinja).collect(),
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| (jinja(name), jinja(value))).collect(),
+        other => Jinja::from(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,52 @@
+//! [`Session`] as an argument of axum's handlers, and [`Error`] as a response.
+
+use axum_core::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header, request::Parts};
+
+use super::tower::error_response;
+use crate::{error::Error, session::Session, telemetry};
+
+/// A store that is down answers 503 with `Retry-After`. Take `Option<Session>` or
+/// `Result<Session, dewar::Error>` in a route that can do without.
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        Self::from_parts(parts).await
+    }
+}
+
+/// `None` where the store is down, with an error in the log. A missing layer is an error all the same.
+impl<S: Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
+        match Self::from_parts(parts).await {
+            Ok(session) => Ok(Some(session)),
+            Err(error) if error.is_store() => {
+                telemetry::unavailable(&error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        telemetry::answered(&self);
+        let mut response: Response = error_response(&self);
+        let text = if self.is_store() {
+            "Your session cannot be reached just now. Please try again in a moment.\n"
+        } else {
+            "Something went wrong on our side.\n"
+        };
+        *response.body_mut() = Body::from(text);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+}

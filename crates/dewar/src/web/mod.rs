@@ -1,0 +1,5 @@
+//! Adapters: a session for the web framework at hand.
+
+#[cfg(feature = "axum")]
+mod axum;
+pub(crate) mod tower;

@@ -1,0 +1,68 @@
+//! The application of the lesson "Sessions in Flask": it asks a few questions on a few pages,
+//! remembers the answers, and starts over.
+
+mod pages;
+mod settings;
+
+use std::{net::IpAddr, process::ExitCode};
+
+use clap::Parser;
+use tokio::{net::TcpListener, signal};
+use tracing_subscriber::EnvFilter;
+
+use settings::Settings;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Settings::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let app = pages::app(settings.session_layer()?, &settings.folders()?);
+    let (host, port) = (&settings.host, settings.port);
+    let listener = TcpListener::bind((host.as_str(), port))
+        .await
+        .map_err(|error| format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5001 cargo run"))?;
+    announce(&settings, listener.local_addr()?.port());
+    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await?;
+    eprintln!("Stopped.");
+    Ok(())
+}
+
+/// The one line that a person waits for.
+#[allow(clippy::print_stdout)]
+fn announce(settings: &Settings, port: u16) {
+    let host = match settings.host.parse() {
+        Ok(IpAddr::V6(host)) => format!("[{host}]"),
+        _ => settings.host.clone(),
+    };
+    println!("Questions at http://{host}:{port} (Ctrl-C stops)");
+}
+
+/// Ctrl-C, and SIGTERM, which a platform sends before it moves the application.
+async fn asked_to_stop() {
+    let interrupt = async {
+        let _ = signal::ctrl_c().await;
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}
