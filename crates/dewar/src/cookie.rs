@@ -1,6 +1,9 @@
 //! Cookies: found in `Cookie` headers by their exact name, and written as `Set-Cookie` (RFC 6265).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -67,10 +70,14 @@ impl Attributes {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let name = &self.name;
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(Error::setting(format!("cookie_name: {name:?} is no cookie name; use letters, digits, - and _")));
+            return Err(Error::setting(format!(
+                "cookie_name: {name:?} is no cookie name; use letters, digits, - and _"
+            )));
         }
         for (setting, value) in [("path", Some(&self.path)), ("domain", self.domain.as_ref())] {
-            if let Some(value) = value.filter(|value| value.bytes().any(|byte| byte == b';' || !(b' '..=b'~').contains(&byte))) {
+            if let Some(value) =
+                value.filter(|value| value.bytes().any(|byte| byte == b';' || !(b' '..=b'~').contains(&byte)))
+            {
                 return Err(Error::setting(format!("{setting}: {value:?} cannot stand in a Set-Cookie header")));
             }
         }
@@ -224,11 +231,19 @@ pub(crate) fn write(
     value: &str,
     until: Until,
 ) -> Result<HeaderValue, Error> {
-    let mut text = String::with_capacity(name.len() + value.len() + 128);
+    let said = spelling.order.iter().filter_map(|attribute| say(*attribute, attributes, spelling, until));
+    let mut parts: [(&str, Cow<'_, str>); 8] = Default::default();
+    let count = said.zip(&mut parts).map(|(part, place)| *place = part).count();
+    let parts = &parts[..count];
+
+    // Of exactly this length, so that the header takes it over without a copy.
+    let length =
+        |(name, value): &(&str, Cow<'_, str>)| 2 + name.len() + if value.is_empty() { 0 } else { 1 + value.len() };
+    let mut text = String::with_capacity(name.len() + 1 + value.len() + parts.iter().map(length).sum::<usize>());
     text.push_str(name);
     text.push('=');
     text.push_str(value);
-    let mut put = |name: &str, value: &str| {
+    for (name, value) in parts {
         text.push_str("; ");
         if spelling.lower_case {
             text.extend(name.chars().map(|letter| letter.to_ascii_lowercase()));
@@ -239,43 +254,50 @@ pub(crate) fn write(
             text.push('=');
             text.push_str(value);
         }
-    };
-    for attribute in spelling.order {
-        match attribute {
-            Attribute::Path => put("Path", &attributes.path),
-            Attribute::Domain => {
-                if let Some(domain) = &attributes.domain {
-                    put("Domain", domain);
-                }
-            }
-            Attribute::Expires => match until {
-                Until::From { now, after } if spelling.persistent.has(*attribute) => put("Expires", &date(now.after(after))),
-                Until::Now if spelling.removal.has(*attribute) => put("Expires", &date(Timestamp::default())),
-                _ => {}
-            },
-            Attribute::MaxAge => match until {
-                Until::From { after, .. } if spelling.persistent.has(*attribute) => {
-                    put("Max-Age", &after.as_secs().to_string());
-                }
-                Until::Now if spelling.removal.has(*attribute) => put("Max-Age", "0"),
-                _ => {}
-            },
-            Attribute::Secure if attributes.secure => put("Secure", ""),
-            Attribute::HttpOnly if attributes.http_only => put("HttpOnly", ""),
-            Attribute::Partitioned if attributes.partitioned => put("Partitioned", ""),
-            Attribute::SameSite => match (attributes.same_site, spelling.lower_case) {
-                (None, _) => {}
-                (Some(SameSite::Strict), false) => put("SameSite", "Strict"),
-                (Some(SameSite::Lax), false) => put("SameSite", "Lax"),
-                (Some(SameSite::None), false) => put("SameSite", "None"),
-                (Some(SameSite::Strict), true) => put("SameSite", "strict"),
-                (Some(SameSite::Lax), true) => put("SameSite", "lax"),
-                (Some(SameSite::None), true) => put("SameSite", "none"),
-            },
-            _ => {}
-        }
     }
     HeaderValue::try_from(text).map_err(|_| Error::setting("the session cookie cannot stand in a header"))
+}
+
+/// What the header says of one attribute, if anything; an empty value stands for none.
+fn say<'a>(
+    attribute: Attribute,
+    cookie: &'a Attributes,
+    spelling: &Spelling,
+    until: Until,
+) -> Option<(&'static str, Cow<'a, str>)> {
+    let flag = |name, set: bool| set.then_some((name, Cow::Borrowed("")));
+    match attribute {
+        Attribute::Path => Some(("Path", cookie.path.as_str().into())),
+        Attribute::Domain => cookie.domain.as_deref().map(|domain| ("Domain", domain.into())),
+        Attribute::Secure => flag("Secure", cookie.secure),
+        Attribute::HttpOnly => flag("HttpOnly", cookie.http_only),
+        Attribute::Partitioned => flag("Partitioned", cookie.partitioned),
+        Attribute::SameSite => {
+            let value = match (cookie.same_site?, spelling.lower_case) {
+                (SameSite::Strict, false) => "Strict",
+                (SameSite::Lax, false) => "Lax",
+                (SameSite::None, false) => "None",
+                (SameSite::Strict, true) => "strict",
+                (SameSite::Lax, true) => "lax",
+                (SameSite::None, true) => "none",
+            };
+            Some(("SameSite", value.into()))
+        }
+        Attribute::Expires => match until {
+            Until::From { now, after } if spelling.persistent.has(attribute) => {
+                Some(("Expires", date(now.after(after)).into()))
+            }
+            Until::Now if spelling.removal.has(attribute) => Some(("Expires", date(Timestamp::default()).into())),
+            _ => None,
+        },
+        Attribute::MaxAge => match until {
+            Until::From { after, .. } if spelling.persistent.has(attribute) => {
+                Some(("Max-Age", after.as_secs().to_string().into()))
+            }
+            Until::Now if spelling.removal.has(attribute) => Some(("Max-Age", "0".into())),
+            _ => None,
+        },
+    }
 }
 
 fn date(moment: Timestamp) -> String {
@@ -339,7 +361,8 @@ mod tests {
 
     #[test]
     fn the_removal_cookie_repeats_every_attribute() {
-        let attributes = Attributes { secure: true, same_site: Some(SameSite::Lax), ..Attributes::new("__Host-session") };
+        let attributes =
+            Attributes { secure: true, same_site: Some(SameSite::Lax), ..Attributes::new("__Host-session") };
         let header = write(&attributes, &Spelling::OWN, &attributes.name, "", Until::Now).unwrap();
         assert_eq!(
             header,

@@ -46,11 +46,18 @@ impl Data {
         (self.read & bit(at) != 0).then(|| &self.members[at].value)
     }
 
-    /// Sets an entry: in its place where it exists, else at the end.
-    pub fn insert(&mut self, name: &[u8], value: Bytes) {
+    /// Sets an entry: in its place where it exists, else at the end. Returns its name, shared.
+    pub fn insert(&mut self, name: &[u8], value: Bytes) -> Bytes {
         match self.position(name) {
-            Some(at) => self.members[at].value = value,
-            None => self.members.push(Member { name: Bytes::copy_from_slice(name), value }),
+            Some(at) => {
+                self.members[at].value = value;
+                self.members[at].name.clone()
+            }
+            None => {
+                let name = Bytes::copy_from_slice(name);
+                self.members.push(Member { name: name.clone(), value });
+                name
+            }
         }
     }
 

@@ -89,4 +89,3 @@ fn write_values(encoding: Encoding, values: &[Value]) -> Result<Bytes, WriteErro
         .collect();
     encoding.write(&pairs).map(Bytes::from)
 }
-

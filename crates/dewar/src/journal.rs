@@ -15,14 +15,36 @@ pub(crate) type Change = Box<dyn Fn(Option<&Bytes>, Encoding) -> Result<Bytes, S
 /// One thing a request did.
 pub(crate) enum Operation {
     /// `seen` is the value that the request had read before, where it had.
-    Insert { name: Bytes, value: Bytes, seen: Option<Bytes> },
-    Remove { name: Bytes },
-    Update { name: Bytes, change: Change },
-    Flash { category: String, message: crate::value::Value },
-    TakeFlashes { shown: Vec<Flash> },
-    SetLifetime { idle: u32, absolute: Option<u32>, persistent: bool },
-    SetPrincipal { principal: Box<str> },
-    SetLabel { label: Box<str> },
+    Insert {
+        name: Bytes,
+        value: Bytes,
+        seen: Option<Bytes>,
+    },
+    Remove {
+        name: Bytes,
+    },
+    Update {
+        name: Bytes,
+        change: Change,
+    },
+    Flash {
+        category: String,
+        message: crate::value::Value,
+    },
+    TakeFlashes {
+        shown: Vec<Flash>,
+    },
+    SetLifetime {
+        idle: u32,
+        absolute: Option<u32>,
+        persistent: bool,
+    },
+    SetPrincipal {
+        principal: Box<str>,
+    },
+    SetLabel {
+        label: Box<str>,
+    },
 }
 
 impl Operation {
@@ -54,7 +76,7 @@ impl Operation {
                 let rest = flash::without(encoding, data.get(flash::ENTRY.as_bytes()), shown)
                     .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
                 match rest {
-                    Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
+                    Some(rest) => drop(data.insert(flash::ENTRY.as_bytes(), rest)),
                     None => drop(data.remove(flash::ENTRY.as_bytes())),
                 }
             }

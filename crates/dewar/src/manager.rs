@@ -22,8 +22,8 @@ mod queue;
 mod settings;
 mod stored;
 
-pub(crate) use settings::Settings;
 use queue::Queues;
+pub(crate) use settings::Settings;
 
 /// The most bytes of a cookie's value that are looked at: four times what browsers keep.
 const OVERSIZE: usize = 4 * cookie::LIMIT;
@@ -247,11 +247,11 @@ impl Inner {
         match token {
             Token::Id { id, outdated } => self.load(id, outdated, now).await,
             Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
-                self.take_over(*contents, &fingerprint, now).await
+                self.take_over(contents, &fingerprint, now).await
             }
             Token::Data { contents, outdated, slides, .. } => {
                 let due = slides && self.reissue.is_due(contents.issued, contents.idle, now);
-                Ok(Ok((*contents, Origin::Cookie { reissue: outdated || due })))
+                Ok(Ok((contents, Origin::Cookie { reissue: outdated || due })))
             }
         }
     }
@@ -350,13 +350,11 @@ impl Inner {
             Until::BrowserCloses
         };
         let values = self.dialect.write(body, &self.cookie.name, now, &mut random)?;
-        let mut cookies = Vec::with_capacity(values.len());
         for (name, value) in self.names.iter().zip(&values) {
             check_size(name.len() + value.len(), contents)?;
-            cookies.push(cookie::write(&self.cookie, &policy.spelling, name, value, until)?);
         }
-        for cookie in cookies {
-            response.append(header::SET_COOKIE, cookie);
+        for (name, value) in self.names.iter().zip(&values) {
+            response.append(header::SET_COOKIE, cookie::write(&self.cookie, &policy.spelling, name, value, until)?);
         }
         Ok(())
     }

@@ -255,8 +255,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Whether everybody knows this secret. Case, and what only decorates, do not count.
 fn is_public(bytes: &[u8]) -> bool {
-    let plain: Vec<u8> =
-        bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+    let plain: Vec<u8> = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
     bytes.starts_with(b"django-insecure-")
         || PUBLIC_EXACTLY.contains(&bytes)
         || (!plain.is_empty() && PUBLIC.iter().any(|public| public.as_bytes() == plain))
@@ -272,20 +271,92 @@ const PUBLIC_EXACTLY: &[&[u8]] = &[
 
 /// Letters and digits of secrets that stand in documentation, tutorials and templates.
 const PUBLIC: &[&str] = &[
-    "secret", "secretkey", "mysecret", "mysecretkey", "mysecretkey123", "asecretkey", "thesecretkey", "thisisasecret",
-    "thisisasecretkey", "thisismysecretkey", "thisisverysecret", "thisshouldbesecret", "supersecret", "supersecretkey",
-    "mysupersecretkey", "averysecretkey", "verysecretkey", "topsecret", "topsecretkey", "somesecretkey", "randomsecretkey",
-    "yoursecret", "yoursecretkey", "yoursecretkeyhere", "yourverysecretkey", "yoursupersecretkey", "yoursessionsecret",
-    "sessionsecret", "sessionsecretkey", "sessionsecretkeyhere", "flasksecretkey", "appsecretkey", "jwtsecret",
-    "changeme", "changemeplease", "changethis", "changethissecret", "changethissecretkey", "changethiskey", "pleasechangeme",
-    "changemeinproduction", "changethisinproduction", "replaceme", "replacethissecret", "replacewithasecretkey",
-    "dev", "devkey", "devsecret", "devsecretkey", "development", "developmentkey", "developmentsecret",
-    "developmentsecretkey", "devsecretchangeinproduction", "test", "testing", "testsecret", "testsecretkey", "testkey",
-    "insecure", "insecuresecret", "notsosecret", "notasecret", "keepitsecret", "keepitsecretkeepitsafe", "donttellanyone",
-    "keyboardcat", "hardtoguessstring", "youwillneverguess", "youwillneverknow", "shhhhh", "shhhhhhhhh", "shhhitsasecret",
-    "complexpasswordatleast32characterslong", "supersecretkeyyoushouldnotcommittogithub", "passwordpasswordpassword",
-    "ssshhhhhh", "thisisthesecretkey", "secretkeyhere", "secretkeybase", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef",
-    "1234567890123456", "12345678901234567890", "0123456789abcdef0123456789abcdef", "00112233445566778899aabbccddeeff",
+    "secret",
+    "secretkey",
+    "mysecret",
+    "mysecretkey",
+    "mysecretkey123",
+    "asecretkey",
+    "thesecretkey",
+    "thisisasecret",
+    "thisisasecretkey",
+    "thisismysecretkey",
+    "thisisverysecret",
+    "thisshouldbesecret",
+    "supersecret",
+    "supersecretkey",
+    "mysupersecretkey",
+    "averysecretkey",
+    "verysecretkey",
+    "topsecret",
+    "topsecretkey",
+    "somesecretkey",
+    "randomsecretkey",
+    "yoursecret",
+    "yoursecretkey",
+    "yoursecretkeyhere",
+    "yourverysecretkey",
+    "yoursupersecretkey",
+    "yoursessionsecret",
+    "sessionsecret",
+    "sessionsecretkey",
+    "sessionsecretkeyhere",
+    "flasksecretkey",
+    "appsecretkey",
+    "jwtsecret",
+    "changeme",
+    "changemeplease",
+    "changethis",
+    "changethissecret",
+    "changethissecretkey",
+    "changethiskey",
+    "pleasechangeme",
+    "changemeinproduction",
+    "changethisinproduction",
+    "replaceme",
+    "replacethissecret",
+    "replacewithasecretkey",
+    "dev",
+    "devkey",
+    "devsecret",
+    "devsecretkey",
+    "development",
+    "developmentkey",
+    "developmentsecret",
+    "developmentsecretkey",
+    "devsecretchangeinproduction",
+    "test",
+    "testing",
+    "testsecret",
+    "testsecretkey",
+    "testkey",
+    "insecure",
+    "insecuresecret",
+    "notsosecret",
+    "notasecret",
+    "keepitsecret",
+    "keepitsecretkeepitsafe",
+    "donttellanyone",
+    "keyboardcat",
+    "hardtoguessstring",
+    "youwillneverguess",
+    "youwillneverknow",
+    "shhhhh",
+    "shhhhhhhhh",
+    "shhhitsasecret",
+    "complexpasswordatleast32characterslong",
+    "supersecretkeyyoushouldnotcommittogithub",
+    "passwordpasswordpassword",
+    "ssshhhhhh",
+    "thisisthesecretkey",
+    "secretkeyhere",
+    "secretkeybase",
+    "abcdefghijklmnopqrstuvwxyz",
+    "0123456789abcdef",
+    "1234567890123456",
+    "12345678901234567890",
+    "0123456789abcdef0123456789abcdef",
+    "00112233445566778899aabbccddeeff",
     "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
 ];
 
@@ -308,7 +379,8 @@ mod tests {
 
     #[test]
     fn public_short_empty_and_repeated_secrets_are_refused_with_a_line_that_makes_a_good_one() {
-        for bad in ["", "dev", "short", "Super-Secret-Key", "django-insecure-abcdefghijklmnop", "aaaaaaaaaaaaaaaaaaaa"] {
+        for bad in ["", "dev", "short", "Super-Secret-Key", "django-insecure-abcdefghijklmnop", "aaaaaaaaaaaaaaaaaaaa"]
+        {
             let error = Secret::new(bad).unwrap_err();
             assert!(error.is_setting());
             assert!(error.to_string().contains("export SECRET_KEY=dewar_"), "{bad}: {error}");

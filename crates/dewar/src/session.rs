@@ -220,8 +220,7 @@ impl Session {
             Ok(value) => {
                 let value = Bytes::from(value);
                 let seen = state.contents.data.seen(name.as_bytes()).cloned();
-                state.contents.data.insert(name.as_bytes(), value.clone());
-                let name = Bytes::copy_from_slice(name.as_bytes());
+                let name = state.contents.data.insert(name.as_bytes(), value.clone());
                 state.operations.push(Operation::Insert { name, value, seen });
             }
             Err(why) => {
@@ -312,8 +311,7 @@ impl Session {
             if state.contents.data.get(name.as_bytes()) != old.as_ref() {
                 continue;
             }
-            state.contents.data.insert(name.as_bytes(), written);
-            let name = Bytes::copy_from_slice(name.as_bytes());
+            let name = state.contents.data.insert(name.as_bytes(), written);
             let change = Box::new(move |old: Option<&Bytes>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
             state.operations.push(Operation::Update { name, change });
             return Ok(value);
@@ -538,6 +536,15 @@ impl Session {
     fn fail(&self, what: &str, error: Error) {
         if let Some(mut state) = self.writable(what, "") {
             state.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// A panic commits nothing, also where a layer inside ours turns it into a response.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lock().phase = Phase::Closed;
         }
     }
 }

@@ -269,7 +269,8 @@ impl Object for Flashes {
     }
 
     fn call(self: &Arc<Self>, _state: &mut State<'_, '_>, arguments: &[Jinja]) -> Result<Jinja, minijinja::Error> {
-        let (with_categories, category_filter, named): (Option<bool>, Option<Vec<String>>, Kwargs) = from_args(arguments)?;
+        let (with_categories, category_filter, named): (Option<bool>, Option<Vec<String>>, Kwargs) =
+            from_args(arguments)?;
         let with_categories = named.get::<Option<bool>>("with_categories")?.or(with_categories).unwrap_or(false);
         let filter = named.get::<Option<Vec<String>>>("category_filter")?.or(category_filter).unwrap_or_default();
         named.assert_all_used()?;

@@ -5,7 +5,10 @@
 //! MessagePack, are refused by name in formats that would lose it, and pass through any other serde format as what they wrap.
 
 pub(crate) mod exact;
+pub(crate) mod read;
 mod time;
+mod typed;
+pub(crate) mod write;
 
 pub use time::DateTime;
 
@@ -81,33 +84,52 @@ impl Value {
     /// The member of a map with this text as its key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
-            Value::Map(members) => {
-                members.iter().rev().find_map(|(name, value)| (*name == Value::Text(key.into())).then_some(value))
-            }
+            Value::Map(members) => members
+                .iter()
+                .find(|(name, _)| matches!(name, Value::Text(name) if name == key))
+                .map(|(_, value)| value),
             _ => None,
         }
     }
 
     /// What kind of value this is, for messages: `text`, `a map`, `an integer`.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Value::Null => "nothing",
-            Value::Bool(_) => "a boolean",
-            Value::Integer(_) => "an integer",
-            Value::BigInteger(_) => "an integer beyond 64 bits",
-            Value::Float(_) => "a float",
-            Value::Text(_) => "text",
-            Value::Surrogates(_) => "text with a lone surrogate",
-            Value::Bytes(_) => "bytes",
-            Value::List(_) => "a list",
-            Value::Tuple(_) => "a tuple",
-            Value::Map(_) => "a map",
-            Value::Markup(_) => "markup",
-            Value::Uuid(_) => "a UUID",
-            Value::DateTime(_) => "a date",
-        }
+        KINDS[match self {
+            Value::Null => 0,
+            Value::Bool(_) => 1,
+            Value::Integer(_) => 2,
+            Value::BigInteger(_) => 3,
+            Value::Float(_) => 4,
+            Value::Text(_) => 5,
+            Value::Surrogates(_) => 6,
+            Value::Bytes(_) => 7,
+            Value::List(_) => 8,
+            Value::Tuple(_) => 9,
+            Value::Map(_) => 10,
+            Value::Markup(_) => 11,
+            Value::Uuid(_) => 12,
+            Value::DateTime(_) => 13,
+        }]
     }
 }
+
+/// The words for the kinds of values: messages say no others.
+pub(crate) const KINDS: [&str; 14] = [
+    "nothing",
+    "a boolean",
+    "an integer",
+    "an integer beyond 64 bits",
+    "a float",
+    "text",
+    "text with a lone surrogate",
+    "bytes",
+    "a list",
+    "a tuple",
+    "a map",
+    "markup",
+    "a UUID",
+    "a date",
+];
 
 macro_rules! into_value {
     ($($from:ty => |$it:ident| $make:expr),* $(,)?) => {$(

@@ -28,9 +28,9 @@ async fn main() -> ExitCode {
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let app = pages::app(settings.session_layer()?, &settings.folders()?);
     let (host, port) = (&settings.host, settings.port);
-    let listener = TcpListener::bind((host.as_str(), port))
-        .await
-        .map_err(|error| format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5001 cargo run"))?;
+    let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {
+        format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5001 cargo run")
+    })?;
     announce(&settings, listener.local_addr()?.port());
     axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await?;
     eprintln!("Stopped.");

@@ -64,7 +64,9 @@ impl Settings {
             layer = layer.dialect(dewar::dialect::Flask::new);
         }
         if self.allows_http() {
-            tracing::info!("the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it");
+            tracing::info!(
+                "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
+            );
             layer = layer.dangerously_allow_http();
         }
         layer.manager()?;
@@ -73,11 +75,15 @@ impl Settings {
 
     fn keyring(&self) -> Result<Keyring, Error> {
         let Some(secret) = &self.secret_key else {
-            tracing::warn!("SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process");
+            tracing::warn!(
+                "SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process"
+            );
             return Ok(Keyring::new(Secret::generate()));
         };
         let older = self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty());
-        older.map(Secret::new).try_fold(Keyring::new(Secret::new(secret)?), |keyring, older| Ok(keyring.fallback(older?)))
+        older
+            .map(Secret::new)
+            .try_fold(Keyring::new(Secret::new(secret)?), |keyring, older| Ok(keyring.fallback(older?)))
     }
 
     fn allows_http(&self) -> bool {
@@ -92,7 +98,10 @@ impl Settings {
         };
         let templates = self.templates_dir.clone().unwrap_or_else(|| own().join("templates"));
         if !templates.is_dir() {
-            return Err(format!("there is no folder {}: set TEMPLATES_DIR to the folder of the templates", templates.display()));
+            return Err(format!(
+                "there is no folder {}: set TEMPLATES_DIR to the folder of the templates",
+                templates.display()
+            ));
         }
         let beside = templates.join("../static");
         let assets = if beside.is_dir() { beside } else { own().join("static") };

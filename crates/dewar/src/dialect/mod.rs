@@ -109,11 +109,12 @@ pub struct Limits {
 
 /// What the cookies of a request hold.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // It lives for a moment, and a box would be an allocation for every request.
 pub enum Token {
     /// The session itself.
     Data {
         /// The session.
-        contents: Box<Contents>,
+        contents: Contents,
         /// Whether it should be written again, because an older secret protects it.
         outdated: bool,
         /// Whether it is issued again from time to time, so that it does not run out.

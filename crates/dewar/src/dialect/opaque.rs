@@ -39,7 +39,9 @@ impl Dialect for Opaque {
     fn write(&self, body: Body<'_>, _cookie: &str, _now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {
         match body {
             Body::Id(id) => Ok(vec![id.reveal().to_owned()]),
-            Body::Data(_) => Err(Error::setting("the dialect Opaque needs a store: add .store(...) to the SessionLayer")),
+            Body::Data(_) => {
+                Err(Error::setting("the dialect Opaque needs a store: add .store(...) to the SessionLayer"))
+            }
         }
     }
 }

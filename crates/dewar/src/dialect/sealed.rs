@@ -29,14 +29,15 @@ use std::{
 };
 
 use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf, Bytes};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token};
+use super::{
+    Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token, wire::base64,
+};
 use crate::{
     error::Error,
     secret::{Keyring, Secret},
@@ -105,7 +106,9 @@ impl Sealed {
     /// The keys for writing now: a new salt every hour, also when the clock was turned back.
     fn current(&self, now: Timestamp, random: Random<'_>) -> (Salt, Arc<Derived>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = current.as_ref().filter(|current| now >= current.since && now.since(current.since) < SALT_LIVES) {
+        if let Some(current) =
+            current.as_ref().filter(|current| now >= current.since && now.since(current.since) < SALT_LIVES)
+        {
             return (current.salt, Arc::clone(&current.derived));
         }
         let mut salt = [0; SALT];
@@ -204,7 +207,7 @@ impl Dialect for Sealed {
     }
 
     fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        let token = URL_SAFE_NO_PAD.decode(cookies.value()).map_err(|_| Refusal::Malformed)?;
+        let token = base64::decode_url(cookies.value().as_bytes()).ok_or(Refusal::Malformed)?;
         let fingerprint = fingerprint(&token);
         let (plaintext, secret) = self.unseal(token, cookies.name)?;
         let contents = read_plaintext(plaintext, self.policy.encoding).ok_or(Refusal::Malformed)?;
@@ -214,7 +217,7 @@ impl Dialect for Sealed {
         if contents.expires() <= limits.now {
             return Err(Refusal::Expired);
         }
-        Ok(Token::Data { contents: Box::new(contents), outdated: secret != 0, slides: true, fingerprint })
+        Ok(Token::Data { contents, outdated: secret != 0, slides: true, fingerprint })
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<String>, Error> {
@@ -237,7 +240,9 @@ impl Dialect for Sealed {
         })
         .map_err(|_| Error::setting("the session is too large to be encrypted"))?;
         token.extend_from_slice(&tag);
-        Ok(vec![URL_SAFE_NO_PAD.encode(&token)])
+        let mut text = String::with_capacity(token.len().div_ceil(3) * 4);
+        base64::push_url(&token, &mut text);
+        Ok(vec![text])
     }
 }
 
@@ -281,7 +286,8 @@ fn write_plaintext(contents: &Contents, encoding: super::wire::Encoding, out: &m
     out.push(u8::from(contents.persistent));
     for (what, text) in [("principal", &contents.principal), ("label", &contents.label)] {
         let text = text.as_deref().unwrap_or_default();
-        let length = u16::try_from(text.len()).map_err(|_| Error::setting(format!("the {what} is longer than 65535 bytes")))?;
+        let length =
+            u16::try_from(text.len()).map_err(|_| Error::setting(format!("the {what} is longer than 65535 bytes")))?;
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     }

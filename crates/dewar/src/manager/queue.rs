@@ -118,7 +118,9 @@ impl Leader {
             let Some(next) = next else { break };
             let successor = Self { queues: self.queues.clone(), key: Some(key) };
             // A successor that went away gives the right back, with the line as it was.
-            let Err(Turn::Lead(mut returned, mut line, known)) = next.send(Turn::Lead(successor, line, base)) else { break };
+            let Err(Turn::Lead(mut returned, mut line, known)) = next.send(Turn::Lead(successor, line, base)) else {
+                break;
+            };
             line.retain(|waiting| waiting.answer.is_some());
             base = known;
             self.key = returned.key.take();

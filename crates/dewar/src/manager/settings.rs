@@ -72,7 +72,9 @@ impl Settings {
         let policy = dialect.policy();
         match (policy.keeps, &self.store) {
             (Keeps::Data, Some(_)) => {
-                return Err(Error::setting("store: this dialect keeps the session in the cookie; leave out the store, or the dialect"));
+                return Err(Error::setting(
+                    "store: this dialect keeps the session in the cookie; leave out the store, or the dialect",
+                ));
             }
             (Keeps::Id, None) => {
                 return Err(Error::setting("dialect: this one keeps only an id in the cookie; add .store(...)"));
@@ -83,7 +85,9 @@ impl Settings {
         let mut cookie = policy.cookie.clone();
         if self.allow_http {
             if self.secure == Some(true) {
-                return Err(Error::setting("dangerously_allow_http and secure(true) contradict each other; leave one out"));
+                return Err(Error::setting(
+                    "dangerously_allow_http and secure(true) contradict each other; leave one out",
+                ));
             }
             cookie.secure = false;
             if let Some(plain) = cookie.name.strip_prefix("__Host-") {
@@ -114,7 +118,9 @@ impl Settings {
             return Err(Error::setting("lifetime: an idle timeout of less than a second ends every session at once"));
         }
         if absolute == Some(0) {
-            return Err(Error::setting("lifetime: an absolute timeout of less than a second ends every session at once"));
+            return Err(Error::setting(
+                "lifetime: an absolute timeout of less than a second ends every session at once",
+            ));
         }
         if lifetime.absolute.is_some() && !policy.keeps_facts {
             return Err(Error::setting(

@@ -68,7 +68,9 @@ type Opened = Result<Result<(Contents, Origin), Refusal>, Error>;
 
 impl Inner {
     fn backend(&self) -> Result<&dyn AnyStore, Error> {
-        self.store.as_deref().ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
+        self.store
+            .as_deref()
+            .ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
     }
 
     /// Opens a session that is in the store.
@@ -331,7 +333,8 @@ impl Inner {
             };
             match replaced {
                 Ok(Replace::Replaced(version)) => {
-                    let merged = Merged::Kept { version, record: record.clone(), is_empty: self.is_empty(&record), revived };
+                    let merged =
+                        Merged::Kept { version, record: record.clone(), is_empty: self.is_empty(&record), revived };
                     *base = Some(Base { version, record, is_written: false });
                     return outcomes.into_iter().map(|outcome| outcome.map(|()| merged.clone())).collect();
                 }

@@ -177,7 +177,9 @@ fn promise<T: PartialEq + Debug>(sentence: &str, actual: T, expected: T) {
 
 #[track_caller]
 fn works<T>(verb: &str, result: Result<T, StoreError>) -> T {
-    result.unwrap_or_else(|error| panic!("broken promise: {verb} fails only where the system failed\n     error: {error}"))
+    result.unwrap_or_else(|error| {
+        panic!("broken promise: {verb} fails only where the system failed\n     error: {error}")
+    })
 }
 
 /// A key that no other process and no other promise has drawn.

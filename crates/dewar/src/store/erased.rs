@@ -2,9 +2,7 @@
 
 use std::pin::Pin;
 
-use super::{
-    Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Touch, Version,
-};
+use super::{Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Touch, Version};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -12,8 +10,20 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send +
 pub(crate) trait AnyStore: Send + Sync {
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load>;
     fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create>;
-    fn replace<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Replace>;
-    fn touch<'a>(&'a self, key: &'a StoreKey, version: Version, idle_expires: Timestamp, now: Timestamp) -> Answer<'a, Touch>;
+    fn replace<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Answer<'a, Replace>;
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        version: Version,
+        idle_expires: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, Touch>;
     fn delete<'a>(&'a self, key: &'a StoreKey, version: Option<Version>, now: Timestamp) -> Answer<'a, Delete>;
     fn list<'a>(
         &'a self,
@@ -34,11 +44,23 @@ impl<S: SessionAdmin> AnyStore for S {
         Box::pin(S::create(self, key, record, now))
     }
 
-    fn replace<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Replace> {
+    fn replace<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Answer<'a, Replace> {
         Box::pin(S::replace(self, key, version, record, now))
     }
 
-    fn touch<'a>(&'a self, key: &'a StoreKey, version: Version, idle_expires: Timestamp, now: Timestamp) -> Answer<'a, Touch> {
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        version: Version,
+        idle_expires: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, Touch> {
         Box::pin(S::touch(self, key, version, idle_expires, now))
     }
 

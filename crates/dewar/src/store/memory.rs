@@ -262,12 +262,7 @@ impl Inner {
         page
     }
 
-    async fn list_all(
-        &self,
-        after: Option<Digest>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Vec<(StoreKey, Record, Version)> {
+    async fn list_all(&self, after: Option<Digest>, limit: usize, now: Timestamp) -> Vec<(StoreKey, Record, Version)> {
         let mut page = Vec::new();
         let mut shard = after.map_or(0, |after| self.shard_number(&after));
         let mut after = after;

@@ -1,6 +1,7 @@
 //! [`SessionLayer`]: the manager as a layer of tower.
 
 use std::{
+    cell::Cell,
     fmt,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -54,7 +55,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is given to `.layer(...)`"]
 pub struct SessionLayer {
-    settings: Settings,
+    settings: Arc<Settings>,
     manager: Arc<OnceLock<SessionManager>>,
     #[cfg(feature = "templates")]
     templates: Option<crate::template::Engine>,
@@ -86,7 +87,7 @@ impl SessionLayer {
 
     fn with_keyring(keyring: Keyring) -> Self {
         Self {
-            settings: Settings::new(keyring),
+            settings: Arc::new(Settings::new(keyring)),
             manager: Arc::default(),
             #[cfg(feature = "templates")]
             templates: None,
@@ -209,7 +210,7 @@ impl SessionLayer {
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(&mut self.settings);
+        change(Arc::make_mut(&mut self.settings));
         self.manager = Arc::default();
         self
     }
@@ -250,6 +251,30 @@ pub(crate) struct Visit {
     session: OnceCell<Session>,
     #[cfg(feature = "templates")]
     pub(crate) templates: Option<crate::template::Engine>,
+}
+
+thread_local! {
+    /// The room of a visit that is over, for the next: most requests never open their session, and should not pay for it.
+    static SPARE: Cell<Option<Arc<Visit>>> = const { Cell::new(None) };
+}
+
+impl Visit {
+    fn begin(visit: Self) -> Arc<Self> {
+        let Some(mut spare) = SPARE.take() else { return Arc::new(visit) };
+        match Arc::get_mut(&mut spare) {
+            Some(room) => {
+                *room = visit;
+                spare
+            }
+            None => Arc::new(visit),
+        }
+    }
+
+    fn end(self: Arc<Self>) {
+        if self.session.get().is_none() {
+            SPARE.set(Some(self));
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -302,7 +327,7 @@ where
         let outer = request.extensions().get::<Handle>();
         let nested = outer.is_some_and(|outer| outer.0.manager.cookie_name() == self.manager.cookie_name());
         let visit = (!nested).then(|| {
-            let visit = Arc::new(Visit {
+            let visit = Visit::begin(Visit {
                 manager: self.manager.clone(),
                 session: OnceCell::new(),
                 #[cfg(feature = "templates")]
@@ -345,7 +370,10 @@ where
         if this.waiting.is_none() {
             let response = ready!(this.inner.poll(context))?;
             let Some(visit) = this.visit.take() else { return Poll::Ready(Ok(response)) };
-            let Some(session) = visit.session.get() else { return Poll::Ready(Ok(response)) };
+            let Some(session) = visit.session.get() else {
+                visit.end();
+                return Poll::Ready(Ok(response));
+            };
             let (manager, session) = (visit.manager.clone(), session.clone());
             match manager.begin(&session) {
                 Commit::Known(due) => return Poll::Ready(Ok(finish(&manager, &session, due, response))),

@@ -1,11 +1,41 @@
 //! The two base64 flavours dialects use, both strict: one spelling for each value, so that a changed bit is a changed value.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{NO_PAD, PAD};
+use std::sync::LazyLock;
+
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+mod fastest {
+    pub(super) use base64::engine::Simd as Base64;
+
+    pub(super) fn standard(config: base64::engine::GeneralPurposeConfig) -> Base64 {
+        Base64::standard(config)
+    }
+
+    pub(super) fn url(config: base64::engine::GeneralPurposeConfig) -> Base64 {
+        Base64::url_safe(config)
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
+mod fastest {
+    pub(super) use base64::engine::GeneralPurpose as Base64;
+
+    pub(super) fn standard(config: base64::engine::GeneralPurposeConfig) -> Base64 {
+        Base64::new(&base64::alphabet::STANDARD, config)
+    }
+
+    pub(super) fn url(config: base64::engine::GeneralPurposeConfig) -> Base64 {
+        Base64::new(&base64::alphabet::URL_SAFE, config)
+    }
+}
+
+static STANDARD: LazyLock<fastest::Base64> = LazyLock::new(|| fastest::standard(PAD));
+static URL: LazyLock<fastest::Base64> = LazyLock::new(|| fastest::url(NO_PAD));
 
 /// Appends `+` `/` base64 with padding.
 pub fn encode_standard(bytes: &[u8], out: &mut Vec<u8>) {
-    encode(&STANDARD, bytes, out);
+    encode(&*STANDARD, bytes, out);
 }
 
 /// Reads `+` `/` base64 with padding. Spare bits must be zero.
@@ -15,22 +45,22 @@ pub fn decode_standard(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Appends `-` `_` base64 without padding.
 pub fn encode_url(bytes: &[u8], out: &mut Vec<u8>) {
-    encode(&URL_SAFE_NO_PAD, bytes, out);
+    encode(&*URL, bytes, out);
 }
 
-/// Appends `-` `_` base64 without padding, to text.
+/// Appends `-` `_` base64 without padding to text.
 pub fn push_url(bytes: &[u8], out: &mut String) {
-    URL_SAFE_NO_PAD.encode_string(bytes, out);
+    URL.encode_string(bytes, out);
 }
 
 /// Reads `-` `_` base64 without padding. Spare bits must be zero.
 pub fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
+    URL.decode(text).ok()
 }
 
 /// Reads `-` `_` base64 without padding into a buffer, without allocating: the part that was filled.
 pub fn decode_url_into<'a>(text: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let len = URL_SAFE_NO_PAD.decode_slice(text, buffer).ok()?;
+    let len = URL.decode_slice(text, buffer).ok()?;
     Some(&buffer[..len])
 }
 
@@ -39,4 +69,35 @@ fn encode(engine: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let written = engine.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
     out.truncate(start + written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_comes_back_in_both_flavours() {
+        for len in 0..200 {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 37 + len) as u8).collect();
+            let (mut standard, mut url, mut text) = (b"x".to_vec(), Vec::new(), String::new());
+            encode_standard(&bytes, &mut standard);
+            encode_url(&bytes, &mut url);
+            push_url(&bytes, &mut text);
+            assert_eq!(text.as_bytes(), url);
+            assert_eq!(decode_standard(&standard[1..]).unwrap(), bytes);
+            assert_eq!(decode_url(&url).unwrap(), bytes);
+            assert_eq!(decode_url_into(&url, &mut [0; 200]).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn another_spelling_is_refused() {
+        for text in ["YQ==", "YR", "Y", "Y Q", "YQ\n", "+w", "/w"] {
+            assert_eq!(decode_url(text.as_bytes()), None, "{text}");
+        }
+        for text in ["YQ", "YR==", "YQ=", "-w==", "YQ==="] {
+            assert_eq!(decode_standard(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(decode_url_into(b"YWJj", &mut [0; 2]), None);
+    }
 }

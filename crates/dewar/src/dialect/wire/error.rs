@@ -1,5 +1,6 @@
 //! Why a value could not be written or read. Never shows the value.
 
+use crate::value::KINDS;
 use serde::{de, ser};
 use std::fmt;
 
@@ -100,20 +101,7 @@ fn kind(found: de::Unexpected<'_>) -> &'static str {
         Map => "a map",
         NewtypeStruct => "a tagged value",
         Enum | UnitVariant | NewtypeVariant | TupleVariant | StructVariant => "a variant",
-        Other("markup") => "markup",
-        Other("a UUID") => "a UUID",
-        Other("a date") => "a date",
-        Other("a tuple") => "a tuple",
-        Other("an integer beyond 64 bits") => "an integer beyond 64 bits",
-        Other("text with a lone surrogate") => "text with a lone surrogate",
-        Other("text") => "text",
-        Other("a list") => "a list",
-        Other("a map") => "a map",
-        Other("nothing") => "nothing",
-        Other("a float") => "a float",
-        Other("an integer") => "an integer",
-        Other("a boolean") => "a boolean",
-        Other("bytes") => "bytes",
-        Other(_) => "another value",
+        // Words of others may hold the value.
+        Other(word) => KINDS.iter().find(|kind| **kind == word).unwrap_or(&"another value"),
     }
 }

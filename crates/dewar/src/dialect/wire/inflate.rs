@@ -23,7 +23,7 @@ impl fmt::Display for InflateError {
 
 impl std::error::Error for InflateError {}
 
-/// Inflates a zlib stream to at most so many bytes. Never holds more than that.
+/// Inflates a zlib stream to at most so many bytes. Stops as soon as it is longer.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ pub fn inflate(data: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
         match status.map_err(|_| InflateError::Malformed)? {
             Status::StreamEnd if inflater.total_in() as usize == data.len() => return Ok(out),
             Status::Ok | Status::BufError if out.len() == out.capacity() => {
-                let room = (limit + 1).saturating_sub(out.len()).min(out.capacity());
+                let room = limit.saturating_add(1).saturating_sub(out.len()).min(out.capacity());
                 if room == 0 {
                     return Err(InflateError::Oversize);
                 }

@@ -13,6 +13,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 use std::fmt;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// The hash function, of the signature and of the derivation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -151,7 +152,7 @@ impl Key {
     }
 
     fn derive(secret: &[u8], salt: &[u8], digest: Digest, derivation: Derivation) -> Option<Key> {
-        let mut buffer = [0; LONGEST];
+        let mut buffer = Zeroizing::new([0; LONGEST]);
         let derived = match derivation {
             Derivation::None => return Key::new(secret, digest),
             Derivation::Hmac => Key::new(secret, digest)?.mac(salt, &mut buffer),
@@ -198,15 +199,10 @@ impl Signer {
         (!keys.is_empty()).then_some(Signer { keys, separator: b'.' })
     }
 
-    /// Another separator, which must be ASCII and none of base64's characters, else the full stop stays.
-    #[must_use]
-    pub fn separator(mut self, separator: u8) -> Signer {
-        let usable =
-            separator.is_ascii() && !separator.is_ascii_alphanumeric() && !matches!(separator, b'-' | b'_' | b'=');
-        if usable {
-            self.separator = separator;
-        }
-        self
+    /// The same with another separator. Nothing where that is one of base64's characters or not ASCII.
+    pub fn separator(self, separator: u8) -> Option<Signer> {
+        let usable = separator.is_ascii() && !separator.is_ascii_alphanumeric() && !b"-_=".contains(&separator);
+        usable.then_some(Signer { separator, ..self })
     }
 
     /// The signature of a value, appended as text.

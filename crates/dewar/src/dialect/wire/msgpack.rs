@@ -21,8 +21,11 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
 
 pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {
     // Bounds the depth, for extension types nest outside of what rmp-serde counts.
-    Scan::whole(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
-    if let Ok(value) = T::deserialize(&mut rmp_serde::Deserializer::from_read_ref(encoded)) {
+    let scan = Scan::whole(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
+    // serde's own buffers (flatten, untagged) would take an extension type for a list of number and bytes.
+    if !scan.extensions
+        && let Ok(value) = T::deserialize(&mut rmp_serde::Deserializer::from_read_ref(encoded))
+    {
         return Ok(value);
     }
     // A tuple read as a list, a date as text; and errors that do not show the value.
@@ -31,7 +34,7 @@ pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> 
 }
 
 pub(super) fn members(whole: &Bytes) -> Option<Vec<Member>> {
-    let mut scan = Scan { rest: whole };
+    let mut scan = Scan::new(whole);
     let count = scan.map_len()?;
     // Each entry takes two bytes at least: an announced count is not trusted.
     let mut members = Vec::with_capacity(count.min(scan.rest.len() / 2));
@@ -78,14 +81,20 @@ fn head(out: &mut Vec<u8>, len: u32, fixed: u8, below: u32, [one, two, four]: [O
 /// Walks encoded values without decoding them. Text must be UTF-8.
 struct Scan<'a> {
     rest: &'a [u8],
+    /// Whether there was an extension type.
+    extensions: bool,
 }
 
 impl<'a> Scan<'a> {
+    fn new(rest: &'a [u8]) -> Self {
+        Scan { rest, extensions: false }
+    }
+
     /// Exactly one value, nested at most so deep.
-    fn whole(encoded: &'a [u8], depth: usize) -> Option<()> {
-        let mut scan = Scan { rest: encoded };
+    fn whole(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
+        let mut scan = Scan::new(encoded);
         scan.skip(depth)?;
-        scan.rest.is_empty().then_some(())
+        scan.rest.is_empty().then_some(scan)
     }
 
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
@@ -159,10 +168,11 @@ impl<'a> Scan<'a> {
     }
 
     fn extension(&mut self, len: usize, depth: usize) -> Option<()> {
+        self.extensions = true;
         let number = self.byte()? as i8;
         let payload = self.take(len)?;
         match number {
-            exact::number::TUPLE => Scan::whole(payload, depth),
+            exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
             _ => Some(()),
         }
     }

@@ -5,6 +5,7 @@ use super::text;
 use super::write::{Frame, Writer};
 use crate::dialect::wire::WriteError;
 use crate::value::exact;
+use crate::value::write::{text_of, unescape_surrogates};
 use serde::Serialize;
 use serde::ser::{Impossible, Serializer};
 
@@ -94,7 +95,7 @@ impl Serializer for KeyWriter<'_> {
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, it: &T) -> Result<(), WriteError> {
         match name {
             exact::SURROGATES => {
-                let units = exact::unescape_surrogates(&exact::text_of(it)?);
+                let units = unescape_surrogates(&text_of(it)?);
                 self.writer.name(self.frame, &text::to_wtf8(&units), None);
                 Ok(())
             }

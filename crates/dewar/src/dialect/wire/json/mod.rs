@@ -1,8 +1,9 @@
 //! JSON in the flavours frameworks write.
 //!
-//! Plain text goes to `serde_json`. What it cannot take or would lose goes through [`Value`](crate::value::Value): Flask's tags, NaN and
+//! Plain text goes to `serde_json`. What it cannot take or would lose goes through [`Value`]: Flask's tags, NaN and
 //! infinities, lone surrogates, integers beyond 64 bits, JavaScript's one kind of number.
 
+mod compound;
 mod key;
 mod members;
 mod number;
@@ -15,9 +16,14 @@ mod write;
 
 use crate::dialect::wire::typed::Reader;
 use crate::dialect::wire::{DEPTH, Member, ReadError, WriteError};
+use crate::value::Value;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::LazyLock;
+
+/// Whether `serde_json` shows numbers as numbers. An application that turns on its `arbitrary_precision` gets maps.
+static FAITHFUL: LazyLock<bool> = LazyLock::new(|| matches!(serde_json::from_str("1"), Ok(Value::Integer(1))));
 
 /// A flavour of JSON: how text is escaped, numbers are printed, members are ordered, and whether Flask's tags are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +71,10 @@ impl Json {
 
     pub(super) fn read<T: DeserializeOwned>(self, encoded: &[u8]) -> Result<T, ReadError> {
         let plain = scan::Scan::whole(self, encoded, DEPTH).ok_or_else(ReadError::malformed)?;
-        if plain && let Ok(value) = serde_json::from_slice(encoded) {
+        if plain
+            && *FAITHFUL
+            && let Ok(value) = serde_json::from_slice(encoded)
+        {
             return Ok(value);
         }
         let value = read::value(self, encoded).ok_or_else(ReadError::malformed)?;

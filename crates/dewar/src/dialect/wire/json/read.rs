@@ -5,7 +5,8 @@ use super::scan::Scan;
 use super::text::{Text, unescape};
 use super::{Json, Numbers, tag};
 use crate::dialect::wire::DEPTH;
-use crate::value::{Value, exact};
+use crate::value::Value;
+use crate::value::read::last_wins;
 
 /// Decodes one value. Nothing where it is malformed, a tag Flask could not read included.
 pub(super) fn value(json: Json, encoded: &[u8]) -> Option<Value> {
@@ -25,7 +26,7 @@ fn any<'a>(json: Json, encoded: &'a [u8], scan: &mut Scan<'a>, depth: usize) -> 
                 members.push((text(name)?, any(json, encoded, scan, depth)?));
                 Some(())
             })?;
-            exact::last_wins(&mut members);
+            last_wins(&mut members);
             if json.tags { tag::untag(members) } else { Some(Value::Map(members)) }
         }
         b'[' => {
@@ -68,6 +69,10 @@ fn number(numbers: Numbers, digits: &str) -> Option<Value> {
     }
     if numbers == Numbers::JavaScript {
         let float: f64 = digits.parse().ok()?;
+        if float.is_infinite() {
+            // 1e400: JavaScript writes its Infinity as null.
+            return Some(Value::Null);
+        }
         let integral = float.fract() == 0.0 && float.abs() <= SAFE as f64;
         return Some(if integral { Value::Integer(float as i64) } else { Value::Float(float) });
     }

@@ -28,6 +28,8 @@ pub(super) fn untag(mut members: Vec<(Value, Value)>) -> Option<Value> {
         (TUPLE, Value::List(items) | Value::Tuple(items)) => Some(Value::Tuple(items)),
         (BYTES, Value::Text(text)) => base64::decode_standard(text.as_bytes()).map(Value::Bytes),
         (MARKUP, Value::Text(text) | Value::Markup(text)) => Some(Value::Markup(text)),
+        // Unmarked, so that it is escaped: markup here is UTF-8.
+        (MARKUP, Value::Surrogates(units)) => Some(Value::Surrogates(units)),
         (UUID, Value::Text(text)) => text.parse().ok().map(Value::Uuid),
         // Flask's reader gives None for what is not a date.
         (DATE_TIME, Value::Text(text)) => Some(DateTime::from_http(&text).map_or(Value::Null, Value::DateTime)),

@@ -1,12 +1,14 @@
 //! Any `Serialize` to JSON text.
 
+use super::compound::Compound;
 use super::number::{SAFE, write_float, write_integer, write_short_float};
 use super::order::Name;
 use super::{Json, Numbers, tag, text};
 use crate::dialect::wire::{DEPTH, WriteError, base64};
+use crate::value::write::{text_of, unescape_surrogates};
 use crate::value::{DateTime, exact};
 use serde::Serialize;
-use serde::ser::{self, Serializer};
+use serde::ser::Serializer;
 
 /// Encodes one value.
 pub(super) fn write<T: Serialize + ?Sized>(json: Json, value: &T) -> Result<Vec<u8>, WriteError> {
@@ -47,7 +49,7 @@ pub(super) struct Frame {
 }
 
 impl Writer {
-    fn open(&mut self, bracket: u8) -> Frame {
+    pub(super) fn open(&mut self, bracket: u8) -> Frame {
         let frame = Frame {
             open: self.out.len(),
             spans: self.spans.len(),
@@ -58,7 +60,7 @@ impl Writer {
         frame
     }
 
-    fn next(&mut self, frame: Frame) {
+    pub(super) fn next(&mut self, frame: Frame) {
         if self.out.len() > frame.open + 1 {
             self.out.push(b',');
         }
@@ -79,12 +81,12 @@ impl Writer {
         self.out.push(b':');
     }
 
-    fn close_list(&mut self, frame: Frame) {
+    pub(super) fn close_list(&mut self, frame: Frame) {
         self.out.push(b']');
         self.rise(frame, 1);
     }
 
-    fn close_object(&mut self, frame: Frame) {
+    pub(super) fn close_object(&mut self, frame: Frame) {
         if let [only] = &self.spans[frame.spans..]
             && self.json.tags
             && tag::is_tag(&self.names[only.name..])
@@ -158,16 +160,16 @@ impl Writer {
             }),
             exact::MARKUP => self.tagged(tag::MARKUP, "markup", |writer| inner.serialize(writer)),
             exact::UUID => {
-                let dashed = exact::text_of(inner)?;
+                let dashed = text_of(inner)?;
                 self.tagged(tag::UUID, "a UUID", |writer| writer.serialize_str(&dashed.replace('-', "")))
             }
             exact::DATE_TIME => {
-                let date: DateTime = exact::text_of(inner)?.parse().map_err(|_| WriteError::new("not a date"))?;
+                let date: DateTime = text_of(inner)?.parse().map_err(|_| WriteError::new("not a date"))?;
                 self.tagged(tag::DATE_TIME, "a date", |writer| writer.serialize_str(&date.to_http()))
             }
             exact::BIG_INTEGER if self.json.numbers == Numbers::JavaScript => self.integer(0, false),
             exact::BIG_INTEGER => {
-                let digits = exact::text_of(inner)?;
+                let digits = text_of(inner)?;
                 if digits.trim_start_matches('-').len() > super::scan::PYTHON_DIGITS {
                     return Err(self.refuse("an integer of more than 4300 digits"));
                 }
@@ -175,7 +177,7 @@ impl Writer {
                 Ok(())
             }
             exact::SURROGATES => {
-                let units = exact::unescape_surrogates(&exact::text_of(inner)?);
+                let units = unescape_surrogates(&text_of(inner)?);
                 text::write_units(&units, self.json.ascii, &mut self.out);
                 Ok(())
             }
@@ -363,92 +365,5 @@ impl<'a> Serializer for &'a mut Writer {
         _: usize,
     ) -> Result<Compound<'a>, WriteError> {
         Ok(Compound::open(self, Some(variant), b'{'))
-    }
-}
-
-/// An open object or list, and the object around it that names an enum's variant.
-pub(super) struct Compound<'a> {
-    writer: &'a mut Writer,
-    variant: Option<Frame>,
-    frame: Frame,
-    list: bool,
-}
-
-impl<'a> Compound<'a> {
-    fn open(writer: &'a mut Writer, variant: Option<&'static str>, bracket: u8) -> Self {
-        let variant = match variant {
-            Some(name) => {
-                let frame = writer.open(b'{');
-                writer.name(frame, name.as_bytes(), None);
-                Some(frame)
-            }
-            None => None,
-        };
-        let frame = writer.open(bracket);
-        Compound { writer, variant, frame, list: bracket == b'[' }
-    }
-
-    fn item<T: Serialize + ?Sized>(&mut self, it: &T) -> Result<(), WriteError> {
-        self.writer.next(self.frame);
-        it.serialize(&mut *self.writer)
-    }
-
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, it: &T) -> Result<(), WriteError> {
-        self.writer.name(self.frame, name.as_bytes(), None);
-        it.serialize(&mut *self.writer)
-    }
-
-    fn close(self) -> Result<(), WriteError> {
-        match self.list {
-            true => self.writer.close_list(self.frame),
-            false => self.writer.close_object(self.frame),
-        }
-        if let Some(variant) = self.variant {
-            self.writer.close_object(variant);
-        }
-        Ok(())
-    }
-}
-
-macro_rules! compound {
-    ($($ser:ident: $method:ident($($name:ident)?) as $inner:ident);* $(;)?) => {$(
-        impl ser::$ser for Compound<'_> {
-            type Ok = ();
-            type Error = WriteError;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? it: &T) -> Result<(), WriteError> {
-                self.$inner($($name,)? it)
-            }
-
-            fn end(self) -> Result<(), WriteError> {
-                self.close()
-            }
-        }
-    )*};
-}
-
-compound! {
-    SerializeSeq: serialize_element() as item;
-    SerializeTuple: serialize_element() as item;
-    SerializeTupleStruct: serialize_field() as item;
-    SerializeTupleVariant: serialize_field() as item;
-    SerializeStruct: serialize_field(name) as field;
-    SerializeStructVariant: serialize_field(name) as field;
-}
-
-impl ser::SerializeMap for Compound<'_> {
-    type Ok = ();
-    type Error = WriteError;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), WriteError> {
-        key.serialize(super::key::KeyWriter { writer: self.writer, frame: self.frame })
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
-        value.serialize(&mut *self.writer)
-    }
-
-    fn end(self) -> Result<(), WriteError> {
-        self.close()
     }
 }

@@ -1,0 +1,12 @@
+//! What several tests share.
+#![allow(dead_code)]
+
+pub mod http;
+pub mod typed;
+
+/// The vectors of one framework: sessions that it wrote, with what they hold.
+pub fn vectors(file: &str) -> serde_json::Value {
+    let path = format!("{}/../../vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text).expect("the vectors are JSON")
+}
