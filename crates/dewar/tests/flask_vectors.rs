@@ -13,13 +13,18 @@ use std::{collections::BTreeSet, time::Duration};
 use support::typed::{hex, same, value};
 
 /// Accepted by Flask though it never writes them; refused here: base64 has one spelling.
-const REFUSED: [&str; 3] =
-    ["flask/default/lenient-signature-padded", "flask/default/lenient-signature-spare-bits", "flask/default/lenient-signature-noise"];
+const REFUSED: [&str; 3] = [
+    "flask/default/lenient-signature-padded",
+    "flask/default/lenient-signature-spare-bits",
+    "flask/default/lenient-signature-noise",
+];
 
 fn keyring(config: &Vector) -> Keyring {
     let secret = Secret::dangerously_weak(hex(config["secret_hex"].as_str().unwrap()));
     let older = config["fallbacks"].as_array().unwrap();
-    older.iter().fold(Keyring::new(secret), |keyring, older| keyring.fallback(Secret::dangerously_weak(older.as_str().unwrap())))
+    older.iter().fold(Keyring::new(secret), |keyring, older| {
+        keyring.fallback(Secret::dangerously_weak(older.as_str().unwrap()))
+    })
 }
 
 fn flask(config: &Vector, keyring: &Keyring) -> Flask {

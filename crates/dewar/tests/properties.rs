@@ -145,7 +145,9 @@ fn a_token_of_one_cookie_name_or_secret_opens_no_other() {
         let named = named.cookie_name("__Host-other").manager().unwrap();
         let cookie = Visitor::with(&one, BTreeMap::from([("a", 1)])).await.unwrap().cookie();
         let renamed = cookie.to_str().unwrap().replace("__Host-session", "__Host-other");
-        for (manager, cookie, found) in [(&one, cookie.clone(), true), (&two, cookie, false), (&named, renamed.parse().unwrap(), false)] {
+        for (manager, cookie, found) in
+            [(&one, cookie.clone(), true), (&two, cookie, false), (&named, renamed.parse().unwrap(), false)]
+        {
             let request = HeaderMap::from_iter([(header::COOKIE, cookie)]);
             assert_eq!(manager.open(&request).await.unwrap().contains("a"), found);
         }

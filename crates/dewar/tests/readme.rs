@@ -56,7 +56,8 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
     assert!(program.lines().count() <= 30, "about 25 lines, as promised");
     fs::create_dir_all(folder.path().join("src")).unwrap();
     fs::create_dir_all(folder.path().join("templates")).unwrap();
-    fs::write(folder.path().join("src/main.rs"), program.replace("127.0.0.1:5000", &format!("127.0.0.1:{port}"))).unwrap();
+    fs::write(folder.path().join("src/main.rs"), program.replace("127.0.0.1:5000", &format!("127.0.0.1:{port}")))
+        .unwrap();
     fs::write(folder.path().join("templates/page.html"), block("html")).unwrap();
     fs::copy(workspace.join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     let manifest = format!(

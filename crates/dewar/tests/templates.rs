@@ -1,6 +1,11 @@
 //! Pages: the session in a template works as in Flask.
 
-use axum::{Router, body::{Body, to_bytes}, http::{Request, StatusCode}, routing::get};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+    routing::get,
+};
 use dewar::{Error, Secret, Session, SessionLayer, Templates, testing::Visitor, value::Markup};
 use serde_json::json;
 use std::fs;
@@ -17,11 +22,17 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let layer = SessionLayer::new(Secret::generate()).unwrap().templates(folder.path().to_owned());
         let app = Router::new()
-            .route("/", get(async |templates: Templates| templates.render::<String>("page.html", json!({ "title": "<T>" }))))
-            .route("/session", get(async |session: Session, templates: Templates| {
-                session.insert("firstName", "written before");
-                templates.render::<String>("page.html", ())
-            }))
+            .route(
+                "/",
+                get(async |templates: Templates| templates.render::<String>("page.html", json!({ "title": "<T>" }))),
+            )
+            .route(
+                "/session",
+                get(async |session: Session, templates: Templates| {
+                    session.insert("firstName", "written before");
+                    templates.render::<String>("page.html", ())
+                }),
+            )
             .layer(layer.clone());
         Self { folder, layer, app }
     }
@@ -75,7 +86,10 @@ async fn the_session_is_a_dictionary_as_in_flask() {
 async fn flashed_messages_work_as_in_flask() {
     for (template, page) in [
         ("{% for m in get_flashed_messages() %}{{ m }};{% endfor %}", "saved;not &lt;saved&gt;;"),
-        ("{% for c, m in get_flashed_messages(with_categories=true) %}{{ c }}:{{ m }};{% endfor %}", "message:saved;error:not &lt;saved&gt;;"),
+        (
+            "{% for c, m in get_flashed_messages(with_categories=true) %}{{ c }}:{{ m }};{% endfor %}",
+            "message:saved;error:not &lt;saved&gt;;",
+        ),
         ("{{ get_flashed_messages(category_filter=['error']) | length }}", "1"),
         ("{% for c, m in get_flashed_messages(true, ['message']) %}{{ c }}{{ m }}{% endfor %}", "messagesaved"),
         ("{{ get_flashed_messages() | length }}{{ get_flashed_messages() | length }}", "22"),
@@ -114,10 +128,13 @@ async fn a_broken_template_is_a_500_that_names_file_and_line_to_the_log_alone() 
     let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let keep = said.clone();
     let app = Router::new()
-        .route("/", get(async move |templates: Templates| {
-            let error: Error = templates.render::<String>("page.html", ()).unwrap_err();
-            *keep.lock().unwrap() = error.to_string();
-        }))
+        .route(
+            "/",
+            get(async move |templates: Templates| {
+                let error: Error = templates.render::<String>("page.html", ()).unwrap_err();
+                *keep.lock().unwrap() = error.to_string();
+            }),
+        )
         .layer(site.layer.clone());
     app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     let said = said.lock().unwrap().clone();

@@ -122,7 +122,10 @@ fn a_page_that_does_not_exist_is_a_friendly_404() {
 fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
     let mut visitor = Questions::start(&[("HOST", "0.0.0.0")]);
     let answer = visitor.send("POST /page2", "firstName=Ada&lastName=Lovelace");
-    assert!(answer.contains("set-cookie: __Host-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"), "{answer}");
+    assert!(
+        answer.contains("set-cookie: __Host-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"),
+        "{answer}"
+    );
 }
 
 #[test]

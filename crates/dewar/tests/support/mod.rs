@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod http;
+pub mod redis_server;
+pub mod stores;
 pub mod typed;
 
 /// The vectors of one framework: sessions that it wrote, with what they hold.
