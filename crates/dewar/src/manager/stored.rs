@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::Contents,
-    dialect::{Refusal, SessionId},
+    dialect::{Refusal, SessionId, wire::Encoding},
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,
@@ -177,7 +177,7 @@ impl Inner {
     fn bring_back(&self, state: &mut State, done: &Done) {
         match &done.kept {
             Some((id, version, record)) => {
-                let empty = self.is_empty(record);
+                let empty = done.due == CookieDue::Remove;
                 state.origin = Origin::Store { id: id.clone(), version: *version, touch: false, reissue: false, empty };
                 if state.phase == Phase::Open && state.fate != Fate::Ended {
                     if let Some(mut merged) = self.contents(record) {
@@ -339,7 +339,7 @@ impl Inner {
                         return answers(batch, || Err(malformed()));
                     };
                     let revived = contents.is_empty();
-                    let outcomes: Vec<_> = batch.iter().map(|waiting| self.replay(waiting, &mut contents)).collect();
+                    let outcomes = self.replay(batch, &mut contents);
                     contents.issued = now;
                     (version, self.record(&contents, now), revived, outcomes)
                 }
@@ -366,14 +366,19 @@ impl Inner {
         answers(batch, || Err(contended()))
     }
 
-    /// Replays one request, or leaves `contents` as it was: one that fails must not harm its neighbours.
-    fn replay(&self, waiting: &Waiting, contents: &mut Contents) -> Result<(), Error> {
-        let mut copy = contents.clone();
-        let replay = || journal::replay(&waiting.operations, &mut copy, self.rules.encoding);
-        catch_unwind(AssertUnwindSafe(replay))
-            .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))?;
-        *contents = copy;
-        Ok(())
+    /// Replays the requests in their order. One that fails must not harm its neighbours, so all others begin again without it.
+    fn replay(&self, batch: &[Waiting], contents: &mut Contents) -> Vec<Result<(), Error>> {
+        let base = contents.clone();
+        let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(())).collect();
+        loop {
+            let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
+            let failed = good.map(|(waiting, outcome)| (outcome, guarded(&waiting.operations, contents, self.rules.encoding)));
+            let Some((outcome, error)) = failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next() else {
+                return outcomes;
+            };
+            *outcome = Err(error);
+            *contents = base.clone();
+        }
     }
 
     async fn reload(&self, key: &StoreKey, now: Timestamp) -> Result<Option<(Record, Version)>, Error> {
@@ -440,6 +445,12 @@ async fn purge(inner: Weak<Inner>) {
             }
         }
     }
+}
+
+/// A panic of the application's closure is that request's own failure.
+fn guarded(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, encoding)))
+        .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))
 }
 
 fn done(merged: Merged, id: SessionId, again: bool) -> Done {

@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod http;
+pub mod races;
 pub mod redis_server;
+pub mod site;
 pub mod stores;
 pub mod typed;
 
