@@ -40,3 +40,8 @@ pub use value::Value;
 pub use template::Templates;
 #[cfg(feature = "tower")]
 pub use web::tower::{ResponseFuture, SessionLayer, SessionService};
+
+/// The examples of the pages in `docs/`, compiled and run.
+#[cfg(all(doctest, feature = "templates", feature = "flask"))]
+#[doc = include_str!("../../../docs/coming-from-flask.md")]
+mod coming_from_flask {}
