@@ -43,5 +43,11 @@ pub use web::tower::{ResponseFuture, SessionLayer, SessionService};
 
 /// The examples of the pages in `docs/`, compiled and run.
 #[cfg(all(doctest, feature = "templates", feature = "flask"))]
-#[doc = include_str!("../../../docs/coming-from-flask.md")]
-mod coming_from_flask {}
+mod docs {
+    #[doc = include_str!("../../../docs/coming-from-flask.md")]
+    mod coming_from_flask {}
+    #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]
+    mod coming_from_tower_sessions {}
+    #[doc = include_str!("../../../docs/cookie-or-store.md")]
+    mod cookie_or_store {}
+}
