@@ -1,7 +1,65 @@
-//! Sessions for web applications: a place to keep a little information, for a while, as a person moves from one page to the next.
+//! Sessions for web applications: a place to keep a little information, for a while, as a person moves from page to page.
 //!
-//! As easy as Flask's `session`: one import, one secret, a dictionary.
-#![cfg_attr(feature = "templates", doc = include_str!("front.md"))]
+//! As easy as Flask's `session`: one import, one secret, a dictionary. A handler takes a [`Session`] as an argument; the
+//! `SessionLayer` opens it from the request's cookie and saves it with the response.
+//!
+#![cfg_attr(feature = "templates", doc = "```no_run")]
+#![cfg_attr(not(feature = "templates"), doc = "```ignore")]
+//! use axum::{Form, Router, response::{Html, Redirect}, routing::get};
+//! use dewar::{Error, Session, SessionLayer, Templates};
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(rename_all = "camelCase")]
+//! struct Name { first_name: String }
+//!
+//! async fn page(templates: Templates) -> Result<Html<String>, Error> {
+//!     templates.render("page.html", ()) // {% if 'firstName' in session %}Hello, {{ session['firstName'] }}{% endif %}
+//! }
+//! async fn answer(session: Session, Form(name): Form<Name>) -> Redirect {
+//!     session.insert("firstName", name.first_name);
+//!     Redirect::to("/")
+//! }
+//! async fn start_over(session: Session) -> Redirect {
+//!     session.clear();
+//!     Redirect::to("/")
+//! }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let app = Router::new()
+//!         .route("/", get(page).post(answer))
+//!         .route("/startOver", get(start_over))
+//!         .layer(SessionLayer::from_env()?.templates("templates"));
+//!     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:5000").await?, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The secret comes from the environment variable `SECRET_KEY`; where it is missing, the error prints a line that sets a good one.
+//!
+//! # Where the data is
+//!
+//! - In the cookie, encrypted: the default. Nothing to run; when requests race the last response wins, and a copy of the
+//!   cookie lives until it expires.
+//! - On a [store]: the cookie holds a random id. Racing requests merge, a log-out is final, devices can be listed.
+//! - As another framework keeps it: a [dialect] reads and writes its sessions, so that both can share each visitor's.
+//!
+//! # Where to look
+//!
+//! [`Session`] is what handlers use; `SessionLayer` has every setting; [`Secret`] and [`Keyring`] are about secrets and their
+//! rotation; [`testing`] makes sessions for tests of applications; [`SessionManager`] is for adapters to other frameworks.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `axum` (default) | the extractor [`Session`], and [`Error`] as a response; implies `tower` |
+//! | `tower` | `SessionLayer` |
+//! | `templates` | pages of minijinja with the session in them |
+//! | `flask` | Flask's signed cookie |
+//! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
+//! | `conformance` | the suite that every store passes, for a store of your own |
+//! | `metrics` | counters through the crate `metrics` |
+
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -31,7 +89,7 @@ pub use error::{Error, Refusal};
 pub use flash::Flash;
 pub use key::{Key, Name};
 pub use lifetime::{Clock, Lifetime, Reissue};
-pub use manager::SessionManager;
+pub use manager::{Device, SessionManager};
 pub use secret::{Keyring, Secret};
 pub use session::Session;
 pub use value::Value;

@@ -14,14 +14,16 @@ use crate::{
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
     session::{CookieDue, Fate, Origin, Owner, Phase, Rules, Session},
-    store::{AnyStore, StoreError},
+    store::{ErasedStore, StoreError},
     telemetry,
 };
 
+mod devices;
 mod queue;
 mod settings;
 mod stored;
 
+pub use devices::Device;
 use queue::Queues;
 pub(crate) use settings::Settings;
 
@@ -56,7 +58,7 @@ pub struct SessionManager {
 
 struct Inner {
     dialect: Box<dyn Dialect>,
-    store: Option<Arc<dyn AnyStore>>,
+    store: Option<Arc<dyn ErasedStore>>,
     /// Reads a session that was in the cookie before there was a store.
     former: Option<Sealed>,
     rules: Rules,
@@ -68,6 +70,8 @@ struct Inner {
     skew: Duration,
     clock: Clock,
     queues: Queues,
+    #[cfg(feature = "runtime")]
+    purge: std::sync::Once,
 }
 
 /// What a commit comes to: known at once, or after a store has answered.
@@ -84,6 +88,8 @@ impl SessionManager {
     /// Only where the store failed.
     pub async fn open(&self, request: &HeaderMap) -> Result<Session, Error> {
         let now = self.inner.clock.now();
+        #[cfg(feature = "runtime")]
+        self.inner.purge_in_background();
         let opened = match self.inner.read(request, now) {
             Ok(Some(token)) => self.inner.open(token, now).await?,
             Ok(None) => Ok((self.inner.empty(now), Origin::New)),

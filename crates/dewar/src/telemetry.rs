@@ -70,3 +70,9 @@ pub(crate) fn unavailable(error: &Error) {
 pub(crate) fn answered(error: &Error) {
     tracing::error!(%error, status = error.status().as_u16(), "a request failed");
 }
+
+/// Expired records could not be removed; it is tried again.
+#[cfg(feature = "runtime")]
+pub(crate) fn not_purged(error: &Error) {
+    tracing::warn!(%error, "expired sessions could not be removed; they do no harm");
+}

@@ -296,7 +296,7 @@ fn jinja(value: &Value) -> Jinja {
         Value::Markup(value) => Jinja::from_safe_string(value.clone()),
         Value::Bytes(value) => Jinja::from_bytes(value.clone()),
         Value::List(values) | Value::Tuple(values) => values.iter().map(jinja).collect(),
-        Value::Map(pairs) => pairs.iter().map(|(name, value)| (jinja(name), jinja(value))).collect(),
+        Value::Map(pairs) => Jinja::from_pairs(pairs.iter().map(|(name, value)| (jinja(name), jinja(value)))),
         other => Jinja::from(format!("{other:?}")),
     }
 }

@@ -9,7 +9,7 @@ use axum::{Router, body::Body, http::Request, routing::get};
 use dewar::{Key, Secret, Session, SessionLayer, testing::Visitor};
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

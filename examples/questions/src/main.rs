@@ -31,8 +31,9 @@ async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {
         format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5001 cargo run")
     })?;
+    let stop = asked_to_stop()?;
     announce(&settings, listener.local_addr()?.port());
-    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     eprintln!("Stopped.");
     Ok(())
 }
@@ -47,22 +48,23 @@ fn announce(settings: &Settings, port: u16) {
     println!("Questions at http://{host}:{port} (Ctrl-C stops)");
 }
 
-/// Ctrl-C, and SIGTERM, which a platform sends before it moves the application.
-async fn asked_to_stop() {
-    let interrupt = async {
-        let _ = signal::ctrl_c().await;
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
+/// Ends on Ctrl-C, and on SIGTERM, which a platform sends before it moves the application. Listens from now on.
+#[cfg(unix)]
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt())?;
+    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
-    }
+    })
+}
+
+/// Ends on Ctrl-C.
+#[cfg(not(unix))]
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = signal::ctrl_c().await;
+    })
 }

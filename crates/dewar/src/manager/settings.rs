@@ -10,7 +10,7 @@ use crate::{
     lifetime::{Clock, Lifetime, Reissue},
     secret::Keyring,
     session::Rules,
-    store::AnyStore,
+    store::ErasedStore,
 };
 
 /// Makes a dialect of the application's secrets; given so that it is made once, when all settings are known.
@@ -21,7 +21,7 @@ type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
 pub(crate) struct Settings {
     pub(crate) keyring: Keyring,
     pub(crate) dialect: Option<MakeDialect>,
-    pub(crate) store: Option<Arc<dyn AnyStore>>,
+    pub(crate) store: Option<Arc<dyn ErasedStore>>,
     pub(crate) cookie_name: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) domain: Option<String>,
@@ -157,6 +157,8 @@ impl Settings {
                 clock: self.clock.clone(),
                 store: self.store.clone(),
                 queues: Queues::default(),
+                #[cfg(feature = "runtime")]
+                purge: std::sync::Once::new(),
                 dialect,
             }),
         };

@@ -3,7 +3,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -21,12 +21,20 @@ use crate::{
     journal::{self, Operation},
     lifetime::Timestamp,
     session::{CookieDue, Fate, Origin, Phase, Session, State},
-    store::{AnyStore, Create, Delete, GONE_FOR, Load, Record, Replace, StoreError, StoreKey, Touch, Version},
+    store::{Create, Delete, ErasedStore, GONE_FOR, Load, Record, Replace, StoreError, StoreKey, Touch, Version},
     telemetry,
 };
 
 /// How often a commit starts again because another process was faster, before it is an error.
 const ATTEMPTS: u32 = 24;
+
+/// How often expired records are removed, where the store does not do it by itself.
+#[cfg(feature = "runtime")]
+const PURGED_EVERY: Duration = Duration::from_secs(60);
+
+/// How many are removed before others have their turn.
+#[cfg(feature = "runtime")]
+const PURGED_AT_ONCE: usize = 1000;
 
 /// What one request did to its session, on its way to the store.
 pub(super) struct Job {
@@ -67,10 +75,22 @@ impl Done {
 type Opened = Result<Result<(Contents, Origin), Refusal>, Error>;
 
 impl Inner {
-    fn backend(&self) -> Result<&dyn AnyStore, Error> {
+    pub(super) fn backend(&self) -> Result<&dyn ErasedStore, Error> {
         self.store
             .as_deref()
             .ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
+    }
+
+    /// Removes what has expired, from time to time, as long as the application runs.
+    #[cfg(feature = "runtime")]
+    pub(super) fn purge_in_background(self: &Arc<Self>) {
+        let Some(store) = self.store.as_ref().filter(|_| !self.purge.is_completed()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        self.purge.call_once(|| {
+            if store.needs_purging() {
+                runtime.spawn(purge(Arc::downgrade(self)));
+            }
+        });
     }
 
     /// Opens a session that is in the store.
@@ -399,6 +419,26 @@ impl Inner {
 
     fn is_empty(&self, record: &Record) -> bool {
         self.contents(record).is_some_and(|contents| contents.is_empty())
+    }
+}
+
+/// Ends with the application; a store that is down for a while is asked again.
+#[cfg(feature = "runtime")]
+async fn purge(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(PURGED_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let Some(store) = &inner.store else { return };
+        loop {
+            match store.purge(PURGED_AT_ONCE, inner.clock.now()).await {
+                Ok(0) => break,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => {
+                    telemetry::not_purged(&error.into());
+                    break;
+                }
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, Sto
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
-pub(crate) trait AnyStore: Send + Sync {
+pub(crate) trait ErasedStore: Send + Sync {
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load>;
     fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create>;
     fn replace<'a>(
@@ -33,9 +33,10 @@ pub(crate) trait AnyStore: Send + Sync {
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
+    fn needs_purging(&self) -> bool;
 }
 
-impl<S: SessionAdmin> AnyStore for S {
+impl<S: SessionAdmin> ErasedStore for S {
     fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load> {
         Box::pin(S::load(self, key, now))
     }
@@ -80,5 +81,9 @@ impl<S: SessionAdmin> AnyStore for S {
 
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(S::purge(self, limit, now))
+    }
+
+    fn needs_purging(&self) -> bool {
+        S::needs_purging(self)
     }
 }

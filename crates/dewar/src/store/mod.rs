@@ -29,8 +29,18 @@ pub use crate::{id::StoreKey, lifetime::Timestamp};
 pub mod conformance;
 mod erased;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis1;
+#[cfg(feature = "sqlite")]
+pub mod rusqlite0_42;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod url;
 
-pub(crate) use erased::AnyStore;
+pub(crate) use erased::ErasedStore;
+pub use url::{AnyStore, open};
 
 /// How long a deleted session's mark stays: 120 seconds.
 ///
@@ -101,6 +111,27 @@ impl Version {
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
         Self(u128::from_be_bytes(half))
+    }
+
+    /// The version of a layout that has no room for one, on a server which can compute it too: the
+    /// first 128 bits of the data's SHA-1.
+    ///
+    /// # Security
+    ///
+    /// It tells states of one record apart, and vouches for none. Whoever made two contents with one
+    /// digest (2^64 trials) could make a write of their own session overwrite another of theirs.
+    #[cfg(feature = "redis")]
+    pub fn sha1(data: &[u8]) -> Self {
+        let digest = sha1::Sha1::digest(data);
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(u128::from_be_bytes(half))
+    }
+
+    /// The digest that [`Version::digest`] or [`Version::sha1`] gave.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn bits(self) -> u128 {
+        self.0
     }
 }
 
@@ -224,6 +255,11 @@ pub trait SessionAdmin: SessionStore {
 
     /// Removes at most `limit` expired records and marks; returns how many. Zero: nothing is left to do.
     fn purge(&self, limit: usize, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Whether expired records stay until somebody [purges](SessionAdmin::purge) them. `false` where the server drops them by itself.
+    fn needs_purging(&self) -> bool {
+        true
+    }
 }
 
 /// The store failed: it could not be reached, was too slow, or is full.

@@ -7,8 +7,8 @@ use axum_core::{
 };
 use http::{HeaderValue, header, request::Parts};
 
-use super::tower::error_response;
-use crate::{error::Error, session::Session, telemetry};
+use super::tower::{Handle, error_response};
+use crate::{error::Error, manager::SessionManager, session::Session, telemetry};
 
 /// A store that is down answers 503 with `Retry-After`. Take `Option<Session>` or
 /// `Result<Session, dewar::Error>` in a route that can do without.
@@ -33,6 +33,15 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The manager of the layer that the request went through, for lists of devices and log-outs everywhere.
+impl<S: Sync> FromRequestParts<S> for SessionManager {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        Ok(Handle::of(parts)?.manager())
     }
 }
 

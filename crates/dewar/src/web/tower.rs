@@ -293,6 +293,11 @@ impl Handle {
         })
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn manager(&self) -> SessionManager {
+        self.0.manager.clone()
+    }
+
     pub(crate) async fn session(&self, parts: &Parts) -> Result<Session, Error> {
         self.0.session.get_or_try_init(|| self.0.manager.open(&parts.headers)).await.cloned()
     }

@@ -1,7 +1,9 @@
 //! What several tests share.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod http;
+pub mod redis_server;
+pub mod stores;
 pub mod typed;
 
 /// The vectors of one framework: sessions that it wrote, with what they hold.

@@ -189,7 +189,7 @@ async fn purge_removes_what_has_expired_in_small_batches<S: SessionAdmin>(case: 
     let removed = drain(&case, 3).await;
     // A server that expires records by itself leaves nothing for a purge.
     assert!(
-        removed == 0 || removed == 10,
+        removed == 0 || removed >= 10,
         "broken promise: purge removes all expired records and marks, batch by batch\n  removed {removed} of 10"
     );
     for living in living {

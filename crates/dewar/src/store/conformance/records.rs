@@ -9,26 +9,27 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = S>,
 {
+    // The plainer promises come first, so that the sentence which names a fault names it well.
     a_record_is_found_as_it_was_created(Case::new(make).await).await;
     any_bytes_come_back(Case::new(make).await).await;
     keys_do_not_mix(Case::new(make).await).await;
     nothing_comes_of_a_missing_key(Case::new(make).await).await;
-    create_never_overwrites(Case::new(make).await).await;
-    an_expired_record_is_absent(Case::new(make).await).await;
-    create_overwrites_what_has_expired(Case::new(make).await).await;
     replace_replaces_one_version_wholly(Case::new(make).await).await;
-    touch_moves_the_idle_expiry_alone(Case::new(make).await).await;
-    touch_cannot_pass_the_absolute_expiry(Case::new(make).await).await;
-    touch_revives_nothing(Case::new(make).await).await;
     delete_heeds_the_version(Case::new(make).await).await;
     a_deleted_record_is_gone_for_two_minutes(Case::new(make).await).await;
     a_mark_outlives_the_record_it_stands_for(Case::new(make).await).await;
+    create_never_overwrites(Case::new(make).await).await;
+    an_expired_record_is_absent(Case::new(make).await).await;
+    create_overwrites_what_has_expired(Case::new(make).await).await;
+    touch_moves_the_idle_expiry_alone(Case::new(make).await).await;
+    touch_cannot_pass_the_absolute_expiry(Case::new(make).await).await;
+    touch_revives_nothing(Case::new(make).await).await;
 }
 
 fn full_record<S: SessionStore>(case: &Case<S>) -> Record {
     Record {
         data: Bytes::from_static(b"\x82\xa4name\xa3Ann"),
-        created: Timestamp::from_millis(case.now.as_millis() - 12_345),
+        created: Timestamp::from_millis(case.now.as_secs() * 1000 - 12_345),
         idle_seconds: 1_800,
         idle_expires: case.now.after(Duration::from_millis(1_799_999)),
         absolute_expires: Some(case.now.after(Duration::from_millis(86_400_001))),
@@ -94,6 +95,70 @@ async fn nothing_comes_of_a_missing_key<S: SessionStore>(case: Case<S>) {
     case.created(case.record(b"at last")).await;
 }
 
+async fn replace_replaces_one_version_wholly<S: SessionStore>(case: Case<S>) {
+    let first = case.created(full_record(&case)).await;
+    let second = case.replaced(first, case.record(b"second")).await;
+    assert_ne!(first, second, "broken promise: each state of a record has a version of its own");
+    let expected = Load::Found(case.record(b"second"), second);
+    promise("replace replaces the record wholly: data, expiries, principal and label", case.load().await, expected);
+    let conflict = case.replace(first, case.record(b"late")).await;
+    promise("replace refuses a version that has passed", conflict, Replace::Conflict);
+    let expected = Load::Found(case.record(b"second"), second);
+    promise("a replace that was refused wrote nothing", case.load().await, expected);
+
+    let third = case.replaced(second, case.record(b"second")).await;
+    assert_ne!(second, third, "broken promise: the same data written again is a new state");
+    case.replaced(third, full_record(&case)).await;
+    let (record, _) = case.found("replace can set every field").await;
+    promise("replace can set every field", record, full_record(&case));
+}
+
+async fn delete_heeds_the_version<S: SessionStore>(case: Case<S>) {
+    let first = case.created(case.record(b"first")).await;
+    let second = case.replaced(first, case.record(b"second")).await;
+    promise("delete refuses a version that has passed", case.delete(Some(first)).await, Delete::Conflict);
+    let expected = Load::Found(case.record(b"second"), second);
+    promise("a delete that was refused removed nothing", case.load().await, expected);
+    promise("delete removes a record of this very version", case.delete(Some(second)).await, Delete::Deleted);
+    promise("a deleted record is Gone", case.load().await, Load::Gone);
+
+    let other = case.another();
+    other.created(other.record(b"other")).await;
+    promise("delete without a version removes any", other.delete(None).await, Delete::Deleted);
+    promise("a deleted record is Gone", other.load().await, Load::Gone);
+}
+
+async fn a_deleted_record_is_gone_for_two_minutes<S: SessionStore>(case: Case<S>) {
+    let version = case.created(full_record(&case)).await;
+    case.delete(None).await;
+    for later in [Duration::ZERO, MINUTE, GONE_FOR - Duration::from_millis(1)] {
+        let case = case.later(later);
+        promise("a deleted record is Gone for two minutes", case.load().await, Load::Gone);
+        let replaced = case.replace(version, case.record(b"back")).await;
+        promise("a deleted record cannot be replaced", replaced, Replace::Gone);
+        let sentence = "a deleted record cannot be deleted again, which would prolong its mark";
+        promise(sentence, case.delete(None).await, Delete::Gone);
+        promise(sentence, case.delete(Some(version)).await, Delete::Gone);
+        promise("create never overwrites a mark", case.create(case.record(b"back")).await, Create::Exists);
+    }
+    let case = case.later(GONE_FOR);
+    promise("after two minutes a deleted record is Missing", case.load().await, Load::Missing);
+    let replaced = case.replace(version, case.record(b"back")).await;
+    promise("replace never creates a record, nor over an expired mark", replaced, Replace::Gone);
+}
+
+async fn a_mark_outlives_the_record_it_stands_for<S: SessionStore>(case: Case<S>) {
+    let record = Record {
+        idle_expires: case.now.after(2 * SECOND),
+        absolute_expires: Some(case.now.after(2 * SECOND)),
+        ..case.record(b"short")
+    };
+    case.created(record).await;
+    case.delete(None).await;
+    let sentence = "a mark stays for two minutes, even where the record would have expired sooner";
+    promise(sentence, case.later(MINUTE).load().await, Load::Gone);
+}
+
 async fn create_never_overwrites<S: SessionStore>(case: Case<S>) {
     let version = case.created(case.record(b"first")).await;
     promise("create never overwrites a record", case.create(case.record(b"second")).await, Create::Exists);
@@ -145,24 +210,6 @@ async fn create_overwrites_what_has_expired<S: SessionStore>(case: Case<S>) {
     promise(sentence, case.replace(version, case.record(b"newer")).await, Replace::Conflict);
 }
 
-async fn replace_replaces_one_version_wholly<S: SessionStore>(case: Case<S>) {
-    let first = case.created(full_record(&case)).await;
-    let second = case.replaced(first, case.record(b"second")).await;
-    assert_ne!(first, second, "broken promise: each state of a record has a version of its own");
-    let expected = Load::Found(case.record(b"second"), second);
-    promise("replace replaces the record wholly: data, expiries, principal and label", case.load().await, expected);
-    let conflict = case.replace(first, case.record(b"late")).await;
-    promise("replace refuses a version that has passed", conflict, Replace::Conflict);
-    let expected = Load::Found(case.record(b"second"), second);
-    promise("a replace that was refused wrote nothing", case.load().await, expected);
-
-    let third = case.replaced(second, case.record(b"second")).await;
-    assert_ne!(second, third, "broken promise: the same data written again is a new state");
-    case.replaced(third, full_record(&case)).await;
-    let (record, _) = case.found("replace can set every field").await;
-    promise("replace can set every field", record, full_record(&case));
-}
-
 async fn touch_moves_the_idle_expiry_alone<S: SessionStore>(case: Case<S>) {
     let record = Record { absolute_expires: Some(case.now.after(24 * HOUR)), ..full_record(&case) };
     let version = case.created(record.clone()).await;
@@ -196,50 +243,4 @@ async fn touch_revives_nothing<S: SessionStore>(case: Case<S>) {
     promise("a touch does not revive a deleted record", case.load().await, Load::Gone);
     let late = case.later(GONE_FOR).load().await;
     promise("a touch does not keep a mark alive", late, Load::Missing);
-}
-
-async fn delete_heeds_the_version<S: SessionStore>(case: Case<S>) {
-    let first = case.created(case.record(b"first")).await;
-    let second = case.replaced(first, case.record(b"second")).await;
-    promise("delete refuses a version that has passed", case.delete(Some(first)).await, Delete::Conflict);
-    let expected = Load::Found(case.record(b"second"), second);
-    promise("a delete that was refused removed nothing", case.load().await, expected);
-    promise("delete removes a record of this very version", case.delete(Some(second)).await, Delete::Deleted);
-    promise("a deleted record is Gone", case.load().await, Load::Gone);
-
-    let other = case.another();
-    other.created(other.record(b"other")).await;
-    promise("delete without a version removes any", other.delete(None).await, Delete::Deleted);
-    promise("a deleted record is Gone", other.load().await, Load::Gone);
-}
-
-async fn a_deleted_record_is_gone_for_two_minutes<S: SessionStore>(case: Case<S>) {
-    let version = case.created(full_record(&case)).await;
-    case.delete(None).await;
-    for later in [Duration::ZERO, MINUTE, GONE_FOR - Duration::from_millis(1)] {
-        let case = case.later(later);
-        promise("a deleted record is Gone for two minutes", case.load().await, Load::Gone);
-        let replaced = case.replace(version, case.record(b"back")).await;
-        promise("a deleted record cannot be replaced", replaced, Replace::Gone);
-        let sentence = "a deleted record cannot be deleted again, which would prolong its mark";
-        promise(sentence, case.delete(None).await, Delete::Gone);
-        promise(sentence, case.delete(Some(version)).await, Delete::Gone);
-        promise("create never overwrites a mark", case.create(case.record(b"back")).await, Create::Exists);
-    }
-    let case = case.later(GONE_FOR);
-    promise("after two minutes a deleted record is Missing", case.load().await, Load::Missing);
-    let replaced = case.replace(version, case.record(b"back")).await;
-    promise("replace never creates a record, nor over an expired mark", replaced, Replace::Gone);
-}
-
-async fn a_mark_outlives_the_record_it_stands_for<S: SessionStore>(case: Case<S>) {
-    let record = Record {
-        idle_expires: case.now.after(2 * SECOND),
-        absolute_expires: Some(case.now.after(2 * SECOND)),
-        ..case.record(b"short")
-    };
-    case.created(record).await;
-    case.delete(None).await;
-    let sentence = "a mark stays for two minutes, even where the record would have expired sooner";
-    promise(sentence, case.later(MINUTE).load().await, Load::Gone);
 }

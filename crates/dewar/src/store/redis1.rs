@@ -1,0 +1,22 @@
+//! A store on a connection of the application's own, through [`redis`] 1.
+
+use redis::aio::ConnectionManager;
+
+use super::redis::RedisStore;
+
+/// Keeps sessions through the application's own [`ConnectionManager`], and so with its settings:
+/// its time limits hold beside [the store's](RedisStore::time_limit).
+///
+/// ```no_run
+/// use dewar::store::redis1;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> redis::RedisResult<()> {
+/// let client = redis::Client::open("redis://127.0.0.1/")?;
+/// let store = redis1::store(client.get_connection_manager().await?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn store(manager: ConnectionManager) -> RedisStore {
+    RedisStore::with_manager(manager)
+}

@@ -1,0 +1,173 @@
+//! A store by its address: the one line that a configuration holds.
+
+use super::{
+    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
+    memory::MemoryStore,
+};
+
+/// Opens the store at this address.
+///
+/// | address | store |
+/// | --- | --- |
+/// | `memory:` | this process's memory; `memory:?max_entries=10000&max_bytes=67108864` bounds it |
+/// | `sqlite:FILE` | an SQLite file, made where it is missing: `sqlite:sessions.db`, `sqlite:///var/lib/site/sessions.db` |
+/// | `redis://HOST`, also `rediss:`, `redis+unix:`, `valkey:`, … | Redis or Valkey; connected to when first asked |
+///
+/// Call it when the application starts, within its runtime: SQLite waits for the disk here.
+///
+/// # Errors
+///
+/// Where the address cannot be read, the feature it needs is not enabled, or the file cannot be
+/// opened. A password in the address is never in the message.
+///
+/// ```
+/// use dewar::store;
+///
+/// let store = store::open("memory:?max_entries=10000")?;
+/// # Ok::<(), store::StoreError>(())
+/// ```
+pub fn open(url: &str) -> Result<AnyStore, StoreError> {
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Err(StoreError::new("a store's URL begins with memory:, sqlite: or redis:"));
+    };
+    match scheme {
+        "memory" => memory(rest).map(AnyStore::Memory),
+        "sqlite" => sqlite(rest),
+        "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => redis(url),
+        _ => Err(StoreError::new("a store's URL begins with memory:, sqlite: or redis:, not with another scheme")),
+    }
+}
+
+/// A store of one of the kinds that [`open`] knows.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AnyStore {
+    /// `memory:`
+    Memory(MemoryStore),
+    /// `sqlite:FILE`
+    #[cfg(feature = "sqlite")]
+    Sqlite(super::sqlite::SqliteStore),
+    /// `redis://HOST`
+    #[cfg(feature = "redis")]
+    Redis(super::redis::RedisStore),
+}
+
+fn memory(rest: &str) -> Result<MemoryStore, StoreError> {
+    let mut store = MemoryStore::new();
+    let Some(settings) = rest.strip_prefix('?') else {
+        return if rest.is_empty() { Ok(store) } else { Err(StoreError::new("memory: has no path, only settings")) };
+    };
+    for setting in settings.split('&') {
+        let parsed = setting.split_once('=').and_then(|(name, value)| Some((name, value.parse::<usize>().ok()?)));
+        store = match parsed {
+            Some(("max_entries", count)) if count > 0 => store.max_entries(count),
+            Some(("max_bytes", bytes)) if bytes > 0 => store.max_bytes(bytes),
+            _ => {
+                let message = format!("memory: cannot read {setting:?}: expected max_entries=N or max_bytes=N");
+                return Err(StoreError::new(message));
+            }
+        };
+    }
+    Ok(store)
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(rest: &str) -> Result<AnyStore, StoreError> {
+    let file = rest.strip_prefix("//").unwrap_or(rest);
+    if file.is_empty() || file.contains('?') {
+        return Err(StoreError::new("sqlite: the URL is sqlite: and a file, without settings: sqlite:sessions.db"));
+    }
+    super::sqlite::SqliteStore::open(file).map(AnyStore::Sqlite)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(_rest: &str) -> Result<AnyStore, StoreError> {
+    Err(StoreError::new("the feature `sqlite` is not enabled: cargo add dewar --features sqlite"))
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &str) -> Result<AnyStore, StoreError> {
+    super::redis::RedisStore::open(url).map(AnyStore::Redis)
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_url: &str) -> Result<AnyStore, StoreError> {
+    Err(StoreError::new("the feature `redis` is not enabled: cargo add dewar --features redis"))
+}
+
+/// Does the same with the store inside, whichever it is.
+macro_rules! each {
+    ($any:expr, $store:ident => $call:expr) => {
+        match $any {
+            AnyStore::Memory($store) => $call.await,
+            #[cfg(feature = "sqlite")]
+            AnyStore::Sqlite($store) => $call.await,
+            #[cfg(feature = "redis")]
+            AnyStore::Redis($store) => $call.await,
+        }
+    };
+}
+
+impl SessionStore for AnyStore {
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
+        each!(self, store => store.load(key, now))
+    }
+
+    async fn create(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
+        each!(self, store => store.create(key, record, now))
+    }
+
+    async fn replace(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Replace, StoreError> {
+        each!(self, store => store.replace(key, version, record, now))
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        idle_expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<Touch, StoreError> {
+        each!(self, store => store.touch(key, version, idle_expires, now))
+    }
+
+    async fn delete(&self, key: &StoreKey, version: Option<Version>, now: Timestamp) -> Result<Delete, StoreError> {
+        each!(self, store => store.delete(key, version, now))
+    }
+}
+
+impl SessionAdmin for AnyStore {
+    async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
+        each!(self, store => store.count(now))
+    }
+
+    async fn list(
+        &self,
+        principal: Option<&str>,
+        after: Option<&StoreKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
+        each!(self, store => store.list(principal, after, limit, now))
+    }
+
+    async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
+        each!(self, store => store.purge(limit, now))
+    }
+
+    fn needs_purging(&self) -> bool {
+        match self {
+            Self::Memory(store) => store.needs_purging(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.needs_purging(),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.needs_purging(),
+        }
+    }
+}

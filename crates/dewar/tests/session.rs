@@ -1,0 +1,143 @@
+//! The dictionary: what each verb promises, in one request.
+
+mod support;
+
+use dewar::{Lifetime, Secret, Session, SessionManager, Value, testing::Visitor, value::Markup};
+use http::{HeaderMap, header};
+
+async fn session() -> (SessionManager, Session) {
+    let manager = SessionManager::new(Secret::generate()).unwrap();
+    let session = manager.open(&HeaderMap::new()).await.unwrap();
+    (manager, session)
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_absence_and_try_get_tells_why() {
+    let (_, session) = session().await;
+    session.insert("cart", "a text");
+    assert_eq!(session.get::<Vec<u32>>("cart"), None);
+    let error = session.try_get::<Vec<u32>>("cart").unwrap_err();
+    assert!(error.is_entry());
+    assert_eq!(error.to_string(), "session entry \"cart\": expected a sequence, found text");
+    assert_eq!(session.try_get::<Vec<u32>>("nothing").unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_update_never_overwrites_a_value_of_another_type() {
+    let (_, session) = session().await;
+    session.insert("count", "three");
+    assert!(session.update("count", |count: &mut u32| *count += 1).unwrap_err().is_entry());
+    assert_eq!(session.get::<String>("count").as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn an_update_may_use_the_session_and_a_panic_in_it_poisons_nothing() {
+    let (_, session) = session().await;
+    let inner = session.clone();
+    let count = session.update("count", move |count: &mut u32| {
+        inner.insert("seen", true);
+        *count += 1;
+    });
+    assert_eq!(count.unwrap(), 1);
+    assert!(session.contains("seen"));
+    let other = session.clone();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = other.update("count", |_: &mut u32| panic!("as the test says"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(session.get::<u32>("count"), Some(1));
+}
+
+#[tokio::test]
+async fn an_update_that_changes_its_own_entry_ends() {
+    let (_, session) = session().await;
+    let inner = session.clone();
+    let result = session.update("count", move |count: &mut u32| {
+        let other: u32 = inner.get("count").unwrap_or(0);
+        inner.insert("count", other + 1);
+        *count += 1;
+    });
+    assert!(result.unwrap_err().is_entry());
+}
+
+#[tokio::test]
+async fn entries_keep_their_order_and_remove_pops() {
+    let (_, session) = session().await;
+    for (name, value) in [("b", 1), ("a", 2), ("c", 3)] {
+        session.insert(name, value);
+    }
+    session.insert("b", 4);
+    assert_eq!(session.keys(), ["b", "a", "c"]);
+    assert_eq!(session.remove("a"), Some(2));
+    assert_eq!(session.remove::<u32>("a"), None);
+    assert_eq!(session.iter().collect::<Vec<_>>(), [("b".into(), Value::from(4)), ("c".into(), Value::from(3))]);
+    assert_eq!(format!("{session:?}"), "{\"b\", \"c\"}");
+}
+
+#[tokio::test]
+async fn flashes_are_shown_once_in_order_with_their_categories() {
+    let (_, session) = session().await;
+    session.flash("saved");
+    session.flash_as("error", Markup("<b>no</b>".into()));
+    let flashes = session.take_flashes();
+    assert_eq!((flashes[0].category.as_str(), flashes[0].text()), ("message", "saved"));
+    assert_eq!((flashes[1].category.as_str(), flashes[1].text()), ("error", "<b>no</b>"));
+    assert!(session.take_flashes().is_empty());
+    assert!(session.is_empty(), "nothing is left of them");
+}
+
+#[tokio::test]
+async fn another_user_finds_nothing_of_the_former_and_the_same_one_everything() {
+    let (_, session) = session().await;
+    session.insert("cart", 1);
+    session.set_principal("ada");
+    assert!(session.contains("cart"), "what was there before the log-in stays");
+    session.set_principal("ada");
+    assert!(session.contains("cart"));
+    session.set_principal("eve");
+    assert!(!session.contains("cart"));
+    assert_eq!(session.principal().as_deref(), Some("eve"));
+    session.clear();
+    assert_eq!(session.principal(), None);
+}
+
+#[tokio::test]
+async fn the_principal_label_and_lifetime_survive_in_the_cookie() {
+    let manager = SessionManager::new(Secret::generate()).unwrap();
+    let visitor = Visitor::prepared(&manager, |session| {
+        session.set_principal("ada");
+        session.set_label("Firefox on Linux");
+        session.set_lifetime(Lifetime::persistent());
+    });
+    let visitor = visitor.await.unwrap();
+    let session = visitor.session().await.unwrap();
+    assert_eq!(session.principal().as_deref(), Some("ada"));
+    session.insert("a", 1);
+    let mut response = HeaderMap::new();
+    manager.commit(&session, &mut response).await.unwrap();
+    assert!(response[header::SET_COOKIE].to_str().unwrap().contains("; Max-Age=86400;"), "still persistent");
+}
+
+#[tokio::test]
+async fn untouched_entries_keep_their_bytes() {
+    let (manager, session) = session().await;
+    session.insert("pair", dewar::value::Tuple((1, "a")));
+    session.insert("when", dewar::value::DateTime::from(std::time::SystemTime::UNIX_EPOCH));
+    let before: Vec<_> = session.iter().collect();
+    let mut response = HeaderMap::new();
+    manager.commit(&session, &mut response).await.unwrap();
+    let mut visitor = Visitor::new(&manager);
+    visitor.receive(&response);
+    let session = visitor.session().await.unwrap();
+    session.insert("other", 1);
+    session.remove::<u8>("other");
+    assert_eq!(session.iter().collect::<Vec<_>>(), before);
+}
+
+#[tokio::test]
+async fn nobody_is_told_what_is_in_a_session_or_a_secret() {
+    let (manager, session) = session().await;
+    session.insert("password", "correct horse");
+    let shown = format!("{session:?} {manager:?}");
+    assert!(!shown.contains("correct horse"), "{shown}");
+}

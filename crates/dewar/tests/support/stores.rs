@@ -1,0 +1,61 @@
+//! What the tests of stores have in common.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use dewar::{
+    dialect::SessionId,
+    store::{Record, StoreKey, Timestamp},
+};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+pub(crate) fn key(number: u64) -> StoreKey {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    SessionId::from_random(bytes).key().clone()
+}
+
+/// An hour to live from [`NOW`].
+pub(crate) fn record(data: &[u8]) -> Record {
+    Record {
+        data: Bytes::copy_from_slice(data),
+        created: NOW,
+        idle_seconds: 3600,
+        idle_expires: Timestamp::from_secs(NOW.as_secs() + 3600),
+        absolute_expires: None,
+        persistent: false,
+        principal: None,
+        label: None,
+    }
+}
+
+/// A directory of its own, removed at the end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("dewar-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("sessions.db")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
