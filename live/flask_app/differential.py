@@ -80,7 +80,8 @@ def respond(question):
         session = interface.open_session(app, context.request)
         if question["clear"]:
             session.clear()
-        session.update(from_typed(question["set"]))
+        if question["set"]:
+            session.update(from_typed(question["set"]))
         if question["permanent"] is not None:
             session.permanent = question["permanent"]
         response = Response()

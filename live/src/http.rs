@@ -49,6 +49,13 @@ impl Visitor {
         self.follow(url, request.send_form(form.iter().copied()))
     }
 
+    /// Sends a form and does not follow where it leads.
+    pub(crate) fn submit_only(&mut self, url: &str, form: &[(&str, &str)]) {
+        let request = self.with_cookies(self.agent.post(url));
+        let answer = request.send_form(form.iter().copied()).unwrap_or_else(|error| panic!("{url}: {error}"));
+        self.receive_all(&answer);
+    }
+
     /// Sends a text.
     pub(crate) fn post(&mut self, url: &str, body: &str) -> Answer {
         let request = self.with_cookies(self.agent.post(url)).content_type("application/json");
@@ -72,11 +79,7 @@ impl Visitor {
         let (mut url, mut set_cookie) = (url.to_owned(), Vec::new());
         let mut answer = answer.unwrap_or_else(|error| panic!("{url}: {error}"));
         for _ in 0..5 {
-            for cookie in answer.headers().get_all("set-cookie") {
-                let cookie = cookie.to_str().expect("Set-Cookie is ASCII").to_owned();
-                self.receive(&cookie);
-                set_cookie.push(cookie);
-            }
+            set_cookie.extend(self.receive_all(&answer));
             let Some(to) = answer.headers().get("location").filter(|_| answer.status().is_redirection()) else {
                 let body = answer.body_mut().read_to_string().unwrap_or_else(|error| panic!("{url}: {error}"));
                 return Answer { status: answer.status().as_u16(), body, set_cookie };
@@ -87,6 +90,13 @@ impl Visitor {
             answer = request.call().unwrap_or_else(|error| panic!("{url}: {error}"));
         }
         panic!("{url}: redirected too often");
+    }
+
+    fn receive_all(&mut self, answer: &Response<ureq::Body>) -> Vec<String> {
+        let cookies = answer.headers().get_all("set-cookie").iter();
+        let cookies: Vec<String> = cookies.map(|cookie| cookie.to_str().expect("Set-Cookie is ASCII").to_owned()).collect();
+        cookies.iter().for_each(|cookie| self.receive(cookie));
+        cookies
     }
 
     fn receive(&mut self, cookie: &str) {

@@ -36,6 +36,15 @@ pub(crate) enum Opened {
     Broken(String),
 }
 
+impl Opened {
+    pub(crate) fn session(&self) -> &str {
+        match self {
+            Self::Session(session) => session,
+            Self::Broken(exception) => panic!("{exception}"),
+        }
+    }
+}
+
 /// What Flask wrote.
 pub(crate) struct Written {
     pub(crate) cookie: String,

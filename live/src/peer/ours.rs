@@ -6,7 +6,7 @@ use axum::{
     extract::RawQuery,
     routing::{get, post},
 };
-use dewar::{Clock, Error, Lifetime, Session, SessionLayer, SessionManager, Value, dialect::Timestamp};
+use dewar::{Clock, Error, Keyring, Lifetime, Session, SessionLayer, SessionManager, Value, dialect::Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::{net::TcpListener, runtime::Runtime};
 
@@ -30,7 +30,11 @@ impl Ours {
 }
 
 /// Flask's dialect under a secret.
-pub(crate) fn flask(secrets: impl TryInto<dewar::Keyring, Error = Error>) -> SessionLayer {
+pub(crate) fn flask<K>(secrets: K) -> SessionLayer
+where
+    K: TryInto<Keyring>,
+    Error: From<K::Error>,
+{
     SessionLayer::new(secrets).expect("the secret is accepted").dialect(dewar::dialect::Flask::new)
 }
 
