@@ -36,22 +36,140 @@ impl Dice {
 
 /// Names that an application would choose, and names that mean something to Flask.
 const NAMES: &[&str] = &[
-    "firstName", "lastName", "favoriteColor", "cart", "user_id", "csrf_token", "a", "b", "aa", "A", "", " ", "_", " t", " b", " m",
-    " u", " d", " di", " t__", " di__", " x", "__", "$t", "$", "v", "ключ", "clé", "鍵", "🔑", "\u{7f}", "\"", "\\", "\n", "é", "e\u{301}", "0", "10", "9",
+    "firstName",
+    "lastName",
+    "favoriteColor",
+    "cart",
+    "user_id",
+    "csrf_token",
+    "a",
+    "b",
+    "aa",
+    "A",
+    "",
+    " ",
+    "_",
+    " t",
+    " b",
+    " m",
+    " u",
+    " d",
+    " di",
+    " t__",
+    " di__",
+    " x",
+    "__",
+    "$t",
+    "$",
+    "v",
+    "ключ",
+    "clé",
+    "鍵",
+    "🔑",
+    "\u{7f}",
+    "\"",
+    "\\",
+    "\n",
+    "é",
+    "e\u{301}",
+    "0",
+    "10",
+    "9",
 ];
 
 const LETTERS: &[char] = &[
-    'a', 'b', 'z', 'A', '0', '9', ' ', '"', '\\', '/', '<', '>', '&', '\'', '%', '+', '=', ';', ',', '.', '\0', '\u{1}', '\u{8}', '\t', '\n',
-    '\u{b}', '\u{c}', '\r', '\u{1f}', '\u{7f}', '\u{80}', 'é', 'ß', 'λ', 'я', '\u{2028}', '\u{2029}', '\u{d7ff}', '\u{e000}', '\u{feff}', '\u{fffd}', '\u{ffff}', '漢', '\u{10000}', '🧪', '\u{10ffff}',
+    'a',
+    'b',
+    'z',
+    'A',
+    '0',
+    '9',
+    ' ',
+    '"',
+    '\\',
+    '/',
+    '<',
+    '>',
+    '&',
+    '\'',
+    '%',
+    '+',
+    '=',
+    ';',
+    ',',
+    '.',
+    '\0',
+    '\u{1}',
+    '\u{8}',
+    '\t',
+    '\n',
+    '\u{b}',
+    '\u{c}',
+    '\r',
+    '\u{1f}',
+    '\u{7f}',
+    '\u{80}',
+    'é',
+    'ß',
+    'λ',
+    'я',
+    '\u{2028}',
+    '\u{2029}',
+    '\u{d7ff}',
+    '\u{e000}',
+    '\u{feff}',
+    '\u{fffd}',
+    '\u{ffff}',
+    '漢',
+    '\u{10000}',
+    '🧪',
+    '\u{10ffff}',
 ];
 
 const FLOATS: &[f64] = &[
-    0.0, -0.0, 1.0, -1.0, 0.1, 1.5, 1e15, 1e16, 1e17, 123_456_789_012_345_680.0, 9_999_999_999_999_998.0, 1e-4, 1e-5, 1.5e-7, 0.000_123_45, 1e21, 1e22, 1e100,
-    5e-324, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 9_007_199_254_740_993.0,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.1,
+    1.5,
+    1e15,
+    1e16,
+    1e17,
+    123_456_789_012_345_680.0,
+    9_999_999_999_999_998.0,
+    1e-4,
+    1e-5,
+    1.5e-7,
+    0.000_123_45,
+    1e21,
+    1e22,
+    1e100,
+    5e-324,
+    f64::MIN_POSITIVE,
+    f64::MAX,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    9_007_199_254_740_993.0,
 ];
 
 const INTEGERS: &[i64] = &[
-    0, 1, -1, 9, 10, 255, 65_536, 2_147_483_647, -2_147_483_648, 4_294_967_296, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN,
+    0,
+    1,
+    -1,
+    9,
+    10,
+    255,
+    65_536,
+    2_147_483_647,
+    -2_147_483_648,
+    4_294_967_296,
+    (1 << 53) - 1,
+    1 << 53,
+    (1 << 53) + 1,
+    i64::MAX,
+    i64::MIN,
 ];
 
 /// A session: a map with at least one entry.
@@ -129,7 +247,10 @@ fn lookalike(dice: &mut Dice, depth: usize) -> Value {
             Value::Map(members)
         }
         1 => Value::Map(vec![(surrogates(dice), inner)]),
-        _ => Value::Map(vec![((*dice.pick(&[" t", " b", " m", " u", " d", " di", " t__", " di__", " x"])).into(), inner)]),
+        _ => Value::Map(vec![(
+            (*dice.pick(&[" t", " b", " m", " u", " d", " di", " t__", " di__", " x"])).into(),
+            inner,
+        )]),
     }
 }
 
@@ -161,7 +282,13 @@ fn text(dice: &mut Dice) -> String {
 
 fn surrogates(dice: &mut Dice) -> Value {
     let units: Vec<u16> = (0..1 + dice.below(5))
-        .map(|_| if dice.one_in(2) { 0xd800 + dice.below(0x800) as u16 } else { *dice.pick(&[0x41, 0x5c, 0x75, 0xe9, 0xffff]) })
+        .map(|_| {
+            if dice.one_in(2) {
+                0xd800 + dice.below(0x800) as u16
+            } else {
+                *dice.pick(&[0x41, 0x5c, 0x75, 0xe9, 0xffff])
+            }
+        })
         .collect();
     String::from_utf16(&units).map_or(Value::Surrogates(units), Value::Text)
 }

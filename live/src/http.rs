@@ -94,7 +94,8 @@ impl Visitor {
 
     fn receive_all(&mut self, answer: &Response<ureq::Body>) -> Vec<String> {
         let cookies = answer.headers().get_all("set-cookie").iter();
-        let cookies: Vec<String> = cookies.map(|cookie| cookie.to_str().expect("Set-Cookie is ASCII").to_owned()).collect();
+        let cookies: Vec<String> =
+            cookies.map(|cookie| cookie.to_str().expect("Set-Cookie is ASCII").to_owned()).collect();
         cookies.iter().for_each(|cookie| self.receive(cookie));
         cookies
     }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     process::end_all_when_asked_to_stop();
-    let chosen = part::ALL.iter().copied().filter(|part| wanted.is_empty() || wanted.iter().any(|name| name == part.name));
+    let chosen =
+        part::ALL.iter().copied().filter(|part| wanted.is_empty() || wanted.iter().any(|name| name == part.name));
     suite::run(&chosen.collect::<Vec<_>>())
 }

@@ -22,10 +22,16 @@ enum Source {
 }
 
 pub(crate) static PYTHON: Tool = Tool { name: "Python environment", source: Source::PythonEnvironment };
-pub(crate) static CHROMIUM: Tool =
-    Tool { name: "chromium", source: Source::Debian { names: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" } };
+pub(crate) static CHROMIUM: Tool = Tool {
+    name: "chromium",
+    source: Source::Debian { names: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
+};
 pub(crate) static CHROMEDRIVER: Tool =
     Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
+
+#[expect(dead_code, reason = "for the part of the stores")]
+pub(crate) static REDIS: Tool =
+    Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
 
 /// The tools that are ready, by their paths.
 pub(crate) struct Tools {

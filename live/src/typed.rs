@@ -53,7 +53,7 @@ fn code_points(name: &Value) -> Vec<u32> {
 
 /// The typed JSON of a value, as a value that plain JSON can hold.
 pub(crate) fn to_typed(value: &Value) -> Value {
-    let of = |kind: &str, v: Value| Value::Map(vec![("$t".into(), kind.into()), ("v".into(), v)].into_iter().map(pair).collect());
+    let of = |kind: &str, v: Value| Value::Map(vec![("$t".into(), kind.into()), ("v".into(), v)]);
     match value {
         Value::Integer(it) if it.unsigned_abs() > EXACT => of("int", it.to_string().into()),
         Value::BigInteger(it) => of("int", it.as_str().into()),
@@ -79,10 +79,6 @@ pub(crate) fn to_typed(value: &Value) -> Value {
         Value::DateTime(it) => of("datetime", it.to_string().into()),
         plain => plain.clone(),
     }
-}
-
-fn pair((name, value): (&str, Value)) -> (Value, Value) {
-    (name.into(), value)
 }
 
 fn is_plain(name: &Value) -> bool {
@@ -125,7 +121,9 @@ fn special(kind: &str, whole: &Value) -> Value {
         "uuid" => text.parse().ok().map(Value::Uuid),
         "datetime" => text.parse::<DateTime>().ok().map(Value::DateTime),
         "utf16" => unhex(text).map(|bytes| {
-            Value::Surrogates(bytes.chunks(2).map(|pair| pair.iter().fold(0, |unit, byte| unit << 8 | u16::from(*byte))).collect())
+            Value::Surrogates(
+                bytes.chunks(2).map(|pair| pair.iter().fold(0, |unit, byte| unit << 8 | u16::from(*byte))).collect(),
+            )
         }),
         _ => None,
     };

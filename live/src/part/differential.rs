@@ -41,7 +41,8 @@ fn what_one_writes_the_other_reads_and_writes_alike(tools: &Tools) {
     let (mut flask, ours, mut dice) = peers(tools);
     let (count, mut compressed, mut otherwise) = (sessions(), 0, 0);
     for batch in 0..count.div_ceil(BATCH) {
-        let sessions: Vec<Value> = (batch * BATCH..count.min((batch + 1) * BATCH)).map(|_| generate::session(&mut dice)).collect();
+        let sessions: Vec<Value> =
+            (batch * BATCH..count.min((batch + 1) * BATCH)).map(|_| generate::session(&mut dice)).collect();
         let cookies: Vec<Option<String>> = sessions.iter().map(|session| write(&ours, session)).collect();
         let questions = sessions.iter().zip(&cookies).flat_map(|(session, cookie)| {
             [to_write(&typed::text(session)), to_read(&header(cookie.as_deref().unwrap_or_default()))]
@@ -50,9 +51,16 @@ fn what_one_writes_the_other_reads_and_writes_alike(tools: &Tools) {
         let theirs: Vec<_> = answers.iter().step_by(2).map(written).collect();
         let back = flask.ask(&theirs.iter().map(|theirs| to_read(&header(&theirs.cookie))).collect::<Vec<_>>());
         for (at, session) in sessions.iter().enumerate() {
-            let (theirs, which) = (&theirs[at], || format!("session {} of seed {}: {}", batch * BATCH + at, seed(), typed::text(session)));
+            let (theirs, which) = (&theirs[at], || {
+                format!("session {} of seed {}: {}", batch * BATCH + at, seed(), typed::text(session))
+            });
             let expected = opened(&back[at]);
-            assert_eq!(ours.read(&header(&theirs.cookie)), expected, "we read what Flask wrote otherwise than Flask, {}", which());
+            assert_eq!(
+                ours.read(&header(&theirs.cookie)),
+                expected,
+                "we read what Flask wrote otherwise than Flask, {}",
+                which()
+            );
             let Some(cookie) = &cookies[at] else { continue };
             assert_eq!(opened(&answers[at * 2 + 1]), expected, "Flask reads what we wrote otherwise, {}", which());
             assert_eq!(ours.read(&header(cookie)), expected, "we read what we wrote otherwise, {}", which());
@@ -99,7 +107,10 @@ fn a_damaged_cookie_is_refused_by_both(tools: &Tools) {
             _ => panic!("seed {}: Flask opens {theirs:?}, ours {ours:?}: Cookie: {header}", seed()),
         }
     }
-    note(&format!("of {} damaged cookies both refuse {refused}; ours alone {respelled}, for another spelling of base64", headers.len()));
+    note(&format!(
+        "of {} damaged cookies both refuse {refused}; ours alone {respelled}, for another spelling of base64",
+        headers.len()
+    ));
 }
 
 /// Flask answers many of them with 500; ours is an empty session. What Flask itself would have spelled otherwise, ours
@@ -114,7 +125,9 @@ fn a_signed_payload_that_is_no_session_is_refused(tools: &Tools) {
         match &theirs {
             _ if theirs == ours => alike += 1,
             Opened::Broken(_) if is_empty(&ours) => broken += 1,
-            Opened::Session(session) if is_empty(&ours) || differ_in_dates_only(&typed::parse(session), &typed::parse(ours.session())) => {
+            Opened::Session(session)
+                if is_empty(&ours) || differ_in_dates_only(&typed::parse(session), &typed::parse(ours.session())) =>
+            {
                 let rewritten = written(&flask.ask(&[to_write(session)])[0]).text;
                 assert_ne!(rewritten, text(cookie), "seed {}: Flask opens {theirs:?}, ours {ours:?}", seed());
                 respelled += 1;
@@ -123,7 +136,9 @@ fn a_signed_payload_that_is_no_session_is_refused(tools: &Tools) {
         }
     }
     let all = cookies.len();
-    note(&format!("of {all} signed payloads both open {alike} alike; {broken} that Flask answers with 500 are empty sessions"));
+    note(&format!(
+        "of {all} signed payloads both open {alike} alike; {broken} that Flask answers with 500 are empty sessions"
+    ));
     note(&format!("{respelled} are spelled as Flask never would, and ours does not guess"));
 }
 
@@ -256,7 +271,8 @@ fn resigned(dice: &mut Dice, ours: &Direct) -> String {
 }
 
 fn sign(payload: &str) -> String {
-    let signer = Signer::new(&[LESSON.as_bytes()], b"cookie-session", Digest::Sha1, Derivation::Hmac).expect("one secret");
+    let signer =
+        Signer::new(&[LESSON.as_bytes()], b"cookie-session", Digest::Sha1, Derivation::Hmac).expect("one secret");
     let mut token = payload.to_owned();
     signer.sign_at_into(&mut token, NOW);
     token

@@ -90,7 +90,10 @@ fn what_one_flashes_the_other_shows_once(tools: &Tools) {
     for (routes, pages) in [(&their_routes.url, &ours.url), (&our_routes.url, &flask.url)] {
         let mut visitor = Visitor::new();
         visitor.post(&format!("{routes}/_test/flash"), r#"{"message": "5 < 6", "category": "error"}"#);
-        visitor.post(&format!("{routes}/_test/flash"), r#"{"message": {"$t": "markup", "v": "<b>bold</b>"}, "category": "success"}"#);
+        visitor.post(
+            &format!("{routes}/_test/flash"),
+            r#"{"message": {"$t": "markup", "v": "<b>bold</b>"}, "category": "success"}"#,
+        );
         let page = visitor.get(&format!("{pages}/page1"));
         assert!(page.body.contains(r#"<p class="flash error" role="alert">5 &lt; 6</p>"#), "{}", page.body);
         assert!(page.body.contains(r#"<p class="flash success" role="status"><b>bold</b></p>"#), "{}", page.body);
@@ -203,7 +206,10 @@ fn a_session_emptied_by_one_is_gone_at_the_other(tools: &Tools) {
         let mut visitor = Visitor::new();
         visitor.post(&format!("{one}/_test/set"), r#"{"a": 1}"#);
         let cleared = visitor.post(&format!("{other}/_test/clear"), "");
-        assert_eq!(cleared.only_cookie(), "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Path=/");
+        assert_eq!(
+            cleared.only_cookie(),
+            "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Path=/"
+        );
         assert_eq!(entries(&mut visitor, one), "{}");
     }
 }

@@ -9,7 +9,8 @@ mod set_cookie;
 
 use crate::suite::Part;
 
-pub(crate) const ALL: &[&Part] = &[&flask::PART, &set_cookie::PART, &differential::PART, &pages::PART, &browser::PART, &procfile::PART];
+pub(crate) const ALL: &[&Part] =
+    &[&flask::PART, &set_cookie::PART, &differential::PART, &pages::PART, &browser::PART, &procfile::PART];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

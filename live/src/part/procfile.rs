@@ -44,9 +44,13 @@ fn the_procfile_s_line_serves_on_the_port_of_the_platform(_: &Tools) {
     let mut visitor = Visitor::new();
     assert!(visitor.get(&format!("http://127.0.0.1:{port}/")).body.contains("Three questions, kept warm."));
     assert!(process.printed().contains(&format!("http://0.0.0.0:{port}")), "{}", process.printed());
-    let answer = visitor.submit(&format!("http://127.0.0.1:{port}/page2"), &[("firstName", "Ada"), ("lastName", "Lovelace")]);
+    let answer =
+        visitor.submit(&format!("http://127.0.0.1:{port}/page2"), &[("firstName", "Ada"), ("lastName", "Lovelace")]);
     let cookie = answer.only_cookie();
-    assert!(cookie.starts_with("__Host-session=") && cookie.contains("; Secure"), "beyond this machine only over HTTPS: {cookie}");
+    assert!(
+        cookie.starts_with("__Host-session=") && cookie.contains("; Secure"),
+        "beyond this machine only over HTTPS: {cookie}"
+    );
     assert!(!process.printed().contains(LESSON), "the log does not say the secret");
 }
 

@@ -50,7 +50,11 @@ fn acts() -> [Act; 6] {
 /// Asks both sides, with no session before and with one that each has written itself.
 fn compare(flask: &mut Oracle, settings: &str, name: &str, layer: SessionLayer, acts: &[Act]) {
     let ours = Direct::new(layer);
-    for begin in [Act::default(), Act { set: r#"{"a": 1}"#, ..Act::default() }, Act { set: r#"{"a": 1}"#, permanent: Some(true), ..Act::default() }] {
+    for begin in [
+        Act::default(),
+        Act { set: r#"{"a": 1}"#, ..Act::default() },
+        Act { set: r#"{"a": 1}"#, permanent: Some(true), ..Act::default() },
+    ] {
         let first = theirs(flask, settings, "", begin);
         assert_eq!(first, by_ours(&ours, "", begin), "settings {settings}");
         let header = first.first().and_then(|cookie| cookie.split(';').next()).unwrap_or_default();
@@ -59,7 +63,11 @@ fn compare(flask: &mut Oracle, settings: &str, name: &str, layer: SessionLayer, 
             let (theirs, ours) = (theirs(flask, settings, header, *act), by_ours(&ours, header, *act));
             // Flask also removes a cookie that was never there.
             let removes_nothing = header.is_empty() && theirs.iter().any(|cookie| cookie.contains("Max-Age=0"));
-            assert_eq!(if removes_nothing { Vec::new() } else { theirs }, ours, "settings {settings}, after {header:?}: {act:?}");
+            assert_eq!(
+                if removes_nothing { Vec::new() } else { theirs },
+                ours,
+                "settings {settings}, after {header:?}: {act:?}"
+            );
         }
     }
 }
@@ -125,7 +133,13 @@ fn every_session_cookie_setting_writes_the_same_text(tools: &Tools) {
         (
             r#""SESSION_COOKIE_NAME": "all", "SESSION_COOKIE_DOMAIN": "example.org", "SESSION_COOKIE_PATH": "/a", "SESSION_COOKIE_SECURE": true, "SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_PARTITIONED": true"#,
             "all",
-            layer().cookie_name("all").domain("example.org").path("/a").secure(true).same_site(SameSite::None).partitioned(true),
+            layer()
+                .cookie_name("all")
+                .domain("example.org")
+                .path("/a")
+                .secure(true)
+                .same_site(SameSite::None)
+                .partitioned(true),
         ),
     ];
     for (setting, name, layer) in settings {

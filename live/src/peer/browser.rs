@@ -48,6 +48,8 @@ impl Browser {
         let metrics = format!(r#"{{"width": {width}, "height": {height}, "deviceScaleFactor": 1, "mobile": false}}"#);
         let command = format!(r#"{{"cmd": "Emulation.setDeviceMetricsOverride", "params": {metrics}}}"#);
         browser.command("goog/cdp/execute", &command);
+        // A telephone's scroll bars take no room.
+        browser.command("goog/cdp/execute", r#"{"cmd": "Emulation.setScrollbarsHidden", "params": {"hidden": true}}"#);
         browser
     }
 
@@ -86,7 +88,8 @@ impl Browser {
     }
 
     pub(crate) fn count(&self, selector: &str) -> usize {
-        self.run(&format!("return document.querySelectorAll({}).length", quoted(selector))).as_i64().unwrap_or(0) as usize
+        self.run(&format!("return document.querySelectorAll({}).length", quoted(selector))).as_i64().unwrap_or(0)
+            as usize
     }
 
     /// Replaces what a field holds.
@@ -104,7 +107,8 @@ impl Browser {
     /// How many pixels the page is wider than the window.
     pub(crate) fn sideways(&self) -> i64 {
         let root = "const root = document.documentElement";
-        let wider = self.run(&format!("{root}; return Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth"));
+        let wider = self
+            .run(&format!("{root}; return Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth"));
         wider.as_i64().expect("a number of pixels")
     }
 
@@ -118,7 +122,9 @@ impl Browser {
         let folder = root().join("live/screenshots");
         let picture = self.ask("screenshot");
         let picture = STANDARD.decode(picture.as_str().expect("a picture")).expect("base64");
-        fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(Path::new(name).with_extension("png")), picture)).expect("it is saved");
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join(Path::new(name).with_extension("png")), picture))
+            .expect("it is saved");
     }
 
     fn about(&self, selector: &str, what: &str) -> String {

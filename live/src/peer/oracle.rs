@@ -59,7 +59,9 @@ impl Oracle {
         let mut process = Process::start_with_pipes("differential.py", command.stdin(Stdio::piped()));
         let output = process.child.stdout.take().expect("its output is piped");
         let (sender, answers) = channel();
-        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         let mut oracle = Self { process, answers };
         oracle.send(&format!(r#"{{"secret": {}, "fallbacks": [], "now": {NOW}}}"#, quoted(secret)));
         oracle
@@ -68,7 +70,8 @@ impl Oracle {
     /// Asks several questions at once, each a JSON object.
     pub(crate) fn ask(&mut self, questions: &[String]) -> Vec<Value> {
         self.send(&format!("[{}]", questions.join(",")));
-        let line = self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("Flask gave no answer to {questions:.200?}"));
+        let line =
+            self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("Flask gave no answer to {questions:.200?}"));
         match typed::json(&line) {
             Value::List(answers) => answers,
             other => panic!("not a list of answers: {other:?}"),
