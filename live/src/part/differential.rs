@@ -32,6 +32,7 @@ pub(crate) static PART: Part = Part {
         an_entry_that_one_adds_leaves_what_the_other_wrote,
         a_damaged_cookie_is_refused_by_both,
         a_signed_payload_that_is_no_session_is_refused,
+        both_find_the_session_in_the_same_cookie,
     ],
 };
 
@@ -140,6 +141,37 @@ fn a_signed_payload_that_is_no_session_is_refused(tools: &Tools) {
         "of {all} signed payloads both open {alike} alike; {broken} that Flask answers with 500 are empty sessions"
     ));
     note(&format!("{respelled} are spelled as Flask never would, and ours does not guess"));
+}
+
+fn both_find_the_session_in_the_same_cookie(tools: &Tools) {
+    let (mut flask, ours, _) = peers(tools);
+    let one = write(&ours, &typed::parse(r#"{"a": 1}"#)).expect("it fits");
+    let two = write(&ours, &typed::parse(r#"{"b": 2}"#)).expect("it fits");
+    let headers = [
+        format!("session={one}; session={two}"),
+        format!("session={two};session={one}"),
+        format!("session=; session={one}"),
+        format!("session=garbage; session={one}"),
+        format!("a=1; xsession={one}; session={two}; sessionx={one}"),
+        format!("Session={one}"),
+        format!("%73ession={one}"),
+        format!(" session={one}"),
+        format!("session={one};"),
+        format!(";;session={one}"),
+        format!("session==; session={one}"),
+        format!("session={one}, session={two}"),
+        "session".into(),
+        "session=".into(),
+        "=".into(),
+    ];
+    let answers = flask.ask(&headers.iter().map(|header| to_read(header)).collect::<Vec<_>>());
+    for (header, answer) in headers.iter().zip(&answers) {
+        assert_eq!(ours.read(header), opened(answer), "Cookie: {header}");
+    }
+    // No browser spells a cookie so. Werkzeug takes it all the same.
+    for header in [format!("session ={one}"), format!("session= {one}"), format!("session=\"{one}\"")] {
+        assert!(is_empty(&ours.read(&header)), "Cookie: {header}");
+    }
 }
 
 /// Whether the two are the same, or differ only in that one has nothing where the other read a date.
