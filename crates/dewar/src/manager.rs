@@ -65,7 +65,6 @@ struct Inner {
     cookie: Attributes,
     /// The names of the cookies, one for each suffix.
     names: Vec<String>,
-    persistent: bool,
     reissue: Reissue,
     skew: Duration,
     clock: Clock,
@@ -195,11 +194,12 @@ impl Owner for Inner {
 
 impl Inner {
     fn empty(&self, now: Timestamp) -> Contents {
-        Contents::new(now, self.rules.idle, self.rules.absolute, self.persistent)
+        Contents::new(now, self.rules.idle, self.rules.absolute, self.rules.persistent)
     }
 
     fn limits(&self, now: Timestamp) -> Limits {
-        Limits { now, idle: self.rules.idle, absolute: self.rules.absolute, skew: self.skew }
+        let Rules { idle, absolute, persistent, .. } = self.rules;
+        Limits { now, idle, absolute, persistent, skew: self.skew }
     }
 
     /// What the request's cookies hold; `None` where there is no cookie of this name.
@@ -322,7 +322,10 @@ impl Inner {
         if self.store.is_some() {
             let job = self.job(session, &mut state, now);
             drop(state);
-            return Commit::Waits(Box::pin(self.store(job)));
+            return match job {
+                Ok(job) => Commit::Waits(Box::pin(self.store(job))),
+                Err(error) => Commit::Known(Err(error)),
+            };
         }
         let had_cookie = matches!(state.origin, Origin::Cookie { .. });
         Commit::Known(Ok(match (state.contents.is_empty(), had_cookie) {

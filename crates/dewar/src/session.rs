@@ -80,6 +80,8 @@ pub(crate) struct Rules {
     pub(crate) encoding: Encoding,
     pub(crate) idle: u32,
     pub(crate) absolute: Option<u32>,
+    /// Whether the cookie outlives the browser where the session does not say.
+    pub(crate) persistent: bool,
     /// Where the format keeps "remember me" as an entry: its name.
     pub(crate) persistent_entry: Option<&'static str>,
     /// Where the format keeps the user as an entry: its name.
@@ -357,7 +359,7 @@ impl Session {
         let Some(mut state) = self.writable("clear", "") else { return };
         let rules = self.rules();
         let now = state.contents.issued;
-        state.contents = Contents::new(now, rules.idle, rules.absolute, false);
+        state.contents = Contents::new(now, rules.idle, rules.absolute, rules.persistent);
         state.operations.clear();
         state.failure = None;
         state.fate = Fate::Ended;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::Contents,
-    dialect::{Refusal, SessionId, wire::Encoding},
+    dialect::{RecordData, Refusal, SessionId, wire::Encoding},
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,
@@ -112,9 +112,10 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(Contents, Origin), Refusal> {
         let contents = self.contents(record).ok_or(Refusal::Malformed)?;
-        let touch = self.reissue.is_due(contents.issued, contents.idle, now);
-        let reissue = outdated || (touch && self.is_persistent(&contents));
         let empty = contents.is_empty();
+        // An empty one is not kept alive: what stands there runs out by itself.
+        let touch = !empty && self.reissue.is_due(contents.issued, contents.idle, now);
+        let reissue = outdated || (touch && self.is_persistent(&contents));
         Ok((contents, Origin::Store { id, version, touch, reissue, empty }))
     }
 
@@ -140,17 +141,22 @@ impl Inner {
     }
 
     /// What a request did, taken out of its session. Encodes here, so that nothing is copied.
-    pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Job {
+    ///
+    /// # Errors
+    ///
+    /// Where the dialect cannot write it; nothing is taken out then.
+    pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Result<Job, Error> {
+        let record = self.record(&state.contents, now)?;
         let fate = mem::replace(&mut state.fate, Fate::Same);
-        Job {
+        Ok(Job {
             session: session.clone(),
             now,
             fate,
             origin: state.origin.clone(),
             operations: mem::take(&mut state.operations),
-            record: self.record(&state.contents, now),
+            record,
             is_empty: state.contents.is_empty(),
-        }
+        })
     }
 
     /// Brings what a request did to the store, and what came of it back to the session.
@@ -196,7 +202,7 @@ impl Inner {
         let store = self.backend()?;
         match (job.fate, job.origin.clone()) {
             (_, Origin::Former { id, marker, expires }) => {
-                let mut mark = self.record(&self.empty(job.now), job.now);
+                let mut mark = self.record(&self.empty(job.now), job.now)?;
                 mark.idle_expires = expires;
                 store.create(&marker, mark, job.now).await?;
                 if job.is_empty {
@@ -278,7 +284,7 @@ impl Inner {
             let mut contents = self.contents(&fresher).ok_or_else(malformed)?;
             journal::replay(&job.operations, &mut contents, self.rules.encoding)?;
             contents.issued = job.now;
-            record = self.record(&contents, job.now);
+            record = self.record(&contents, job.now)?;
             match store.replace(id.key(), new_version, record.clone(), job.now).await? {
                 Replace::Replaced(version) => new_version = version,
                 Replace::Conflict | Replace::Gone => return Ok(Done::gone()),
@@ -341,7 +347,10 @@ impl Inner {
                     let revived = contents.is_empty();
                     let outcomes = self.replay(batch, &mut contents);
                     contents.issued = now;
-                    (version, self.record(&contents, now), revived, outcomes)
+                    match self.record(&contents, now) {
+                        Ok(record) => (version, record, revived, outcomes),
+                        Err(error) => return answers(batch, || Err(error.copy())),
+                    }
                 }
             };
             if outcomes.iter().all(Result::is_err) {
@@ -388,11 +397,11 @@ impl Inner {
         }
     }
 
-    fn record(&self, contents: &Contents, now: Timestamp) -> Record {
+    fn record(&self, contents: &Contents, now: Timestamp) -> Result<Record, Error> {
         // The last entry was removed: nothing is left to keep, but a request that is in flight may add one.
         let idle_expires = if contents.is_empty() { now.after(GONE_FOR) } else { contents.idle_expires() };
-        Record {
-            data: self.dialect.write_record(contents, now),
+        Ok(Record {
+            data: self.dialect.write_record(contents, &self.cookie, now)?,
             created: contents.created,
             idle_seconds: contents.idle,
             idle_expires,
@@ -400,13 +409,16 @@ impl Inner {
             persistent: contents.persistent,
             principal: contents.principal.clone(),
             label: contents.label.clone(),
-        }
+        })
     }
 
     fn contents(&self, record: &Record) -> Option<Contents> {
-        let (data, beside) = self.dialect.read_record(&record.data)?;
-        let facts = self.rules.keeps_facts;
-        let idle = if facts { record.idle_seconds } else { self.rules.idle };
+        let RecordData { data, beside, lifetime } = self.dialect.read_record(&record.data)?;
+        let (idle, persistent) = match lifetime {
+            Some(lifetime) => (lifetime.idle.unwrap_or(self.rules.idle), lifetime.persistent),
+            None if self.rules.keeps_facts => (record.idle_seconds, record.persistent),
+            None => (self.rules.idle, self.rules.persistent),
+        };
         let issued = record.idle_expires.as_millis().saturating_sub(u64::from(idle) * 1000);
         let absolute = record.absolute_expires.map(|end| end.since(record.created).as_secs());
         Some(Contents {
@@ -415,7 +427,7 @@ impl Inner {
             issued: Timestamp::from_millis(issued),
             idle,
             absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
-            persistent: if facts { record.persistent } else { self.persistent },
+            persistent,
             principal: record.principal.clone(),
             label: record.label.clone(),
             beside,
