@@ -91,7 +91,7 @@ impl SessionManager {
         self.inner.purge_in_background();
         let opened = match self.inner.read(request, now) {
             Ok(Some(token)) => self.inner.open(token, now).await?,
-            Ok(None) => Ok((self.inner.empty(now), Origin::New)),
+            Ok(None) => Ok((self.inner.empty(now), Origin::New { refused: false })),
             Err(Refusal::Ambiguous) if !self.inner.cookie.is_host_prefixed() => {
                 self.inner.open_only_authentic(request, now).await?
             }
@@ -99,7 +99,7 @@ impl SessionManager {
         };
         let (contents, origin) = opened.unwrap_or_else(|refusal| {
             telemetry::refused(&self.inner.cookie.name, refusal);
-            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New };
+            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New { refused: true } };
             (self.inner.empty(now), origin)
         });
         Ok(Session::new(Arc::clone(&self.inner) as Arc<dyn Owner>, contents, origin))
@@ -182,6 +182,12 @@ impl Owner for Inner {
                 Commit::Waits(stored) => finish_in_any_case(stored).await?,
             };
             let mut state = session.lock();
+            if matches!(state.origin, Origin::Gone) && state.fate != Fate::Ended {
+                return Err(Error::new(
+                    Kind::Closed,
+                    "the session ended while this request ran; its changes are discarded",
+                ));
+            }
             if due == CookieDue::Set && self.dialect.policy().keeps == Keeps::Data {
                 let mut headers = HeaderMap::new();
                 self.set_cookies(Body::Data(&state.contents), &state.contents, self.clock.now(), &mut headers)?;
@@ -282,6 +288,7 @@ impl Inner {
             match (&only, opened) {
                 (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous)),
                 (Ok(_), Err(_)) => {}
+                (Err(Refusal::Gone), Err(_)) => {}
                 (Err(_), opened) => only = opened,
             }
         }
@@ -292,8 +299,12 @@ impl Inner {
     fn begin(self: Arc<Self>, session: &Session, phase: Phase) -> Commit {
         let now = self.clock.now();
         let mut state = session.lock();
-        if state.phase != Phase::Open {
-            return Commit::Known(Ok(CookieDue::No));
+        match state.phase {
+            Phase::Open => {}
+            Phase::Committing | Phase::Closed => return Commit::Known(Ok(CookieDue::No)),
+            Phase::Panicked => {
+                return Commit::Known(Err(Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")));
+            }
         }
         state.phase = phase;
         if let Some(failure) = &state.failure {
@@ -327,7 +338,11 @@ impl Inner {
                 Err(error) => Commit::Known(Err(error)),
             };
         }
-        let had_cookie = matches!(state.origin, Origin::Cookie { .. });
+        let had_cookie = match state.origin {
+            Origin::Cookie { .. } => true,
+            Origin::New { refused } => refused && state.fate == Fate::Ended,
+            _ => false,
+        };
         Commit::Known(Ok(match (state.contents.is_empty(), had_cookie) {
             (false, _) => CookieDue::Set,
             (true, true) => CookieDue::Remove,

@@ -121,7 +121,10 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// Nowhere: there was no (valid) cookie.
-    New,
+    New {
+        /// Whether there was one, and it was refused.
+        refused: bool,
+    },
     /// From the cookie itself.
     Cookie {
         /// Whether the cookie is due to be issued again.
@@ -150,6 +153,8 @@ pub(crate) enum Phase {
     Open,
     Committing,
     Closed,
+    /// Whoever held it panicked: nothing of it is to be saved.
+    Panicked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -489,7 +494,8 @@ impl Session {
     /// # Errors
     ///
     /// Where the store failed, the session does not fit its cookie, or an entry could not be
-    /// written. The changes stay in the session, and the response's commit tries again.
+    /// written. The changes stay in the session, and the response's commit tries again. Also where the session was
+    /// ended meanwhile by another request, which discards the changes ([`Error::is_closed`]).
     pub async fn commit(&self) -> Result<(), Error> {
         Arc::clone(&self.shared.owner).settle(self.clone()).await
     }
@@ -546,7 +552,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.lock().phase = Phase::Closed;
+            let mut state = self.lock();
+            if state.phase == Phase::Open {
+                state.phase = Phase::Panicked;
+            }
         }
     }
 }

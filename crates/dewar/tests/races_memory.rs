@@ -19,3 +19,8 @@ async fn ten_thousand_requests_at_once_on_memory_lose_nothing() {
 async fn a_session_in_the_cookie_is_taken_over_once() {
     races::take_over(MemoryStore::new()).await;
 }
+
+#[tokio::test]
+async fn a_log_out_during_the_take_over_is_final() {
+    races::log_out_during_take_over(MemoryStore::new()).await;
+}

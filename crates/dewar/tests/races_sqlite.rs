@@ -26,3 +26,9 @@ async fn a_session_in_the_cookie_is_taken_over_once() {
     let directory = Directory::new();
     races::take_over(store(&directory)).await;
 }
+
+#[tokio::test]
+async fn a_log_out_during_the_take_over_is_final() {
+    let directory = Directory::new();
+    races::log_out_during_take_over(store(&directory)).await;
+}

@@ -99,7 +99,7 @@ impl Inner {
             Load::Found(record, version) => Ok(self.open_record(id, &record, version, outdated, now)),
             Load::Gone => Ok(Err(Refusal::Gone)),
             // Never adopted: the first write makes a new id.
-            Load::Missing => Ok(Ok((self.empty(now), Origin::New))),
+            Load::Missing => Ok(Err(Refusal::Unknown)),
         }
     }
 
@@ -194,25 +194,21 @@ impl Inner {
                 }
             }
             None if done.gone => state.origin = Origin::Gone,
-            None => state.origin = Origin::New,
+            None => state.origin = Origin::New { refused: false },
         }
     }
 
     async fn run(&self, job: &mut Job) -> Result<Done, Error> {
         let store = self.backend()?;
         match (job.fate, job.origin.clone()) {
-            (_, Origin::Former { id, marker, expires }) => {
-                let mut mark = self.record(&self.empty(job.now), job.now)?;
-                mark.idle_expires = expires;
-                store.create(&marker, mark, job.now).await?;
-                if job.is_empty {
-                    return Ok(Done::nothing(CookieDue::Remove));
-                }
-                let id = if job.fate == Fate::Same { id } else { self.dialect.new_id(&mut random) };
-                self.create(job, id).await
+            (fate, Origin::Former { id, marker, expires }) => {
+                self.begin_on_store(job, fate, id, &marker, expires).await
             }
-            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => Ok(Done::nothing(CookieDue::No)),
-            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) => {
+            (Fate::Ended, Origin::New { refused: true }) if job.is_empty => Ok(Done::nothing(CookieDue::Remove)),
+            (_, Origin::New { .. } | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => {
+                Ok(Done::nothing(CookieDue::No))
+            }
+            (_, Origin::New { .. } | Origin::Gone | Origin::Cookie { .. }) => {
                 let id = self.dialect.new_id(&mut random);
                 self.create(job, id).await
             }
@@ -241,15 +237,46 @@ impl Inner {
         }
     }
 
+    /// Writes a session that was in the cookie to the store for the first time.
+    async fn begin_on_store(
+        &self,
+        job: &mut Job,
+        fate: Fate,
+        id: SessionId,
+        marker: &StoreKey,
+        expires: Timestamp,
+    ) -> Result<Done, Error> {
+        let store = self.backend()?;
+        let mut mark = self.record(&self.empty(job.now), job.now)?;
+        mark.idle_expires = expires;
+        if fate == Fate::Same {
+            let Create::Created(version) = store.create(id.key(), job.record.clone(), job.now).await? else {
+                // A request in parallel took the same cookie over first: this is its session too, if it has not ended.
+                return self.merge(job, id, None, true).await;
+            };
+            if store.create(marker, mark, job.now).await? == Create::Exists {
+                // It was taken over before, and has ended since.
+                store.delete(id.key(), None, job.now).await?;
+                return Ok(Done::gone());
+            }
+            return Ok(Done::kept(CookieDue::Set, id, version, job.record.clone()));
+        }
+        // It ends here, also for requests in parallel that carry the same cookie.
+        store.create(marker, mark.clone(), job.now).await?;
+        store.create(id.key(), mark, job.now).await?;
+        store.delete(id.key(), None, job.now).await?;
+        if job.is_empty {
+            return Ok(Done::nothing(CookieDue::Remove));
+        }
+        let id = self.dialect.new_id(&mut random);
+        self.create(job, id).await
+    }
+
     async fn create(&self, job: &mut Job, mut id: SessionId) -> Result<Done, Error> {
         let store = self.backend()?;
         for _ in 0..ATTEMPTS {
             match store.create(id.key(), job.record.clone(), job.now).await? {
                 Create::Created(version) => return Ok(Done::kept(CookieDue::Set, id, version, job.record.clone())),
-                Create::Exists if matches!(job.origin, Origin::Former { .. }) && job.fate == Fate::Same => {
-                    // Another request took the same cookie over first: this is its session too.
-                    return self.merge(job, id, None, true).await;
-                }
                 Create::Exists => id = self.dialect.new_id(&mut random),
             }
         }
@@ -381,8 +408,11 @@ impl Inner {
         let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(())).collect();
         loop {
             let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
-            let failed = good.map(|(waiting, outcome)| (outcome, guarded(&waiting.operations, contents, self.rules.encoding)));
-            let Some((outcome, error)) = failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next() else {
+            let failed =
+                good.map(|(waiting, outcome)| (outcome, guarded(&waiting.operations, contents, self.rules.encoding)));
+            let Some((outcome, error)) =
+                failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next()
+            else {
                 return outcomes;
             };
             *outcome = Err(error);

@@ -83,7 +83,11 @@ async fn a_slow_request_cannot_undo_a_log_out(manager: &SessionManager) {
     let renews = Request::begin(&visitor, manager).await;
     visit(&mut visitor, manager, |session| session.clear()).await;
     assert_eq!(visitor.cookie(), "");
-    assert_eq!(reads.session.get::<String>("firstName").as_deref(), Some("Ada"), "it was alive when this request began");
+    assert_eq!(
+        reads.session.get::<String>("firstName").as_deref(),
+        Some("Ada"),
+        "it was alive when this request began"
+    );
     writes.session.insert("firstName", "back again");
     renews.session.renew();
     reads.end_silently().await;
@@ -218,9 +222,12 @@ async fn an_update_that_fails_in_a_crowd_harms_nobody_else(manager: &SessionMana
     let mut other = visitor.clone();
     fails.session.update("count", |count: &mut u32| *count += 1).unwrap();
     let first = std::sync::atomic::AtomicBool::new(true);
-    panics.session.update("boom", move |_: &mut u32| {
-        assert!(first.swap(false, std::sync::atomic::Ordering::SeqCst), "run again");
-    }).unwrap();
+    panics
+        .session
+        .update("boom", move |_: &mut u32| {
+            assert!(first.swap(false, std::sync::atomic::Ordering::SeqCst), "run again");
+        })
+        .unwrap();
     visit(&mut other, manager, |session| session.insert("count", "no number any more")).await;
     assert!(fails.end().await.unwrap_err().is_entry());
     assert!(panics.end().await.unwrap_err().is_entry());
@@ -248,7 +255,8 @@ pub async fn crowd(manager: SessionManager, requests: u32) {
     }
     let session = visitor.session().await.unwrap();
     assert_eq!(session.get("count"), Some(requests));
-    let mut numbers: Vec<_> = session.iter().filter(|(name, _)| name.starts_with("entry")).map(|(_, value)| value).collect();
+    let mut numbers: Vec<_> =
+        session.iter().filter(|(name, _)| name.starts_with("entry")).map(|(_, value)| value).collect();
     numbers.sort_by_key(|number| number.as_i64());
     assert_eq!(numbers, (0..requests).map(Value::from).collect::<Vec<_>>());
     assert!(peak_memory().is_none_or(|bytes| bytes < 200 << 20), "{:?} bytes of memory", peak_memory());
@@ -285,8 +293,29 @@ pub async fn take_over<S: SessionAdmin>(store: S) {
     assert_eq!(one.session().await.unwrap().keys(), ["firstName", "first", "second"]);
     assert_eq!(one.session().await.unwrap().principal().as_deref(), Some("moved"));
 
+    let slow = Request::begin(&one, &after).await;
     visit(&mut one, &after, |session| session.clear()).await;
+    slow.session.insert("slow", true);
+    assert!(slow.session.commit().await.unwrap_err().is_closed(), "and the handler that asks is told");
+    slow.end_silently().await;
     assert!(moved().session().await.unwrap().is_empty(), "the sealed cookie does not come back after the log-out");
     clock.advance(Duration::from_secs(300));
     assert!(moved().session().await.unwrap().is_empty(), "nor when the mark is gone");
+}
+
+/// A log-out while the session is being taken over ends it too, also for a slow request with the same cookie.
+pub async fn log_out_during_take_over<S: SessionAdmin>(store: S) {
+    let layer = SessionLayer::new(secret()).unwrap();
+    let before = layer.manager().unwrap();
+    let after = layer.store(store).manager().unwrap();
+    let cookie = logged_in(&before, "moving").await.cookie();
+    let mut visitor = Visitor::new(&after);
+    visitor.receive(&http::HeaderMap::from_iter([(header::SET_COOKIE, cookie)]));
+    let stolen = visitor.clone();
+    let slow = Request::begin(&visitor, &after).await;
+    slow.session.insert("slow", true);
+    visit(&mut visitor, &after, |session| session.clear()).await;
+    assert_eq!(visitor.cookie(), "");
+    slow.end_silently().await;
+    assert!(stolen.session().await.unwrap().is_empty());
 }

@@ -30,7 +30,9 @@ impl Request {
 }
 
 pub fn headers(visitor: &Visitor) -> HeaderMap {
-    HeaderMap::from_iter([(header::COOKIE, visitor.cookie())].into_iter().filter(|(_, cookie): &(_, HeaderValue)| !cookie.is_empty()))
+    HeaderMap::from_iter(
+        [(header::COOKIE, visitor.cookie())].into_iter().filter(|(_, cookie): &(_, HeaderValue)| !cookie.is_empty()),
+    )
 }
 
 /// One whole request.
