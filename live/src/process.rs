@@ -31,8 +31,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program. What it prints is kept for the case that the scenario fails; its standard output
-    /// is left to the caller where `Stdio` for it was set to be piped by [`Process::start_with_pipes`].
+    /// Starts a program. What it prints is kept, for the case that the scenario fails.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         let mut process = Self::start_with_pipes(name, command.stdin(Stdio::null()));
         let output = process.child.stdout.take();
@@ -40,7 +39,7 @@ impl Process {
         process
     }
 
-    /// The same, and the caller talks to it over `child.stdin` and `child.stdout`.
+    /// The same, but the caller talks to it over `child.stdin` and `child.stdout`.
     pub(crate) fn start_with_pipes(name: &str, command: &mut Command) -> Self {
         command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));

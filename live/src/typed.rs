@@ -117,6 +117,8 @@ fn special(kind: &str, whole: &Value) -> Value {
             })
             .collect::<Option<_>>()
             .map(Value::Map),
+        // There is no markup with a lone surrogate in Rust; it reads as text, which a template escapes.
+        "markup" if v.as_str().is_none() => Some(from_typed(v)),
         "markup" => Some(Value::Markup(text.into())),
         "uuid" => text.parse().ok().map(Value::Uuid),
         "datetime" => text.parse::<DateTime>().ok().map(Value::DateTime),
