@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
     session::{CookieDue, Fate, Origin, Owner, Phase, Rules, Session},
-    store::{ErasedStore, StoreError},
+    store::ErasedStore,
     telemetry,
 };
 
@@ -25,6 +25,7 @@ mod stored;
 
 pub use devices::Device;
 use queue::Queues;
+#[cfg(feature = "tower")]
 pub(crate) use settings::Settings;
 
 /// The most bytes of a cookie's value that are looked at: four times what browsers keep.
@@ -437,7 +438,7 @@ pub(crate) async fn finish_in_any_case(
     }
     #[cfg(feature = "runtime")]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        let ended = |error| StoreError::new("the task that saved the session ended early").because(error).into();
+        let ended = |error| crate::store::StoreError::new("the task that saved the session ended early").because(error).into();
         return runtime.spawn(stored).await.unwrap_or_else(|error| Err(ended(error)));
     }
     stored.await

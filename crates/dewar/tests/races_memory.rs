@@ -24,3 +24,8 @@ async fn a_session_in_the_cookie_is_taken_over_once() {
 async fn a_log_out_during_the_take_over_is_final() {
     races::log_out_during_take_over(MemoryStore::new()).await;
 }
+
+#[tokio::test]
+async fn twenty_thousand_histories_of_racing_clients_equal_the_model() {
+    support::histories::run(MemoryStore::new(), 20_000).await;
+}

@@ -32,3 +32,9 @@ async fn a_log_out_during_the_take_over_is_final() {
     let directory = Directory::new();
     races::log_out_during_take_over(store(&directory)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+    let directory = Directory::new();
+    support::histories::run(store(&directory), 5_000).await;
+}
