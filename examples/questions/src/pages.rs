@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use dewar::{Error, Session, SessionLayer, Templates};
-use minijinja::{Environment, ErrorKind, Value, value::Kwargs};
+use minijinja::{Environment, ErrorKind, Value, context, value::Kwargs};
 use serde::Deserialize;
 use tower_http::{catch_panic::CatchPanicLayer, services::ServeDir, set_header::SetResponseHeaderLayer};
 
@@ -120,12 +120,16 @@ fn keep(session: &Session, field: &str, spoken: &str, answer: &str) -> bool {
 /// Puts a friendly page in the place of an error's bare text. Its template asks for no session, which may be what failed.
 async fn apologize(environment: Environment<'static>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    if !response.status().is_server_error() {
+    let status = response.status();
+    if !status.is_server_error() {
         return response;
     }
-    match environment.get_template("500.html").and_then(|template| template.render(())) {
+    match environment
+        .get_template("500.html")
+        .and_then(|template| template.render(context! { status => status.as_u16() }))
+    {
         Ok(page) => {
-            let mut friendly = (response.status(), Html(page)).into_response();
+            let mut friendly = (status, Html(page)).into_response();
             for name in [header::RETRY_AFTER, header::CACHE_CONTROL] {
                 if let Some(value) = response.headers().get(&name) {
                     friendly.headers_mut().insert(name, value.clone());

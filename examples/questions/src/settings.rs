@@ -6,13 +6,13 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use dewar::{Error, Keyring, Secret, SessionLayer};
+use dewar::{Error, Keyring, Secret, SessionLayer, store};
 
 /// Asks a few questions on a few pages, remembers the answers, and starts over.
 ///
 /// Everything can be set by environment or by flag.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 pub(crate) struct Settings {
     /// The port to listen on
     #[arg(long, env = "PORT", default_value_t = 5000)]
@@ -30,9 +30,13 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written
-    #[arg(long, env = "SESSION_DIALECT", value_enum, default_value_t = Dialect::Sealed)]
-    session_dialect: Dialect,
+    /// How sessions are written [default: sealed; with a store, a random id in the cookie]
+    #[arg(long, env = "SESSION_DIALECT", value_enum)]
+    session_dialect: Option<Dialect>,
+
+    /// Where sessions are kept: memory:, sqlite:FILE or redis://HOST [default: in the cookie]
+    #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL")]
+    session_store: Option<String>,
 
     /// Send the cookie over plain HTTP too. By itself where HOST is a loopback address
     #[arg(long, env = "ALLOW_HTTP", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
@@ -51,6 +55,22 @@ enum Dialect {
     Flask,
 }
 
+impl Dialect {
+    /// Whether the whole session is in the cookie, so that a store would have nothing to keep.
+    fn keeps_all_in_cookie(self) -> bool {
+        match self {
+            Self::Sealed | Self::Flask => true,
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  PORT=5001 cargo run                            another port
+  SESSION_STORE=sqlite:sessions.db cargo run     sessions in a file: a log-out is final, racing requests merge
+  SESSION_STORE=redis://localhost cargo run      sessions in Redis or Valkey
+  SESSION_DIALECT=flask cargo run                sessions shared with a Flask application of the same SECRET_KEY";
+
 /// Where the pages come from.
 pub(crate) struct Folders {
     pub(crate) templates: PathBuf,
@@ -58,10 +78,21 @@ pub(crate) struct Folders {
 }
 
 impl Settings {
-    pub(crate) fn session_layer(&self) -> Result<SessionLayer, Error> {
+    pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
+        let store = self.store()?;
+        // A random id on a store needs no secret.
+        if self.secret_key.is_none() && (self.session_dialect.is_some() || store.is_none()) {
+            tracing::warn!(
+                "SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process"
+            );
+        }
         let mut layer = SessionLayer::new(self.keyring()?)?;
-        if let Dialect::Flask = self.session_dialect {
-            layer = layer.dialect(dewar::dialect::Flask::new);
+        layer = match self.session_dialect {
+            None | Some(Dialect::Sealed) => layer,
+            Some(Dialect::Flask) => layer.dialect(dewar::dialect::Flask::new),
+        };
+        if let Some(url) = store {
+            layer = layer.store(store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?);
         }
         if self.allows_http() {
             tracing::info!(
@@ -73,13 +104,23 @@ impl Settings {
         Ok(layer)
     }
 
+    /// The address of the store, where there is to be one. Set to nothing is the same as not set.
+    fn store(&self) -> Result<Option<&str>, String> {
+        let Some(url) = self.session_store.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        match self.session_dialect.filter(|dialect| dialect.keeps_all_in_cookie()) {
+            Some(dialect) => {
+                let name = dialect.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+                Err(format!(
+                    "SESSION_DIALECT={name} keeps the session in the cookie, and SESSION_STORE somewhere else: \
+                     leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"
+                ))
+            }
+            None => Ok(Some(url)),
+        }
+    }
+
     fn keyring(&self) -> Result<Keyring, Error> {
-        let Some(secret) = &self.secret_key else {
-            tracing::warn!(
-                "SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process"
-            );
-            return Ok(Keyring::new(Secret::generate()));
-        };
+        let Some(secret) = &self.secret_key else { return Ok(Keyring::new(Secret::generate())) };
         let older = self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty());
         older
             .map(Secret::new)

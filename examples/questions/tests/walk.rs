@@ -17,6 +17,8 @@ impl Questions {
         let mut program = Command::new(env!("CARGO_BIN_EXE_questions"))
             .env_remove("SECRET_KEY")
             .env_remove("SECRET_KEY_FALLBACKS")
+            .env_remove("SESSION_DIALECT")
+            .env_remove("SESSION_STORE")
             .env("PORT", "0")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
@@ -65,6 +67,23 @@ impl Drop for Questions {
     }
 }
 
+/// A folder of one test's own, gone with it.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("questions-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 fn walk(mut visitor: Questions) {
     let welcome = visitor.send("GET /", "");
     assert!(welcome.contains("Nothing yet.") && visitor.cookie.is_empty(), "{welcome}");
@@ -89,6 +108,52 @@ fn it_asks_remembers_and_starts_over_in_every_dialect() {
         walk(Questions::start(&[("SESSION_DIALECT", dialect), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")]));
     }
     walk(Questions::start(&[]));
+}
+
+#[test]
+fn it_asks_remembers_and_starts_over_on_every_store() {
+    let folder = Folder::new("stores");
+    for store in ["memory:", &format!("sqlite:{}", folder.0.join("sessions.db").display())] {
+        walk(Questions::start(&[("SESSION_STORE", store), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")]));
+    }
+}
+
+#[test]
+fn on_a_store_starting_over_is_final_and_a_restart_is_not() {
+    let folder = Folder::new("final");
+    let store = format!("sqlite:{}", folder.0.join("sessions.db").display());
+    let settings = [("SESSION_STORE", store.as_str()), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")];
+    let mut before = Questions::start(&settings);
+    before.answer("/page2", "firstName=Ada&lastName=Lovelace");
+    let cookie = before.cookie.clone();
+    drop(before);
+
+    let mut after = Questions::start(&settings);
+    after.cookie = cookie.clone();
+    assert!(after.send("GET /page3", "").contains("Lovelace"), "a session outlives the process");
+    after.answer("/startOver", "");
+    after.cookie = cookie;
+    assert!(!after.send("GET /page3", "").contains("Lovelace"), "a copy of the cookie is worth nothing");
+}
+
+#[test]
+fn moving_to_a_store_keeps_what_was_in_the_cookie() {
+    let secret = ("SECRET_KEY", "w98fw9ef8hwe98fhwef");
+    let mut before = Questions::start(&[secret]);
+    before.answer("/page2", "firstName=Ada&lastName=Lovelace");
+    let mut after = Questions::start(&[secret, ("SESSION_STORE", "memory:")]);
+    after.cookie = before.cookie.clone();
+    assert!(after.send("GET /page3", "").contains("Lovelace"));
+    assert!(after.cookie.len() < before.cookie.len(), "now the cookie is only an id: {}", after.cookie);
+}
+
+#[test]
+fn a_store_that_is_down_is_a_friendly_503() {
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut visitor = Questions::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]);
+    let answer = visitor.send("POST /page2", "firstName=Ada&lastName=Lovelace");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    assert!(answer.contains("Out of reach, for a moment.") && visitor.cookie.is_empty(), "{answer}");
 }
 
 #[test]
@@ -130,7 +195,8 @@ fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
 
 #[test]
 fn the_pages_of_another_such_application_work_unchanged() {
-    let folder = std::env::temp_dir().join(format!("questions-{}", std::process::id()));
+    let own = Folder::new("pages");
+    let folder = &own.0;
     std::fs::create_dir_all(folder.join("templates")).unwrap();
     std::fs::create_dir_all(folder.join("static")).unwrap();
     std::fs::write(folder.join("static/style.css"), "theirs {}").unwrap();
@@ -144,21 +210,25 @@ fn the_pages_of_another_such_application_work_unchanged() {
     let shown = visitor.answer("/page2", "firstName=Ada&lastName=Lovelace");
     assert!(shown.contains("href=\"/static/style.css\"") && shown.contains("Ada<a href=\"/startOver\">"), "{shown}");
     assert!(visitor.send("GET /static/style.css", "").contains("theirs {}"));
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
 fn a_wrong_setting_is_refused_with_what_to_write_instead() {
-    for (name, value, said) in [
-        ("SECRET_KEY", "short", "16 is the least"),
-        ("TEMPLATES_DIR", "nowhere", "set TEMPLATES_DIR"),
-        ("PORT", "many", "PORT"),
-        ("SESSION_DIALECT", "cobol", "flask"),
+    let store = ("SESSION_STORE", "memory:");
+    for (settings, said) in [
+        (&[("SECRET_KEY", "short")][..], "16 is the least"),
+        (&[("TEMPLATES_DIR", "nowhere")], "set TEMPLATES_DIR"),
+        (&[("PORT", "many")], "PORT"),
+        (&[("SESSION_DIALECT", "cobol")], "flask"),
+        (&[("SESSION_STORE", "cobol:")], "SESSION_STORE: a store's URL begins with memory:, sqlite: or redis:"),
+        (&[("SESSION_STORE", "sqlite:")], "sqlite:sessions.db"),
+        (&[store, ("SESSION_DIALECT", "flask")], "leave out SESSION_DIALECT to use the store"),
+        (&[store, ("SESSION_DIALECT", "sealed")], "or SESSION_STORE to use the cookie"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_questions"));
-        let output = command.env_remove("SECRET_KEY").env(name, value).output().unwrap();
+        let output = command.env_remove("SECRET_KEY").envs(settings.iter().copied()).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && error.contains(said), "{name}: {error}");
+        assert!(!output.status.success() && error.contains(said), "{settings:?}: {error}");
     }
 }
 

@@ -1,0 +1,83 @@
+//! A site with accounts: log in, see and end your devices, log out. Made to be copied.
+
+mod device;
+mod pages;
+mod settings;
+mod users;
+
+use std::{net::IpAddr, process::ExitCode};
+
+use clap::Parser;
+use tokio::{net::TcpListener, signal};
+use tracing_subscriber::EnvFilter;
+
+use settings::Settings;
+use users::Users;
+
+/// The account that is there from the start.
+const DEMO: &str = "ada";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Settings::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let sessions = settings.session_layer()?;
+    let (password, generated) = settings.demo_password();
+    let users = Users::new().await?;
+    users.add_demo(DEMO, password.clone()).await?;
+    let app = pages::app(sessions, users, &settings.folder());
+    let (host, port) = (&settings.host, settings.port);
+    let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {
+        format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5002 cargo run -p login")
+    })?;
+    let stop = asked_to_stop()?;
+    announce(&settings, listener.local_addr()?.port(), generated.then_some(&password));
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    eprintln!("Stopped.");
+    Ok(())
+}
+
+/// What a person waits for: where it is, and how to get in.
+#[allow(clippy::print_stdout)]
+fn announce(settings: &Settings, port: u16, password: Option<&String>) {
+    let host = match settings.host.parse() {
+        Ok(IpAddr::V6(host)) => format!("[{host}]"),
+        _ => settings.host.clone(),
+    };
+    println!("Login at http://{host}:{port} (Ctrl-C stops)");
+    match password {
+        Some(password) => println!("Log in as {DEMO} with the password {password} (DEMO_PASSWORD sets another)"),
+        None => println!("Log in as {DEMO} with your DEMO_PASSWORD"),
+    }
+}
+
+/// Ends on Ctrl-C, and on SIGTERM, which a platform sends before it moves the application. Listens from now on.
+#[cfg(unix)]
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt())?;
+    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ends on Ctrl-C.
+#[cfg(not(unix))]
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,94 @@
+//! What can be set, by environment or flag, and the session layer that follows from it.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser;
+use dewar::{Error, Keyring, Secret, SessionLayer, store};
+use rand::distr::{Alphanumeric, SampleString};
+
+/// A site with accounts: log in, see and end your devices, log out.
+///
+/// Everything can be set by environment or by flag.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Settings {
+    /// The port to listen on
+    #[arg(long, env = "PORT", default_value_t = 5001)]
+    pub(crate) port: u16,
+
+    /// The address to listen on; 0.0.0.0 for every network
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+
+    /// What protected the sessions while they were in cookies: at least 16 letters and digits. On a store alone it has nothing to do
+    #[arg(long, env = "SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<String>,
+
+    /// Older secrets that are still accepted, comma separated
+    #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
+    secret_key_fallbacks: Vec<String>,
+
+    /// Where sessions are kept: memory:, sqlite:FILE or redis://HOST
+    #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL", default_value = "memory:")]
+    session_store: String,
+
+    /// The password of the user ada. Without it, one is made and printed
+    #[arg(long, env = "DEMO_PASSWORD", hide_env_values = true)]
+    demo_password: Option<String>,
+
+    /// Send the cookie over plain HTTP too. By itself where HOST is a loopback address
+    #[arg(long, env = "ALLOW_HTTP", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    allow_http: Option<bool>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  PORT=5002 cargo run -p login                           another port
+  SESSION_STORE=sqlite:sessions.db cargo run -p login    people stay logged in when the program starts again
+  SESSION_STORE=redis://localhost cargo run -p login     sessions in Redis or Valkey";
+
+impl Settings {
+    pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
+        let url = if self.session_store.is_empty() { "memory:" } else { &self.session_store };
+        let store = store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?;
+        let mut layer = SessionLayer::new(self.keyring()?)?.store(store);
+        if self.allows_http() {
+            tracing::info!(
+                "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
+            );
+            layer = layer.dangerously_allow_http();
+        }
+        layer.manager()?;
+        Ok(layer)
+    }
+
+    /// The demo user's password, and whether it was made just now.
+    pub(crate) fn demo_password(&self) -> (String, bool) {
+        match self.demo_password.as_deref().filter(|password| !password.is_empty()) {
+            Some(password) => (password.to_owned(), false),
+            None => (Alphanumeric.sample_string(&mut rand::rng(), 20), true),
+        }
+    }
+
+    fn keyring(&self) -> Result<Keyring, Error> {
+        let Some(secret) = &self.secret_key else { return Ok(Keyring::new(Secret::generate())) };
+        let older = self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty());
+        older
+            .map(Secret::new)
+            .try_fold(Keyring::new(Secret::new(secret)?), |keyring, older| Ok(keyring.fallback(older?)))
+    }
+
+    fn allows_http(&self) -> bool {
+        let loopback = self.host == "localhost" || self.host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
+        self.allow_http.unwrap_or(loopback)
+    }
+
+    /// The folder of `templates` and `static`.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let here = Path::new("examples/login");
+        if here.is_dir() { here.to_owned() } else { PathBuf::from(env!("CARGO_MANIFEST_DIR")) }
+    }
+}
