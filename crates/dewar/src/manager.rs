@@ -438,7 +438,8 @@ pub(crate) async fn finish_in_any_case(
     }
     #[cfg(feature = "runtime")]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        let ended = |error| crate::store::StoreError::new("the task that saved the session ended early").because(error).into();
+        let ended =
+            |error| crate::store::StoreError::new("the task that saved the session ended early").because(error).into();
         return runtime.spawn(stored).await.unwrap_or_else(|error| Err(ended(error)));
     }
     stored.await

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use dewar::{Error, Keyring, Secret, SessionLayer, store};
+use dewar::{Error, Keyring, Secret, SessionLayer, dialect, store};
 
 /// Asks a few questions on a few pages, remembers the answers, and starts over.
 ///
@@ -53,13 +53,18 @@ enum Dialect {
     Sealed,
     /// Flask's own cookie, shared with a Flask application of the same secret
     Flask,
+    /// cookie-session's two cookies, shared with an Express application
+    Express,
+    /// express-session's id, shared with an Express application through SESSION_STORE=redis://...
+    ExpressSession,
 }
 
 impl Dialect {
     /// Whether the whole session is in the cookie, so that a store would have nothing to keep.
     fn keeps_all_in_cookie(self) -> bool {
         match self {
-            Self::Sealed | Self::Flask => true,
+            Self::Sealed | Self::Flask | Self::Express => true,
+            Self::ExpressSession => false,
         }
     }
 }
@@ -69,7 +74,8 @@ Examples:
   PORT=5001 cargo run                            another port
   SESSION_STORE=sqlite:sessions.db cargo run     sessions in a file: a log-out is final, racing requests merge
   SESSION_STORE=redis://localhost cargo run      sessions in Redis or Valkey
-  SESSION_DIALECT=flask cargo run                sessions shared with a Flask application of the same SECRET_KEY";
+  SESSION_DIALECT=flask cargo run                sessions shared with a Flask application of the same SECRET_KEY
+  SESSION_DIALECT=express cargo run              the same with an Express application (cookie-session)";
 
 /// Where the pages come from.
 pub(crate) struct Folders {
@@ -89,7 +95,9 @@ impl Settings {
         let mut layer = SessionLayer::new(self.keyring()?)?;
         layer = match self.session_dialect {
             None | Some(Dialect::Sealed) => layer,
-            Some(Dialect::Flask) => layer.dialect(dewar::dialect::Flask::new),
+            Some(Dialect::Flask) => layer.dialect(dialect::Flask::new),
+            Some(Dialect::Express) => layer.dialect(dialect::CookieSession::new),
+            Some(Dialect::ExpressSession) => layer.dialect(dialect::ExpressSession::new),
         };
         if let Some(url) = store {
             layer = layer.store(store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?);
@@ -106,7 +114,16 @@ impl Settings {
 
     /// The address of the store, where there is to be one. Set to nothing is the same as not set.
     fn store(&self) -> Result<Option<&str>, String> {
-        let Some(url) = self.session_store.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let Some(url) = self.session_store.as_deref().filter(|url| !url.is_empty()) else {
+            return match self.session_dialect {
+                Some(dialect) if !dialect.keeps_all_in_cookie() => {
+                    Err("SESSION_DIALECT=express-session keeps only an id in the cookie: set SESSION_STORE too, \
+                     to redis://... where an Express application is to share the sessions"
+                        .into())
+                }
+                _ => Ok(None),
+            };
+        };
         match self.session_dialect.filter(|dialect| dialect.keeps_all_in_cookie()) {
             Some(dialect) => {
                 let name = dialect.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());

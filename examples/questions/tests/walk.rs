@@ -44,9 +44,14 @@ impl Questions {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        if let Some(cookie) = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")) {
-            let over = cookie.contains("Max-Age=0");
-            self.cookie = if over { String::new() } else { cookie.split(';').next().unwrap().into() };
+        for cookie in answer.lines().filter_map(|line| line.strip_prefix("set-cookie: ")) {
+            let over = cookie.contains("Max-Age=0") || cookie.contains("01 Jan 1970");
+            let pair = cookie.split(';').next().unwrap();
+            let name = &pair[..=pair.find('=').unwrap()];
+            let mut jar: Vec<&str> =
+                self.cookie.split("; ").filter(|kept| !kept.is_empty() && !kept.starts_with(name)).collect();
+            jar.extend((!over).then_some(pair));
+            self.cookie = jar.join("; ");
         }
         answer
     }
@@ -104,9 +109,10 @@ fn walk(mut visitor: Questions) {
 
 #[test]
 fn it_asks_remembers_and_starts_over_in_every_dialect() {
-    for dialect in ["sealed", "flask"] {
+    for dialect in ["sealed", "flask", "express"] {
         walk(Questions::start(&[("SESSION_DIALECT", dialect), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")]));
     }
+    walk(Questions::start(&[("SESSION_DIALECT", "express-session"), ("SESSION_STORE", "memory:")]));
     walk(Questions::start(&[]));
 }
 
