@@ -131,7 +131,7 @@ def from_typed(value):
         case "map":
             return {from_typed(key): from_typed(item) for key, item in v}
         case "markup":
-            return Markup(v)
+            return Markup(from_typed(v))
         case "uuid":
             return UUID(v)
         case "datetime":
@@ -151,9 +151,9 @@ def to_typed(value):
         case float():
             return {"$t": "float", "v": repr(value), "bits": struct.pack(">d", value).hex()}
         case Markup():
-            return {"$t": "markup", "v": str(value)}
+            return {"$t": "markup", "v": to_typed(str(value))}
         case str():
-            if any("\ud800" <= character <= "\udfff" for character in value):
+            if has_lone_surrogate(value):
                 return {"$t": "utf16", "v": value.encode("utf-16-be", "surrogatepass").hex()}
             return value
         case bytes():
@@ -166,11 +166,17 @@ def to_typed(value):
             return {"$t": "tuple", "v": [to_typed(item) for item in value]}
         case list():
             return [to_typed(item) for item in value]
-        case dict() if all(isinstance(key, str) and not key.startswith("$") for key in value):
+        case dict() if all(
+            isinstance(key, str) and not key.startswith("$") and not has_lone_surrogate(key) for key in value
+        ):
             return {key: to_typed(item) for key, item in value.items()}
         case dict():
             return {"$t": "map", "v": [[to_typed(key), to_typed(item)] for key, item in value.items()]}
     raise TypeError(f"no typed JSON for {type(value).__name__}")
+
+
+def has_lone_surrogate(text):
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def whole_numbers_only(text):
@@ -195,6 +201,11 @@ def add_test_routes():
         entries = typed_body()
         session.clear()
         session.update(entries)
+        return "", 204
+
+    @app.post("/_test/add")
+    def test_add():
+        session.update(typed_body())
         return "", 204
 
     @app.get("/_test/get")

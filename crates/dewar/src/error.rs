@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     TooLarge,
     Entry,
     Closed,
+    Panicked,
     #[cfg(feature = "tower")]
     MissingLayer,
     #[cfg(feature = "templates")]
@@ -70,9 +71,15 @@ impl Error {
         self.kind == Kind::Setting
     }
 
-    /// The session was written to after its response had gone.
+    /// The session was written to after its response had gone, or after another request had ended it.
     pub fn is_closed(&self) -> bool {
         self.kind == Kind::Closed
+    }
+
+    /// Whoever held the session panicked, so that nothing was saved.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_panic(&self) -> bool {
+        self.kind == Kind::Panicked
     }
 
     /// The HTTP status that tells a client what happened: 503 for the store, 500 for all else.
@@ -146,8 +153,10 @@ pub enum Refusal {
     Oversize,
     /// Two different authentic sessions under one name.
     Ambiguous,
-    /// A session that was ended, or that the store does not know.
+    /// A session that was ended a short while ago.
     Gone,
+    /// An id that the store does not know, or not any more.
+    Unknown,
 }
 
 impl Refusal {
@@ -162,6 +171,7 @@ impl Refusal {
             Self::Oversize => "oversize",
             Self::Ambiguous => "ambiguous",
             Self::Gone => "gone",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -98,3 +98,14 @@ pub use value::Value;
 pub use template::Templates;
 #[cfg(feature = "tower")]
 pub use web::tower::{ResponseFuture, SessionLayer, SessionService};
+
+/// The examples of the pages in `docs/`, compiled and run.
+#[cfg(all(doctest, feature = "templates", feature = "flask"))]
+mod docs {
+    #[doc = include_str!("../../../docs/coming-from-flask.md")]
+    mod coming_from_flask {}
+    #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]
+    mod coming_from_tower_sessions {}
+    #[doc = include_str!("../../../docs/cookie-or-store.md")]
+    mod cookie_or_store {}
+}

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
     session::{CookieDue, Fate, Origin, Owner, Phase, Rules, Session},
-    store::{ErasedStore, StoreError},
+    store::ErasedStore,
     telemetry,
 };
 
@@ -25,6 +25,7 @@ mod stored;
 
 pub use devices::Device;
 use queue::Queues;
+#[cfg(feature = "tower")]
 pub(crate) use settings::Settings;
 
 /// The most bytes of a cookie's value that are looked at: four times what browsers keep.
@@ -65,7 +66,6 @@ struct Inner {
     cookie: Attributes,
     /// The names of the cookies, one for each suffix.
     names: Vec<String>,
-    persistent: bool,
     reissue: Reissue,
     skew: Duration,
     clock: Clock,
@@ -92,7 +92,7 @@ impl SessionManager {
         self.inner.purge_in_background();
         let opened = match self.inner.read(request, now) {
             Ok(Some(token)) => self.inner.open(token, now).await?,
-            Ok(None) => Ok((self.inner.empty(now), Origin::New)),
+            Ok(None) => Ok((self.inner.empty(now), Origin::New { refused: false })),
             Err(Refusal::Ambiguous) if !self.inner.cookie.is_host_prefixed() => {
                 self.inner.open_only_authentic(request, now).await?
             }
@@ -100,7 +100,7 @@ impl SessionManager {
         };
         let (contents, origin) = opened.unwrap_or_else(|refusal| {
             telemetry::refused(&self.inner.cookie.name, refusal);
-            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New };
+            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New { refused: true } };
             (self.inner.empty(now), origin)
         });
         Ok(Session::new(Arc::clone(&self.inner) as Arc<dyn Owner>, contents, origin))
@@ -183,6 +183,12 @@ impl Owner for Inner {
                 Commit::Waits(stored) => finish_in_any_case(stored).await?,
             };
             let mut state = session.lock();
+            if matches!(state.origin, Origin::Gone) && state.fate != Fate::Ended {
+                return Err(Error::new(
+                    Kind::Closed,
+                    "the session ended while this request ran; its changes are discarded",
+                ));
+            }
             if due == CookieDue::Set && self.dialect.policy().keeps == Keeps::Data {
                 let mut headers = HeaderMap::new();
                 self.set_cookies(Body::Data(&state.contents), &state.contents, self.clock.now(), &mut headers)?;
@@ -195,11 +201,12 @@ impl Owner for Inner {
 
 impl Inner {
     fn empty(&self, now: Timestamp) -> Contents {
-        Contents::new(now, self.rules.idle, self.rules.absolute, self.persistent)
+        Contents::new(now, self.rules.idle, self.rules.absolute, self.rules.persistent)
     }
 
     fn limits(&self, now: Timestamp) -> Limits {
-        Limits { now, idle: self.rules.idle, absolute: self.rules.absolute, skew: self.skew }
+        let Rules { idle, absolute, persistent, .. } = self.rules;
+        Limits { now, idle, absolute, persistent, skew: self.skew }
     }
 
     /// What the request's cookies hold; `None` where there is no cookie of this name.
@@ -282,6 +289,7 @@ impl Inner {
             match (&only, opened) {
                 (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous)),
                 (Ok(_), Err(_)) => {}
+                (Err(Refusal::Gone), Err(_)) => {}
                 (Err(_), opened) => only = opened,
             }
         }
@@ -292,8 +300,12 @@ impl Inner {
     fn begin(self: Arc<Self>, session: &Session, phase: Phase) -> Commit {
         let now = self.clock.now();
         let mut state = session.lock();
-        if state.phase != Phase::Open {
-            return Commit::Known(Ok(CookieDue::No));
+        match state.phase {
+            Phase::Open => {}
+            Phase::Committing | Phase::Closed => return Commit::Known(Ok(CookieDue::No)),
+            Phase::Panicked => {
+                return Commit::Known(Err(Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")));
+            }
         }
         state.phase = phase;
         if let Some(failure) = &state.failure {
@@ -322,9 +334,16 @@ impl Inner {
         if self.store.is_some() {
             let job = self.job(session, &mut state, now);
             drop(state);
-            return Commit::Waits(Box::pin(self.store(job)));
+            return match job {
+                Ok(job) => Commit::Waits(Box::pin(self.store(job))),
+                Err(error) => Commit::Known(Err(error)),
+            };
         }
-        let had_cookie = matches!(state.origin, Origin::Cookie { .. });
+        let had_cookie = match state.origin {
+            Origin::Cookie { .. } => true,
+            Origin::New { refused } => refused && state.fate == Fate::Ended,
+            _ => false,
+        };
         Commit::Known(Ok(match (state.contents.is_empty(), had_cookie) {
             (false, _) => CookieDue::Set,
             (true, true) => CookieDue::Remove,
@@ -419,7 +438,7 @@ pub(crate) async fn finish_in_any_case(
     }
     #[cfg(feature = "runtime")]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        let ended = |error| StoreError::new("the task that saved the session ended early").because(error).into();
+        let ended = |error| crate::store::StoreError::new("the task that saved the session ended early").because(error).into();
         return runtime.spawn(stored).await.unwrap_or_else(|error| Err(ended(error)));
     }
     stored.await

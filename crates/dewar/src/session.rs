@@ -80,6 +80,8 @@ pub(crate) struct Rules {
     pub(crate) encoding: Encoding,
     pub(crate) idle: u32,
     pub(crate) absolute: Option<u32>,
+    /// Whether the cookie outlives the browser where the session does not say.
+    pub(crate) persistent: bool,
     /// Where the format keeps "remember me" as an entry: its name.
     pub(crate) persistent_entry: Option<&'static str>,
     /// Where the format keeps the user as an entry: its name.
@@ -119,7 +121,10 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// Nowhere: there was no (valid) cookie.
-    New,
+    New {
+        /// Whether there was one, and it was refused.
+        refused: bool,
+    },
     /// From the cookie itself.
     Cookie {
         /// Whether the cookie is due to be issued again.
@@ -148,6 +153,8 @@ pub(crate) enum Phase {
     Open,
     Committing,
     Closed,
+    /// Whoever held it panicked: nothing of it is to be saved.
+    Panicked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,7 +364,7 @@ impl Session {
         let Some(mut state) = self.writable("clear", "") else { return };
         let rules = self.rules();
         let now = state.contents.issued;
-        state.contents = Contents::new(now, rules.idle, rules.absolute, false);
+        state.contents = Contents::new(now, rules.idle, rules.absolute, rules.persistent);
         state.operations.clear();
         state.failure = None;
         state.fate = Fate::Ended;
@@ -487,7 +494,8 @@ impl Session {
     /// # Errors
     ///
     /// Where the store failed, the session does not fit its cookie, or an entry could not be
-    /// written. The changes stay in the session, and the response's commit tries again.
+    /// written. The changes stay in the session, and the response's commit tries again. Also where the session was
+    /// ended meanwhile by another request, which discards the changes ([`Error::is_closed`]).
     pub async fn commit(&self) -> Result<(), Error> {
         Arc::clone(&self.shared.owner).settle(self.clone()).await
     }
@@ -544,7 +552,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.lock().phase = Phase::Closed;
+            let mut state = self.lock();
+            if state.phase == Phase::Open {
+                state.phase = Phase::Panicked;
+            }
         }
     }
 }

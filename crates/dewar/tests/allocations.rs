@@ -82,6 +82,7 @@ async fn count(
     counted
 }
 
+#[allow(clippy::print_stdout)]
 async fn beyond_nothing(path: &str) -> usize {
     let layer = SessionLayer::new(Secret::generate()).unwrap();
     let visitor = Visitor::with(&layer.manager().unwrap(), session()).await.unwrap();

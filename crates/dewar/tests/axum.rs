@@ -170,6 +170,23 @@ async fn a_write_after_the_response_has_gone_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_panic_in_a_task_that_holds_the_session_is_no_silent_loss() {
+    let app = Router::new().route(
+        "/",
+        get(async |session: Session| {
+            session.insert("a", 1);
+            let task = tokio::spawn(async move {
+                session.insert("b", 2);
+                panic!("as the test says");
+            });
+            assert!(task.await.is_err());
+        }),
+    );
+    let response = Browser::new(&Axum(app.layer(layer()))).get("/").await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
 async fn a_request_that_is_dropped_before_its_response_commits_nothing() {
     let app = routes().route(
         "/set-and-wait",

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use dewar::SessionLayer;
 
 /// Not a test: what the other runs of this program do.
+#[allow(clippy::print_stdout)]
 #[test]
 fn child() {
     if std::env::var_os("CHILD").is_none() {

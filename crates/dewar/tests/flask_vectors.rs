@@ -85,6 +85,7 @@ fn refusal(config: &Vector, vector: &Vector) -> String {
         now: Timestamp::from_millis((vector["time"]["read"].as_f64().unwrap() * 1000.0) as u64),
         idle: u32::try_from(config["permanent_session_lifetime_seconds"].as_u64().unwrap()).unwrap(),
         absolute: None,
+        persistent: false,
         skew: Duration::ZERO,
     };
     let cookies = Cookies { name: "session", values: &[Some(vector["cookie_value"].as_str().unwrap_or_default())] };

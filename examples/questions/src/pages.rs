@@ -30,6 +30,8 @@ pub(crate) fn app(sessions: SessionLayer, folders: &Folders) -> Router {
         .route("/page3", get(page3).post(keep_color))
         .route("/startOver", get(start_over).post(start_over))
         .fallback(not_found)
+        // Not even the browser keeps a page: after starting over, Back shows nothing of what was forgotten.
+        .layer(always(header::CACHE_CONTROL, "no-store"))
         .layer(sessions.templates(environment))
         .nest_service("/static", ServeDir::new(&folders.assets))
         .layer(CatchPanicLayer::new())

@@ -25,7 +25,7 @@ use super::{
     Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy, Random,
     Refusal, Spelling, Timestamp, Token,
     wire::{
-        Encoding, Json, base64,
+        Digest, Encoding, Json, base64,
         inflate::{InflateError, deflate_if_shorter, inflate},
         itsdangerous::{self, Derivation, Signer},
     },
@@ -34,8 +34,6 @@ use crate::{
     error::Error,
     secret::{Keyring, Secret},
 };
-
-pub use super::wire::itsdangerous::Digest;
 
 /// The salt that Flask's session interface has built in.
 const SALT: &[u8] = b"cookie-session";
@@ -193,6 +191,7 @@ fn policy(json: Json) -> Policy {
         },
         duplicates: Duplicates::First,
         keeps_facts: false,
+        dated: true,
         idle: Duration::from_secs(31 * 86_400),
         absolute: None,
         persistent: false,

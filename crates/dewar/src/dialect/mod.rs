@@ -13,20 +13,26 @@ pub use crate::{
     data::{Contents, Data},
     error::Refusal,
     id::SessionId,
-    lifetime::Timestamp,
+    lifetime::{Lifetime, Timestamp},
 };
 use crate::{dialect::wire::Encoding, error::Error};
 
+#[cfg(feature = "express")]
+mod express;
 #[cfg(feature = "flask")]
 mod flask;
 mod opaque;
 mod sealed;
 pub mod wire;
 
+#[cfg(feature = "express")]
+pub use express::{CookieSession, ExpressSession};
 #[cfg(feature = "flask")]
-pub use flask::{Digest, Flask};
+pub use flask::Flask;
 pub use opaque::Opaque;
 pub use sealed::Sealed;
+#[cfg(any(feature = "flask", feature = "express"))]
+pub use wire::Digest;
 
 /// How one framework writes a session.
 ///
@@ -62,17 +68,32 @@ pub trait Dialect: Send + Sync + 'static {
         SessionId::from_random(bytes)
     }
 
-    /// Splits a record's data into the entries and what stands beside them. `None`: malformed.
-    fn read_record(&self, data: &Bytes) -> Option<(Data, Bytes)> {
-        Some((Data::parse(self.policy().encoding, data)?, Bytes::new()))
+    /// Reads a record's data. `None`: malformed.
+    fn read_record(&self, data: &Bytes) -> Option<RecordData> {
+        Some(RecordData { data: Data::parse(self.policy().encoding, data)?, beside: Bytes::new(), lifetime: None })
     }
 
-    /// Writes a record's data.
-    fn write_record(&self, contents: &Contents, _now: Timestamp) -> Bytes {
+    /// Writes a record's data. `cookie` is the one that leads to it, as the layer sets it.
+    ///
+    /// # Errors
+    ///
+    /// Where the format cannot hold the session; the message names the entry.
+    fn write_record(&self, contents: &Contents, _cookie: &Attributes, _now: Timestamp) -> Result<Bytes, Error> {
         let mut out = Vec::new();
         contents.data.write(self.policy().encoding, &mut out);
-        out.into()
+        Ok(out.into())
     }
+}
+
+/// What a record's data holds.
+#[derive(Clone, Debug)]
+pub struct RecordData {
+    /// The entries.
+    pub data: Data,
+    /// What stands beside them, untouched: [`Contents::beside`].
+    pub beside: Bytes,
+    /// How long this session lives, where the data says so: a timeout that is not said is the layer's.
+    pub lifetime: Option<Lifetime>,
 }
 
 /// A cryptographic random source: fills the slice.
@@ -103,6 +124,8 @@ pub struct Limits {
     pub idle: u32,
     /// The layer's absolute timeout in seconds.
     pub absolute: Option<u32>,
+    /// Whether the layer's cookies outlive the browser, for a format that does not say so itself.
+    pub persistent: bool,
     /// How far in the future a session may have been issued.
     pub skew: Duration,
 }
@@ -157,6 +180,8 @@ pub struct Policy {
     pub duplicates: Duplicates,
     /// Whether timeouts, principal and label of a session are kept. Only a format of ours keeps them.
     pub keeps_facts: bool,
+    /// Whether a session, or the store that keeps it, tells when it was issued. Where nothing does, no idle timeout ends it.
+    pub dated: bool,
     /// The idle timeout where the layer sets none.
     pub idle: Duration,
     /// The absolute timeout where the layer sets none; a dialect that keeps no facts has none.
@@ -205,6 +230,7 @@ impl Policy {
             spelling: Spelling::OWN,
             duplicates: Duplicates::Refused,
             keeps_facts: true,
+            dated: true,
             idle: Duration::from_secs(86_400),
             absolute: Some(Duration::from_secs(30 * 86_400)),
             persistent: false,

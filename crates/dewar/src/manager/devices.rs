@@ -2,6 +2,7 @@
 
 use super::{Inner, SessionManager};
 use crate::{
+    dialect::wire::base64,
     error::Error,
     session::{Origin, Session},
     store::{Record, StoreKey, Timestamp},
@@ -131,9 +132,11 @@ impl Inner {
     }
 }
 
+/// Half of the key's digest: enough to find it among a user's sessions, and nothing of a foreign id.
 fn handle(key: &StoreKey) -> String {
-    let text = key.to_string();
-    text.strip_prefix(StoreKey::PREFIX).unwrap_or(&text).to_owned()
+    let mut text = String::new();
+    base64::push_url(&key.digest()[..16], &mut text);
+    text
 }
 
 /// Where the session that asks is kept, if it is.

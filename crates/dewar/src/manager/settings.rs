@@ -103,10 +103,11 @@ impl Settings {
         cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
         // The default name promises more than a cookie for a domain or a path can keep.
         let moved = cookie.domain.is_some() || cookie.path != "/" || !cookie.secure;
-        if self.cookie_name.is_none() && moved {
-            if let Some(plain) = cookie.name.strip_prefix("__Host-") {
-                cookie.name = plain.to_owned();
-            }
+        if self.cookie_name.is_none()
+            && moved
+            && let Some(plain) = cookie.name.strip_prefix("__Host-")
+        {
+            cookie.name = plain.to_owned();
         }
         cookie.check()?;
 
@@ -133,12 +134,19 @@ impl Settings {
                  call session.set_lifetime(Lifetime::persistent())",
             ));
         }
+        if lifetime.idle.is_some() && !lifetime.persistent && !policy.dated {
+            return Err(Error::setting(
+                "lifetime: this session format does not say when a session was written, so no idle timeout can end it; \
+                 with Lifetime::persistent().idle(...) the browser forgets its cookie after that time",
+            ));
+        }
         let clock_skew = self.clock_skew.unwrap_or(policy.skew);
 
         let rules = Rules {
             encoding: policy.encoding,
             idle,
             absolute,
+            persistent: lifetime.persistent,
             persistent_entry: policy.persistent_entry,
             principal_entry: policy.principal_entry,
             keeps_facts: policy.keeps_facts,
@@ -151,7 +159,6 @@ impl Settings {
                 cookie,
                 rules,
                 former,
-                persistent: lifetime.persistent,
                 reissue: self.reissue,
                 skew: clock_skew,
                 clock: self.clock.clone(),

@@ -3,7 +3,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::Contents,
-    dialect::{Refusal, SessionId},
+    dialect::{RecordData, Refusal, SessionId, wire::Encoding},
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,
@@ -99,7 +99,7 @@ impl Inner {
             Load::Found(record, version) => Ok(self.open_record(id, &record, version, outdated, now)),
             Load::Gone => Ok(Err(Refusal::Gone)),
             // Never adopted: the first write makes a new id.
-            Load::Missing => Ok(Ok((self.empty(now), Origin::New))),
+            Load::Missing => Ok(Err(Refusal::Unknown)),
         }
     }
 
@@ -112,9 +112,10 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(Contents, Origin), Refusal> {
         let contents = self.contents(record).ok_or(Refusal::Malformed)?;
-        let touch = self.reissue.is_due(contents.issued, contents.idle, now);
-        let reissue = outdated || (touch && self.is_persistent(&contents));
         let empty = contents.is_empty();
+        // An empty one is not kept alive: what stands there runs out by itself.
+        let touch = !empty && self.reissue.is_due(contents.issued, contents.idle, now);
+        let reissue = outdated || (touch && self.is_persistent(&contents));
         Ok((contents, Origin::Store { id, version, touch, reissue, empty }))
     }
 
@@ -140,17 +141,22 @@ impl Inner {
     }
 
     /// What a request did, taken out of its session. Encodes here, so that nothing is copied.
-    pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Job {
+    ///
+    /// # Errors
+    ///
+    /// Where the dialect cannot write it; nothing is taken out then.
+    pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Result<Job, Error> {
+        let record = self.record(&state.contents, now)?;
         let fate = mem::replace(&mut state.fate, Fate::Same);
-        Job {
+        Ok(Job {
             session: session.clone(),
             now,
             fate,
             origin: state.origin.clone(),
             operations: mem::take(&mut state.operations),
-            record: self.record(&state.contents, now),
+            record,
             is_empty: state.contents.is_empty(),
-        }
+        })
     }
 
     /// Brings what a request did to the store, and what came of it back to the session.
@@ -177,36 +183,33 @@ impl Inner {
     fn bring_back(&self, state: &mut State, done: &Done) {
         match &done.kept {
             Some((id, version, record)) => {
-                let empty = self.is_empty(record);
+                let empty = done.due == CookieDue::Remove;
                 state.origin = Origin::Store { id: id.clone(), version: *version, touch: false, reissue: false, empty };
-                if state.phase == Phase::Open && state.fate != Fate::Ended {
-                    if let Some(mut merged) = self.contents(record) {
-                        // What fails here fails again, and is reported, when it is committed.
-                        let _ = journal::replay(&state.operations, &mut merged, self.rules.encoding);
-                        state.contents = merged;
-                    }
+                if state.phase == Phase::Open
+                    && state.fate != Fate::Ended
+                    && let Some(mut merged) = self.contents(record)
+                {
+                    // What fails here fails again, and is reported, when it is committed.
+                    let _ = journal::replay(&state.operations, &mut merged, self.rules.encoding);
+                    state.contents = merged;
                 }
             }
             None if done.gone => state.origin = Origin::Gone,
-            None => state.origin = Origin::New,
+            None => state.origin = Origin::New { refused: false },
         }
     }
 
     async fn run(&self, job: &mut Job) -> Result<Done, Error> {
         let store = self.backend()?;
         match (job.fate, job.origin.clone()) {
-            (_, Origin::Former { id, marker, expires }) => {
-                let mut mark = self.record(&self.empty(job.now), job.now);
-                mark.idle_expires = expires;
-                store.create(&marker, mark, job.now).await?;
-                if job.is_empty {
-                    return Ok(Done::nothing(CookieDue::Remove));
-                }
-                let id = if job.fate == Fate::Same { id } else { self.dialect.new_id(&mut random) };
-                self.create(job, id).await
+            (fate, Origin::Former { id, marker, expires }) => {
+                self.begin_on_store(job, fate, id, &marker, expires).await
             }
-            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => Ok(Done::nothing(CookieDue::No)),
-            (_, Origin::New | Origin::Gone | Origin::Cookie { .. }) => {
+            (Fate::Ended, Origin::New { refused: true }) if job.is_empty => Ok(Done::nothing(CookieDue::Remove)),
+            (_, Origin::New { .. } | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => {
+                Ok(Done::nothing(CookieDue::No))
+            }
+            (_, Origin::New { .. } | Origin::Gone | Origin::Cookie { .. }) => {
                 let id = self.dialect.new_id(&mut random);
                 self.create(job, id).await
             }
@@ -235,15 +238,46 @@ impl Inner {
         }
     }
 
+    /// Writes a session that was in the cookie to the store for the first time.
+    async fn begin_on_store(
+        &self,
+        job: &mut Job,
+        fate: Fate,
+        id: SessionId,
+        marker: &StoreKey,
+        expires: Timestamp,
+    ) -> Result<Done, Error> {
+        let store = self.backend()?;
+        let mut mark = self.record(&self.empty(job.now), job.now)?;
+        mark.idle_expires = expires;
+        if fate == Fate::Same {
+            let Create::Created(version) = store.create(id.key(), job.record.clone(), job.now).await? else {
+                // A request in parallel took the same cookie over first: this is its session too, if it has not ended.
+                return self.merge(job, id, None, true).await;
+            };
+            if store.create(marker, mark, job.now).await? == Create::Exists {
+                // It was taken over before, and has ended since.
+                store.delete(id.key(), None, job.now).await?;
+                return Ok(Done::gone());
+            }
+            return Ok(Done::kept(CookieDue::Set, id, version, job.record.clone()));
+        }
+        // It ends here, also for requests in parallel that carry the same cookie.
+        store.create(marker, mark.clone(), job.now).await?;
+        store.create(id.key(), mark, job.now).await?;
+        store.delete(id.key(), None, job.now).await?;
+        if job.is_empty {
+            return Ok(Done::nothing(CookieDue::Remove));
+        }
+        let id = self.dialect.new_id(&mut random);
+        self.create(job, id).await
+    }
+
     async fn create(&self, job: &mut Job, mut id: SessionId) -> Result<Done, Error> {
         let store = self.backend()?;
         for _ in 0..ATTEMPTS {
             match store.create(id.key(), job.record.clone(), job.now).await? {
                 Create::Created(version) => return Ok(Done::kept(CookieDue::Set, id, version, job.record.clone())),
-                Create::Exists if matches!(job.origin, Origin::Former { .. }) && job.fate == Fate::Same => {
-                    // Another request took the same cookie over first: this is its session too.
-                    return self.merge(job, id, None, true).await;
-                }
                 Create::Exists => id = self.dialect.new_id(&mut random),
             }
         }
@@ -278,7 +312,7 @@ impl Inner {
             let mut contents = self.contents(&fresher).ok_or_else(malformed)?;
             journal::replay(&job.operations, &mut contents, self.rules.encoding)?;
             contents.issued = job.now;
-            record = self.record(&contents, job.now);
+            record = self.record(&contents, job.now)?;
             match store.replace(id.key(), new_version, record.clone(), job.now).await? {
                 Replace::Replaced(version) => new_version = version,
                 Replace::Conflict | Replace::Gone => return Ok(Done::gone()),
@@ -339,9 +373,12 @@ impl Inner {
                         return answers(batch, || Err(malformed()));
                     };
                     let revived = contents.is_empty();
-                    let outcomes: Vec<_> = batch.iter().map(|waiting| self.replay(waiting, &mut contents)).collect();
+                    let outcomes = self.replay(batch, &mut contents);
                     contents.issued = now;
-                    (version, self.record(&contents, now), revived, outcomes)
+                    match self.record(&contents, now) {
+                        Ok(record) => (version, record, revived, outcomes),
+                        Err(error) => return answers(batch, || Err(error.copy())),
+                    }
                 }
             };
             if outcomes.iter().all(Result::is_err) {
@@ -366,14 +403,22 @@ impl Inner {
         answers(batch, || Err(contended()))
     }
 
-    /// Replays one request, or leaves `contents` as it was: one that fails must not harm its neighbours.
-    fn replay(&self, waiting: &Waiting, contents: &mut Contents) -> Result<(), Error> {
-        let mut copy = contents.clone();
-        let replay = || journal::replay(&waiting.operations, &mut copy, self.rules.encoding);
-        catch_unwind(AssertUnwindSafe(replay))
-            .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))?;
-        *contents = copy;
-        Ok(())
+    /// Replays the requests in their order. One that fails must not harm its neighbours, so all others begin again without it.
+    fn replay(&self, batch: &[Waiting], contents: &mut Contents) -> Vec<Result<(), Error>> {
+        let base = contents.clone();
+        let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(())).collect();
+        loop {
+            let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
+            let failed =
+                good.map(|(waiting, outcome)| (outcome, guarded(&waiting.operations, contents, self.rules.encoding)));
+            let Some((outcome, error)) =
+                failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next()
+            else {
+                return outcomes;
+            };
+            *outcome = Err(error);
+            *contents = base.clone();
+        }
     }
 
     async fn reload(&self, key: &StoreKey, now: Timestamp) -> Result<Option<(Record, Version)>, Error> {
@@ -383,11 +428,11 @@ impl Inner {
         }
     }
 
-    fn record(&self, contents: &Contents, now: Timestamp) -> Record {
+    fn record(&self, contents: &Contents, now: Timestamp) -> Result<Record, Error> {
         // The last entry was removed: nothing is left to keep, but a request that is in flight may add one.
         let idle_expires = if contents.is_empty() { now.after(GONE_FOR) } else { contents.idle_expires() };
-        Record {
-            data: self.dialect.write_record(contents, now),
+        Ok(Record {
+            data: self.dialect.write_record(contents, &self.cookie, now)?,
             created: contents.created,
             idle_seconds: contents.idle,
             idle_expires,
@@ -395,13 +440,16 @@ impl Inner {
             persistent: contents.persistent,
             principal: contents.principal.clone(),
             label: contents.label.clone(),
-        }
+        })
     }
 
     fn contents(&self, record: &Record) -> Option<Contents> {
-        let (data, beside) = self.dialect.read_record(&record.data)?;
-        let facts = self.rules.keeps_facts;
-        let idle = if facts { record.idle_seconds } else { self.rules.idle };
+        let RecordData { data, beside, lifetime } = self.dialect.read_record(&record.data)?;
+        let (idle, persistent) = match lifetime {
+            Some(lifetime) => (lifetime.idle.unwrap_or(self.rules.idle), lifetime.persistent),
+            None if self.rules.keeps_facts => (record.idle_seconds, record.persistent),
+            None => (self.rules.idle, self.rules.persistent),
+        };
         let issued = record.idle_expires.as_millis().saturating_sub(u64::from(idle) * 1000);
         let absolute = record.absolute_expires.map(|end| end.since(record.created).as_secs());
         Some(Contents {
@@ -410,7 +458,7 @@ impl Inner {
             issued: Timestamp::from_millis(issued),
             idle,
             absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
-            persistent: if facts { record.persistent } else { self.persistent },
+            persistent,
             principal: record.principal.clone(),
             label: record.label.clone(),
             beside,
@@ -424,7 +472,7 @@ impl Inner {
 
 /// Ends with the application; a store that is down for a while is asked again.
 #[cfg(feature = "runtime")]
-async fn purge(inner: Weak<Inner>) {
+async fn purge(inner: std::sync::Weak<Inner>) {
     loop {
         tokio::time::sleep(PURGED_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
@@ -440,6 +488,12 @@ async fn purge(inner: Weak<Inner>) {
             }
         }
     }
+}
+
+/// A panic of the application's closure is that request's own failure.
+fn guarded(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, encoding)))
+        .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))
 }
 
 fn done(merged: Merged, id: SessionId, again: bool) -> Done {

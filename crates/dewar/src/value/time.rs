@@ -9,7 +9,9 @@ const DAY: i64 = 86_400;
 /// 0001-01-01 and the last second of 9999: what Python's dates span.
 const FIRST: i64 = -62_135_596_800;
 const LAST: i64 = 253_402_300_799;
+#[cfg(feature = "json")]
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+#[cfg(feature = "json")]
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A moment in time, in UTC, from year 1 to year 9999, to the nanosecond. Flask's format keeps whole seconds.
@@ -46,6 +48,7 @@ impl DateTime {
         self.nanos
     }
 
+    #[cfg(feature = "json")]
     /// `Tue, 14 Nov 2023 22:13:20 GMT`; the fraction is cut.
     pub(crate) fn to_http(self) -> String {
         let (year, month, day) = civil(self.seconds.div_euclid(DAY));
@@ -55,6 +58,7 @@ impl DateTime {
         format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
     }
 
+    #[cfg(feature = "json")]
     /// Reads `[Tue,] 14 Nov 2023 22:13[:20] [GMT|UTC|+0100]`. Two-digit years follow Python's mail rule: 0-68 are 20xx, 69-99 19xx,
     /// and so do four-digit years below 100.
     pub(crate) fn from_http(text: &str) -> Option<Self> {

@@ -37,6 +37,7 @@ fn text<S: Serializer>(serializer: S, name: &'static str, number: i8, text: &str
 }
 
 /// What a newtype of ours wraps, where that is text.
+#[cfg(feature = "json")]
 pub(crate) fn text_of<T: Serialize + ?Sized, E: ser::Error>(inner: &T) -> Result<String, E> {
     struct Inner<'a, T: ?Sized>(&'a T);
     impl<T: Serialize + ?Sized> fmt::Display for Inner<'_, T> {
@@ -63,6 +64,7 @@ fn escape_surrogates(units: &[u16]) -> String {
 }
 
 /// Undoes [`escape_surrogates`].
+#[cfg(feature = "json")]
 pub(crate) fn unescape_surrogates(text: &str) -> Vec<u16> {
     let mut units = Vec::with_capacity(text.len());
     let mut rest = text;

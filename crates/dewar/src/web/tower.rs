@@ -411,6 +411,8 @@ fn finish<R: Default>(
 ) -> Response<R> {
     match manager.finish(session, due, response.headers_mut()) {
         Ok(()) => response,
+        // A layer further in made a response of the panic already.
+        Err(error) if error.is_panic() && response.status().is_server_error() => response,
         Err(error) => error_response(&error),
     }
 }

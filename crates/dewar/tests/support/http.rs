@@ -151,6 +151,9 @@ async fn clearing_removes_the_cookie_and_what_follows_begins_anew(app: &impl App
 
 async fn clearing_nothing_sets_no_cookie(app: &impl Application) {
     assert_eq!(set_cookie(Browser::new(app).get("/clear").await.headers()), None);
+    // A cookie that was refused is something: starting over removes it.
+    let mut browser = Browser { application: app, cookie: Some("__Host-session=garbage".into()) };
+    assert!(set_cookie(browser.get("/clear").await.headers()).unwrap().contains("Max-Age=0"));
 }
 
 async fn every_status_commits(app: &impl Application) {

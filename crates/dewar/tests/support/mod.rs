@@ -1,8 +1,11 @@
 //! What several tests share.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod histories;
 pub mod http;
+pub mod races;
 pub mod redis_server;
+pub mod site;
 pub mod stores;
 pub mod typed;
 

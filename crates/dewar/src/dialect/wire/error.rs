@@ -13,6 +13,7 @@ pub struct WriteError(String);
 pub struct ReadError(String);
 
 impl WriteError {
+    #[cfg(feature = "json")]
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         WriteError(reason.into())
     }

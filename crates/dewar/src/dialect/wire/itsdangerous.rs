@@ -8,26 +8,14 @@
 //! Base64 has one spelling here: itsdangerous also takes padding, spare bits and noise in a signature, which it never writes.
 
 use super::base64::{decode_url_into, encode_url, push_url};
-use hmac::{Hmac, KeyInit, Mac};
+use super::mac::{Key, LONGEST, fill};
 use sha1::{Digest as _, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The hash function, of the signature and of the derivation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Digest {
-    /// The default of itsdangerous and Flask.
-    #[default]
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
+pub use super::mac::Digest;
 
 /// How the key K is made of secret and salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -96,17 +84,6 @@ pub struct Signer {
     separator: u8,
 }
 
-/// An HMAC that has absorbed its key.
-#[derive(Clone)]
-enum Key {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
-}
-
-const LONGEST: usize = 64;
-
 macro_rules! with_hash {
     ($digest:expr, $hash:ident => $body:expr) => {
         match $digest {
@@ -130,56 +107,22 @@ macro_rules! with_hash {
     };
 }
 
-macro_rules! with_mac {
-    ($key:expr, $mac:ident => $body:expr) => {
-        match $key {
-            Key::Sha1($mac) => $body,
-            Key::Sha256($mac) => $body,
-            Key::Sha384($mac) => $body,
-            Key::Sha512($mac) => $body,
-        }
+/// The key K.
+fn derive(secret: &[u8], salt: &[u8], digest: Digest, derivation: Derivation) -> Key {
+    let mut buffer = Zeroizing::new([0; LONGEST]);
+    let derived = match derivation {
+        Derivation::None => return Key::new(secret, digest),
+        Derivation::Hmac => Key::new(secret, digest).mac(salt, &mut buffer),
+        Derivation::Concat => with_hash!(digest, Hash => {
+            let hash = Hash::new().chain_update(salt).chain_update(secret).finalize();
+            fill(&hash, &mut buffer)
+        }),
+        Derivation::DjangoConcat => with_hash!(digest, Hash => {
+            let hash = Hash::new().chain_update(salt).chain_update(b"signer").chain_update(secret).finalize();
+            fill(&hash, &mut buffer)
+        }),
     };
-}
-
-impl Key {
-    fn new(secret: &[u8], digest: Digest) -> Option<Key> {
-        Some(match digest {
-            Digest::Sha1 => Key::Sha1(Hmac::new_from_slice(secret).ok()?),
-            Digest::Sha256 => Key::Sha256(Hmac::new_from_slice(secret).ok()?),
-            Digest::Sha384 => Key::Sha384(Hmac::new_from_slice(secret).ok()?),
-            Digest::Sha512 => Key::Sha512(Hmac::new_from_slice(secret).ok()?),
-        })
-    }
-
-    fn derive(secret: &[u8], salt: &[u8], digest: Digest, derivation: Derivation) -> Option<Key> {
-        let mut buffer = Zeroizing::new([0; LONGEST]);
-        let derived = match derivation {
-            Derivation::None => return Key::new(secret, digest),
-            Derivation::Hmac => Key::new(secret, digest)?.mac(salt, &mut buffer),
-            Derivation::Concat => with_hash!(digest, Hash => {
-                let hash = Hash::new().chain_update(salt).chain_update(secret).finalize();
-                fill(&hash, &mut buffer)
-            }),
-            Derivation::DjangoConcat => with_hash!(digest, Hash => {
-                let hash = Hash::new().chain_update(salt).chain_update(b"signer").chain_update(secret).finalize();
-                fill(&hash, &mut buffer)
-            }),
-        };
-        Key::new(derived, digest)
-    }
-
-    fn mac<'a>(&self, message: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {
-        with_mac!(self, mac => {
-            let mut mac = mac.clone();
-            mac.update(message);
-            fill(&mac.finalize().into_bytes(), buffer)
-        })
-    }
-}
-
-fn fill<'a>(bytes: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {
-    buffer[..bytes.len()].copy_from_slice(bytes);
-    &buffer[..bytes.len()]
+    Key::new(derived, digest)
 }
 
 impl Signer {
@@ -194,8 +137,7 @@ impl Signer {
     /// assert_eq!(signer.unsign_at(token.as_bytes(), 1_700_000_060, Some(60)).unwrap().value, b"e30");
     /// ```
     pub fn new(secrets: &[&[u8]], salt: &[u8], digest: Digest, derivation: Derivation) -> Option<Signer> {
-        let keys =
-            secrets.iter().map(|secret| Key::derive(secret, salt, digest, derivation)).collect::<Option<Vec<_>>>()?;
+        let keys: Vec<_> = secrets.iter().map(|secret| derive(secret, salt, digest, derivation)).collect();
         (!keys.is_empty()).then_some(Signer { keys, separator: b'.' })
     }
 

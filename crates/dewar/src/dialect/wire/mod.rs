@@ -1,9 +1,11 @@
-//! What dialects share: how entries are encoded, itsdangerous, base64, bounded inflate.
+//! What dialects share: how entries are encoded, how frameworks sign, base64, bounded inflate.
 //!
 //! Each entry of a session stays encoded until it is asked for. [`Encoding::members`] cuts a whole session into entries and
 //! checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
 
 pub mod base64;
+#[cfg(feature = "express")]
+pub mod cookie_signature;
 mod error;
 #[cfg(feature = "flask")]
 pub mod inflate;
@@ -11,12 +13,18 @@ pub mod inflate;
 pub mod itsdangerous;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "express")]
+pub mod keygrip;
+#[cfg(any(feature = "flask", feature = "express"))]
+mod mac;
 mod msgpack;
 mod typed;
 
 pub use error::{ReadError, WriteError};
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(any(feature = "flask", feature = "express"))]
+pub use mac::Digest;
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -28,6 +28,7 @@ impl Reader {
         Reader { value, manner: Manner { readable, integral_floats: false } }
     }
 
+    #[cfg(feature = "json")]
     /// Whether a float without a fraction may be read as an integer.
     pub(super) fn integral_floats(mut self, may: bool) -> Self {
         self.manner.integral_floats = may;

@@ -1,0 +1,580 @@
+//! Every session that Express itself wrote (`vectors/express.json`): read, written again byte for byte, or refused.
+//!
+//! `cookie` and `store` vectors go through the manager, as requests do; `message` vectors through the wire functions.
+
+mod support;
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+use dewar::{
+    Clock, Keyring, Lifetime, SameSite, Secret, Session, SessionLayer, SessionManager, Value,
+    dialect::{
+        Attributes, Body, Contents, CookieSession, Cookies, Dialect, Digest, ExpressSession, Limits, Policy, Random,
+        RecordData, Refusal, SessionId, Token,
+        wire::{
+            Encoding, Json,
+            cookie_signature::{CookieSigner, percent_decode, percent_encode},
+        },
+    },
+    store::{Load, Record, SessionStore, StoreKey, Timestamp, Version, memory::MemoryStore},
+};
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value as Vector;
+use support::typed::{hex, same, value};
+
+const JSON: Encoding = Encoding::Json(Json::JAVASCRIPT);
+
+/// What is to be done with a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Read it, and write it byte for byte.
+    RoundTrip,
+    /// Something that Express does, told by its own name.
+    Scenario,
+    /// Refuse it.
+    Invalid,
+    /// Express takes it and never writes it.
+    Lenient,
+}
+
+fn file() -> Vector {
+    support::vectors("express.json")
+}
+
+fn class(vector: &Vector) -> Class {
+    let expect = &vector["expect"];
+    if expect["outcome"] == "invalid" {
+        Class::Invalid
+    } else if expect["lenient"] == true {
+        Class::Lenient
+    } else if vector["reencode"] == "none" {
+        Class::Scenario
+    } else {
+        Class::RoundTrip
+    }
+}
+
+/// The vectors of a kind and class, each with its settings.
+fn vectors(kind: &str, wanted: Class) -> Vec<(Vector, Vector)> {
+    let file = file();
+    let of_kind = |vector: &&Vector| vector["kind"] == kind && class(vector) == wanted;
+    let with_config = |vector: &Vector| {
+        let config = vector["config"].as_str().map_or(&vector["config_inline"], |name| &file["configs"][name]);
+        (vector.clone(), config.clone())
+    };
+    file["vectors"].as_array().expect("a list").iter().filter(of_kind).map(with_config).collect()
+}
+
+fn one(kind: &str, id: &str) -> (Vector, Vector) {
+    let mut found = vectors(kind, Class::Scenario);
+    found.retain(|(vector, _)| vector["id"] == id);
+    found.pop().unwrap_or_else(|| panic!("{id}"))
+}
+
+fn keyring(keys: &Vector) -> Keyring {
+    let mut keys = keys.as_array().expect("keys").iter().map(|key| Secret::new(key.as_str().unwrap()).unwrap());
+    let keyring = Keyring::new(keys.next().unwrap_or_else(|| Secret::dangerously_weak("of no use")));
+    keys.fold(keyring, Keyring::fallback)
+}
+
+fn cookie_session(config: &Vector, keyring: &Keyring) -> CookieSession {
+    let dialect = CookieSession::new(keyring).digest(match config["digest"].as_str().unwrap() {
+        "sha1" => Digest::Sha1,
+        "sha256" => Digest::Sha256,
+        other => panic!("{other}"),
+    });
+    if config["signed"] == false { dialect.dangerously_unsigned() } else { dialect }
+}
+
+fn express_session(config: &Vector, keyring: &Keyring) -> ExpressSession {
+    ExpressSession::new(keyring).prefix(config["prefix"].as_str().unwrap())
+}
+
+/// The layer's settings for a framework's.
+fn with_options(mut layer: SessionLayer, config: &Vector, options: &Vector, now: Timestamp) -> SessionLayer {
+    layer = layer.clock(Clock::at(now)).cookie_name(config["cookie_name"].as_str().unwrap());
+    for (name, option) in options.as_object().into_iter().flatten() {
+        layer = match (name.as_str(), option) {
+            ("maxAge", ms) => layer.lifetime(Lifetime::persistent().idle(Duration::from_millis(ms.as_u64().unwrap()))),
+            ("sameSite", option) if option == "lax" => layer.same_site(SameSite::Lax),
+            ("path", path) => layer.path(path.as_str().unwrap()),
+            ("domain", domain) => layer.domain(domain.as_str().unwrap()),
+            ("httpOnly", Vector::Bool(false)) => layer.dangerously_allow_scripts(),
+            (name, option) => panic!("{name}: {option}"),
+        };
+    }
+    layer
+}
+
+fn cookie_manager(config: &Vector, now: Timestamp) -> SessionManager {
+    let settings = config.clone();
+    let layer = SessionLayer::new(keyring(&config["keys"])).unwrap();
+    let layer = layer.dialect(move |keyring| cookie_session(&settings, keyring));
+    with_options(layer, config, &config["options"], now).manager().unwrap()
+}
+
+fn store_manager(config: &Vector, sid: &str, store: &MemoryStore, now: Timestamp) -> SessionManager {
+    let (settings, sid) = (config.clone(), sid.to_owned());
+    let layer = SessionLayer::new(keyring(&config["secrets"])).unwrap().store(store.clone());
+    let mut layer = layer.dialect(move |keyring| WithId(express_session(&settings, keyring), sid.clone()));
+    if let Some(ttl) = config["store_ttl"].as_u64() {
+        layer = layer.lifetime(Lifetime::browser().idle(Duration::from_secs(ttl)));
+    }
+    with_options(layer, config, &config["cookie"], now).manager().unwrap()
+}
+
+/// express-session, whose random source gives the bytes that Express drew.
+struct WithId(ExpressSession, String);
+
+impl Dialect for WithId {
+    fn policy(&self) -> &Policy {
+        self.0.policy()
+    }
+    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
+        self.0.read(cookies, limits)
+    }
+    fn write(
+        &self,
+        body: Body<'_>,
+        cookie: &str,
+        now: Timestamp,
+        random: Random<'_>,
+    ) -> Result<Vec<String>, dewar::Error> {
+        self.0.write(body, cookie, now, random)
+    }
+    fn new_id(&self, _: Random<'_>) -> SessionId {
+        let drawn = dewar::dialect::wire::base64::decode_url(self.1.as_bytes()).expect("a drawn id");
+        self.0.new_id(&mut |bytes| bytes.copy_from_slice(&drawn))
+    }
+    fn read_record(&self, data: &Bytes) -> Option<RecordData> {
+        self.0.read_record(data)
+    }
+    fn write_record(&self, contents: &Contents, cookie: &Attributes, now: Timestamp) -> Result<Bytes, dewar::Error> {
+        self.0.write_record(contents, cookie, now)
+    }
+}
+
+fn at(vector: &Vector, when: &str) -> Timestamp {
+    let time = &vector["time"];
+    Timestamp::from_secs(time.get(when).unwrap_or(&time["written"]).as_u64().unwrap())
+}
+
+fn headers(vector: &Vector) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(cookie) = vector["request_cookie"].as_str() {
+        headers.insert(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
+    }
+    headers
+}
+
+/// `Set-Cookie` as the framework sent it.
+fn raws(cookies: &Vector) -> Vec<&str> {
+    cookies.as_array().expect("cookies").iter().map(|cookie| cookie["raw"].as_str().unwrap()).collect()
+}
+
+fn sent(response: &HeaderMap) -> Vec<&str> {
+    response.get_all(header::SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect()
+}
+
+fn entries(session: &Session) -> Value {
+    Value::Map(session.iter().map(|(name, value)| (Value::Text(name), value)).collect())
+}
+
+fn assert_holds(session: &Session, vector: &Vector) {
+    let (found, expected) = (entries(session), value(&vector["session"]));
+    assert_eq!(session.len(), session.iter().count(), "{}: every entry can be read", vector["id"]);
+    assert!(same(&found, &expected), "{}:\n{found:?}\n{expected:?}", vector["id"]);
+}
+
+/// A session of these entries, committed as a new visitor's.
+async fn written(manager: &SessionManager, vector: &Vector) -> HeaderMap {
+    let entries = vector.get("session_written").filter(|written| !written.to_string().contains("jsdate"));
+    let Value::Map(entries) = value(entries.unwrap_or(&vector["session"])) else { panic!("a map") };
+    let session = manager.open(&HeaderMap::new()).await.unwrap();
+    for (name, value) in entries {
+        session.insert(name.as_str().unwrap(), value);
+    }
+    let mut response = HeaderMap::new();
+    manager.commit(&session, &mut response).await.unwrap_or_else(|error| panic!("{}: {error}", vector["id"]));
+    response
+}
+
+/// What the response to a request that only reads the session says.
+async fn read_only(manager: &SessionManager, vector: &Vector) -> (Session, HeaderMap) {
+    let session = manager.open(&headers(vector)).await.unwrap();
+    let mut response = HeaderMap::new();
+    manager.commit(&session, &mut response).await.unwrap();
+    (session, response)
+}
+
+/// What the dialect says to the request's cookies.
+fn token(dialect: &dyn Dialect, vector: &Vector, config: &Vector) -> Result<Token, Refusal> {
+    let (name, request) = (config["cookie_name"].as_str().unwrap(), vector["request_cookie"].as_str().unwrap());
+    let find = |suffix: &&str| {
+        let name = format!("{name}{suffix}=");
+        request.split("; ").find_map(|pair| pair.strip_prefix(name.as_str()))
+    };
+    let values: Vec<_> = dialect.policy().suffixes.iter().map(find).collect();
+    let now = at(vector, "read");
+    let limits = Limits { now, idle: 86_400, absolute: None, persistent: false, skew: Duration::ZERO };
+    dialect.read(&Cookies { name, values: &values }, &limits)
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::BadSignature => "bad_signature",
+        Refusal::Malformed => "malformed",
+        other => panic!("{other}"),
+    }
+}
+
+/// What is under the vector's key in the store.
+fn stored(vector: &Vector) -> (StoreKey, Bytes) {
+    let record = &vector["store"];
+    (StoreKey::foreign(record["key"].as_str().unwrap()), hex(record["value_hex"].as_str().unwrap()).into())
+}
+
+fn record(data: Bytes, now: Timestamp, left: Duration) -> Record {
+    Record {
+        data,
+        created: now,
+        idle_seconds: 86_400,
+        idle_expires: now.after(left),
+        absolute_expires: None,
+        persistent: false,
+        principal: None,
+        label: None,
+    }
+}
+
+/// A store with the vector's record in it, if it has one.
+async fn store_of(vector: &Vector, left: Duration) -> MemoryStore {
+    let store = MemoryStore::new();
+    if !vector["store"].is_null() {
+        let (key, data) = stored(vector);
+        let now = at(vector, "read");
+        store.create(&key, record(data, now, left), now).await.unwrap();
+    }
+    store
+}
+
+async fn found(store: &MemoryStore, key: &StoreKey, now: Timestamp) -> (Record, Version) {
+    match store.load(key, now).await.unwrap() {
+        Load::Found(record, version) => (record, version),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[test]
+fn no_vector_is_left_out() {
+    let file = file();
+    let all = file["vectors"].as_array().unwrap().len();
+    let run: usize = ["cookie", "set_cookie", "store", "message"]
+        .into_iter()
+        .flat_map(|kind| {
+            [Class::RoundTrip, Class::Scenario, Class::Invalid, Class::Lenient].map(|class| vectors(kind, class).len())
+        })
+        .sum();
+    assert_eq!((all, run), (131, 131));
+    assert_eq!(file["counts"], serde_json::json!({ "valid": 81, "invalid": 35, "lenient": 15 }));
+}
+
+#[tokio::test]
+async fn what_cookie_session_writes_is_read_and_written_byte_for_byte() {
+    let vectors = vectors("cookie", Class::RoundTrip);
+    assert_eq!(vectors.len(), 32);
+    for (vector, config) in vectors {
+        let (session, response) = read_only(&cookie_manager(&config, at(&vector, "read")), &vector).await;
+        assert_holds(&session, &vector);
+        assert!(sent(&response).is_empty(), "{}: reading sets no cookie", vector["id"]);
+        let response = written(&cookie_manager(&config, at(&vector, "written")), &vector).await;
+        assert_eq!(sent(&response), raws(&vector["set_cookie"]), "{}", vector["id"]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_without_entries_writes_nothing() {
+    let (vector, config) = one("cookie", "express/cookie-session/empty");
+    let response = written(&cookie_manager(&config, at(&vector, "written")), &vector).await;
+    assert!(sent(&response).is_empty());
+
+    let (vector, config) = one("store", "express/express-session/empty");
+    let store = MemoryStore::new();
+    let response = written(&store_manager(&config, "unused", &store, at(&vector, "written")), &vector).await;
+    assert!(sent(&response).is_empty());
+    assert_eq!(store.stats().entries, 0);
+}
+
+#[tokio::test]
+async fn a_cookie_session_signed_with_the_previous_key_is_signed_again() {
+    let (vector, config) = one("cookie", "express/cookie-session/accepts-previous-key");
+    let (session, response) = read_only(&cookie_manager(&config, at(&vector, "read")), &vector).await;
+    assert_holds(&session, &vector);
+    // Express sets the second cookie alone; here both are set, the first as it was.
+    let [first, second] = sent(&response)[..] else { panic!("two cookies") };
+    let was = vector["request_cookie"].as_str().unwrap().split(';').next().unwrap();
+    assert_eq!(first, format!("{was}; path=/; httponly"));
+    assert_eq!([second], raws(&vector["set_cookie_on_read"])[..]);
+}
+
+#[tokio::test]
+async fn clearing_removes_both_cookies_as_setting_null_does() {
+    let vectors = vectors("set_cookie", Class::Scenario);
+    assert_eq!(vectors.len(), 1);
+    for (vector, config) in vectors {
+        let manager = cookie_manager(&config, at(&vector, "written"));
+        let session = manager.open(&headers(&vector)).await.unwrap();
+        assert!(!session.is_empty());
+        session.clear();
+        let mut response = HeaderMap::new();
+        manager.commit(&session, &mut response).await.unwrap();
+        assert_eq!(sent(&response), raws(&vector["set_cookie"]));
+    }
+}
+
+#[tokio::test]
+async fn what_cookie_session_refuses_is_refused() {
+    let vectors = vectors("cookie", Class::Invalid);
+    assert_eq!(vectors.len(), 15);
+    for (vector, config) in vectors {
+        let refusal = token(&cookie_session(&config, &keyring(&config["keys"])), &vector, &config).unwrap_err();
+        let expected = match vector["expect"]["reason"].as_str().unwrap() {
+            "bad_payload" => "malformed",
+            reason => reason,
+        };
+        assert_eq!(reason(refusal), expected, "{}", vector["id"]);
+        let (session, response) = read_only(&cookie_manager(&config, at(&vector, "read")), &vector).await;
+        assert!(session.is_empty());
+        assert!(sent(&response).is_empty(), "{}: garbage sets no cookie", vector["id"]);
+    }
+}
+
+#[tokio::test]
+async fn what_cookie_session_never_writes_is_refused_or_read_as_it_reads_it() {
+    let vectors = vectors("cookie", Class::Lenient);
+    assert_eq!(vectors.len(), 10);
+    let (mut read, mut refused) = (Vec::new(), Vec::new());
+    for (vector, config) in vectors {
+        let name = vector["id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        match token(&cookie_session(&config, &keyring(&config["keys"])), &vector, &config) {
+            Ok(_) => {
+                let (session, _) = read_only(&cookie_manager(&config, at(&vector, "read")), &vector).await;
+                assert_holds(&session, &vector);
+                read.push(name);
+            }
+            Err(refusal) => refused.push(format!("{name}: {}", reason(refusal))),
+        }
+    }
+    assert_eq!(
+        read,
+        [
+            "lenient-lone-surrogate",
+            "lenient-order-of-cookies",
+            "lenient-spaces",
+            "lenient-reserved-names",
+            "lenient-big-number",
+        ]
+    );
+    assert_eq!(
+        refused,
+        [
+            "lenient-quoted: bad_signature",
+            "lenient-base64url-payload: malformed",
+            "lenient-array: malformed",
+            "lenient-number: malformed",
+            "lenient-invalid-utf8: malformed",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_express_session_writes_is_read_and_written_byte_for_byte() {
+    let vectors = vectors("store", Class::RoundTrip);
+    assert_eq!(vectors.len(), 32);
+    let (mut whole, mut without_attributes) = (0, 0);
+    for (vector, config) in vectors {
+        let id = &vector["id"];
+        let (key, data) = stored(&vector);
+        let dialect = express_session(&config, &keyring(&config["secrets"]));
+        let now = at(&vector, "written");
+
+        // Through the dialect: an id is its cookie, and a record that nobody changes keeps every byte.
+        let Ok(Token::Id { id: read, outdated: false }) = token(&dialect, &vector, &config) else { panic!("{id}") };
+        assert_eq!((read.reveal(), read.key()), (vector["sid"].as_str().unwrap(), &key), "{id}");
+        let cookie = dialect.write(Body::Id(&read), "", now, &mut |_| ()).unwrap();
+        assert_eq!(cookie, [vector["set_cookie"][0]["value"].as_str().unwrap()], "{id}");
+        let RecordData { data: entries, beside, lifetime } = dialect.read_record(&data).unwrap();
+        let idle = Duration::from_secs(vector["store"]["ttl_seconds"].as_u64().unwrap());
+        let persistent = config["cookie"]["maxAge"].is_u64();
+        let expected = if persistent { Lifetime::persistent().idle(idle) } else { Lifetime::browser() };
+        assert_eq!(lifetime, Some(expected), "{id}: the TTL that Redis had");
+        let mut contents = Contents::new(now, idle.as_secs() as u32, None, persistent);
+        (contents.data, contents.beside) = (entries, beside);
+        assert_eq!(dialect.write_record(&contents, &dialect.policy().cookie, now).unwrap(), data, "{id}");
+
+        // Through the manager, but for attributes that browsers throw away (Partitioned without Secure) or that it has not (Priority).
+        if config["cookie"]["priority"] == "high" {
+            without_attributes += 1;
+            continue;
+        }
+        whole += 1;
+        let manager = store_manager(&config, read.reveal(), &store_of(&vector, DAY).await, at(&vector, "read"));
+        assert_holds(&read_only(&manager, &vector).await.0, &vector);
+        if vector["session"].as_object().unwrap().is_empty() {
+            continue; // Only saveUninitialized stores a session without entries.
+        }
+        let store = MemoryStore::new();
+        let response = written(&store_manager(&config, read.reveal(), &store, now), &vector).await;
+        assert_eq!(sent(&response), raws(&vector["set_cookie"]), "{id}");
+        let (record, _) = found(&store, &key, now).await;
+        assert_eq!(record.data, data, "{id}");
+        assert_eq!(record.expires().since(now), idle, "{id}");
+    }
+    assert_eq!((whole, without_attributes), (31, 1));
+}
+
+#[tokio::test]
+async fn reading_moves_the_expiry_and_changes_no_byte() {
+    let (vector, config) = one("store", "express/express-session/touch-on-read");
+    let store = store_of(&vector, Duration::from_secs(50)).await;
+    let (key, data) = stored(&vector);
+    let now = at(&vector, "read");
+    let before = found(&store, &key, now).await.1;
+    let (session, response) = read_only(&store_manager(&config, "unused", &store, now), &vector).await;
+    assert_holds(&session, &vector);
+    assert_eq!(sent(&response), raws(&vector["set_cookie"]));
+    let (record, after) = found(&store, &key, now).await;
+    assert_eq!((record.data.clone(), after), (data, before));
+    assert_eq!(record.expires().since(now).as_secs(), vector["store"]["ttl_seconds"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn clearing_deletes_the_record_and_removes_the_cookie_that_destroy_leaves() {
+    let (vector, config) = one("store", "express/express-session/destroy");
+    let (login, _) = vectors("store", Class::RoundTrip)
+        .into_iter()
+        .find(|(vector, _)| vector["id"] == "express/express-session/typical-login")
+        .unwrap();
+    let now = at(&vector, "read");
+    let store = store_of(&login, DAY).await;
+    let manager = store_manager(&config, "unused", &store, now);
+    let session = manager.open(&headers(&vector)).await.unwrap();
+    assert!(!session.is_empty());
+    session.clear();
+    let mut response = HeaderMap::new();
+    manager.commit(&session, &mut response).await.unwrap();
+    assert_eq!(store.load(&stored(&login).0, now).await.unwrap(), Load::Gone);
+    assert_eq!(sent(&response), ["connect.sid=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly"]);
+}
+
+#[tokio::test]
+async fn an_id_signed_with_the_second_secret_is_accepted_and_signed_again() {
+    let (vector, config) = one("store", "express/express-session-rotated/accepts-second-secret");
+    let store = store_of(&vector, DAY).await;
+    let (session, response) = read_only(&store_manager(&config, "unused", &store, at(&vector, "read")), &vector).await;
+    assert_holds(&session, &vector);
+    let (first, _) = vectors("store", Class::RoundTrip)
+        .into_iter()
+        .find(|(vector, _)| vector["id"] == "express/express-session-rotated/signs-with-first")
+        .unwrap();
+    assert_eq!(sent(&response), raws(&first["set_cookie"]));
+}
+
+#[tokio::test]
+async fn what_express_session_refuses_is_refused() {
+    let vectors = vectors("store", Class::Invalid);
+    assert_eq!(vectors.len(), 19);
+    for (vector, config) in vectors {
+        let id = &vector["id"];
+        let dialect = express_session(&config, &keyring(&config["secrets"]));
+        let read = token(&dialect, &vector, &config);
+        let found = match read {
+            Err(refusal) => reason(refusal),
+            Ok(Token::Data { .. }) => panic!("{id}"),
+            Ok(Token::Id { id, .. }) if vector["store"].is_null() || id.key() != &stored(&vector).0 => "missing",
+            Ok(Token::Id { .. }) => dialect.read_record(&stored(&vector).1).map_or("bad_payload", |_| "read"),
+        };
+        assert_eq!(found, vector["expect"]["reason"], "{id}");
+
+        let store = store_of(&vector, DAY).await;
+        let before = store.stats();
+        let drawn = "VRWmhu34wobe-Pjkill4H0qUqO9GQcgm";
+        let manager = store_manager(&config, drawn, &store, at(&vector, "read"));
+        let (session, response) = read_only(&manager, &vector).await;
+        assert!(session.is_empty() && sent(&response).is_empty(), "{id}");
+        assert_eq!(store.stats(), before, "{id}: the record is left alone");
+
+        // The first write begins a session of its own: the offered id is not adopted.
+        let session = manager.open(&headers(&vector)).await.unwrap();
+        session.insert("a", 1);
+        let mut response = HeaderMap::new();
+        manager.commit(&session, &mut response).await.unwrap();
+        assert!(sent(&response)[0].starts_with(&format!("connect.sid=s%3A{drawn}.")), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn what_express_session_reads_and_never_writes_is_read() {
+    let vectors = vectors("store", Class::Lenient);
+    assert_eq!(vectors.len(), 5);
+    for (vector, config) in vectors {
+        let store = store_of(&vector, DAY).await;
+        let (session, response) =
+            read_only(&store_manager(&config, "unused", &store, at(&vector, "read")), &vector).await;
+        assert_holds(&session, &vector);
+        assert!(sent(&response).is_empty(), "{}", vector["id"]);
+    }
+}
+
+#[test]
+fn signed_messages_are_read_and_written_byte_for_byte() {
+    let vectors = vectors("message", Class::RoundTrip);
+    assert_eq!(vectors.len(), 10);
+    for (vector, config) in vectors {
+        let id = &vector["id"];
+        let signer = signer(&config);
+        let message = vector["message"].as_str().unwrap();
+        let Some(plaintext) = vector["plaintext_hex"].as_str() else {
+            // cookie-parser: text, or JSON behind "j:"; signed behind "s:"; percent-encoded.
+            let text = match &vector["session"] {
+                Vector::String(text) => text.clone(),
+                json => format!("j:{}", String::from_utf8(JSON.write(&value(json)).unwrap()).unwrap()),
+            };
+            let cookie = vector["set_cookie"][0]["value"].as_str().unwrap();
+            let written = if message.starts_with("s:") { format!("s:{}", signer.sign(&text)) } else { text.clone() };
+            assert_eq!(written, message, "{id}");
+            assert_eq!(percent_encode(message), cookie, "{id}");
+            assert_eq!(percent_decode(cookie), Some(Cow::Borrowed(message)), "{id}");
+            if let Some(signed) = message.strip_prefix("s:") {
+                assert_eq!(signer.unsign(signed), Some((text.as_str(), 0)), "{id}");
+            }
+            continue;
+        };
+        let plaintext = String::from_utf8(hex(plaintext)).unwrap();
+        assert_eq!(signer.sign(&plaintext), message, "{id}");
+        assert_eq!(signer.unsign(message), Some((plaintext.as_str(), 0)), "{id}");
+    }
+}
+
+#[test]
+fn a_message_with_a_bad_signature_is_refused() {
+    let vectors = vectors("message", Class::Invalid);
+    assert_eq!(vectors.len(), 1);
+    for (vector, config) in vectors {
+        let signed = vector["message"].as_str().unwrap().strip_prefix("s:").unwrap();
+        assert_eq!(signer(&config).unsign(signed), None);
+    }
+}
+
+fn signer(config: &Vector) -> CookieSigner {
+    let secrets = match config["secret"].as_str() {
+        Some(secret) => vec![secret.as_bytes()],
+        None => {
+            config["secrets"].as_array().unwrap().iter().map(|secret| secret.as_str().unwrap().as_bytes()).collect()
+        }
+    };
+    CookieSigner::new(&secrets).unwrap()
+}

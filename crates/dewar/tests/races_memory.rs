@@ -1,0 +1,31 @@
+//! Racing requests on the store in memory.
+
+mod support;
+
+use dewar::store::memory::MemoryStore;
+use support::races;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_race_on_memory() {
+    races::all(async || MemoryStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_requests_at_once_on_memory_lose_nothing() {
+    races::crowd(races::manager(MemoryStore::new()), 10_000).await;
+}
+
+#[tokio::test]
+async fn a_session_in_the_cookie_is_taken_over_once() {
+    races::take_over(MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn a_log_out_during_the_take_over_is_final() {
+    races::log_out_during_take_over(MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_histories_of_racing_clients_equal_the_model() {
+    support::histories::run(MemoryStore::new(), 20_000).await;
+}

@@ -1,0 +1,40 @@
+//! Racing requests on SQLite.
+
+mod support;
+
+use dewar::store::sqlite::SqliteStore;
+use support::{races, stores::Directory};
+
+fn store(directory: &Directory) -> SqliteStore {
+    SqliteStore::open(directory.path().join("sessions.db")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_race_on_sqlite() {
+    let directory = Directory::new();
+    races::all(async || store(&directory)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_requests_at_once_on_sqlite_lose_nothing() {
+    let directory = Directory::new();
+    races::crowd(races::manager(store(&directory)), 10_000).await;
+}
+
+#[tokio::test]
+async fn a_session_in_the_cookie_is_taken_over_once() {
+    let directory = Directory::new();
+    races::take_over(store(&directory)).await;
+}
+
+#[tokio::test]
+async fn a_log_out_during_the_take_over_is_final() {
+    let directory = Directory::new();
+    races::log_out_during_take_over(store(&directory)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+    let directory = Directory::new();
+    support::histories::run(store(&directory), 5_000).await;
+}

@@ -1,0 +1,197 @@
+//! A person with a real browser walks the questions.
+
+use super::LESSON;
+use crate::{
+    peer::{browser::Browser, flask::Flask, questions::Questions},
+    suite::{Part, scenarios},
+    tools::{CHROMEDRIVER, CHROMIUM, PYTHON, Tools},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "browser",
+    about: "headless Chromium walks the questions, wide and narrow, with and without JavaScript",
+    needs: &[&PYTHON, &CHROMIUM, &CHROMEDRIVER],
+    scenarios: scenarios![
+        a_person_with_a_phone_walks_the_questions_sealed,
+        a_person_with_a_desktop_walks_the_questions_sealed,
+        a_person_with_a_phone_walks_the_questions_in_flask_s_format,
+        a_person_with_a_desktop_walks_the_questions_in_flask_s_format,
+        without_javascript_everything_works_sealed,
+        without_javascript_everything_works_in_flask_s_format,
+        the_longest_answers_fit_on_a_phone,
+        an_answer_that_looks_like_html_is_shown_as_it_was_typed,
+        one_browser_visits_flask_and_ours_in_one_visit,
+    ],
+};
+
+const PHONE: [u32; 2] = [390, 844];
+const DESKTOP: [u32; 2] = [1280, 800];
+
+fn a_person_with_a_phone_walks_the_questions_sealed(tools: &Tools) {
+    walk(tools, "sealed", PHONE, true);
+}
+
+fn a_person_with_a_desktop_walks_the_questions_sealed(tools: &Tools) {
+    walk(tools, "sealed", DESKTOP, true);
+}
+
+fn a_person_with_a_phone_walks_the_questions_in_flask_s_format(tools: &Tools) {
+    walk(tools, "flask", PHONE, true);
+}
+
+fn a_person_with_a_desktop_walks_the_questions_in_flask_s_format(tools: &Tools) {
+    walk(tools, "flask", DESKTOP, true);
+}
+
+fn without_javascript_everything_works_sealed(tools: &Tools) {
+    walk(tools, "sealed", PHONE, false);
+}
+
+fn without_javascript_everything_works_in_flask_s_format(tools: &Tools) {
+    walk(tools, "flask", DESKTOP, false);
+}
+
+/// A browser, the pages of one application, and a name for its pictures.
+struct Person {
+    browser: Browser,
+    url: String,
+    name: String,
+}
+
+impl Person {
+    fn open(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.url));
+    }
+
+    /// Looks at the page: where it is, how much it knows, and that nothing hangs over the edge.
+    fn sees(&self, path: &str, level: u8, picture: &str) {
+        let (browser, name) = (&self.browser, &self.name);
+        browser.photograph(&format!("{name}-{picture}"));
+        assert_eq!(browser.path(), path, "{name}, {picture}");
+        let body = browser.body();
+        assert!(body.split(' ').any(|class| class == format!("level-{level}")), "{name}, {picture}: {body}");
+        assert_eq!(browser.sideways(), 0, "{name}, {picture}: the page scrolls sideways");
+    }
+
+    fn answer_names(&self, first: &str, last: &str) {
+        self.browser.fill("#firstName", first);
+        self.browser.fill("#lastName", last);
+        self.browser.click(".answers button");
+    }
+
+    fn answer_color(&self, color: &str) {
+        self.browser.fill("#favoriteColor", color);
+        self.browser.click(".answers button");
+    }
+
+    fn sees_results(&self, first: &str, last: &str, color: &str) {
+        assert_eq!(self.browser.text("#first-name"), first);
+        assert_eq!(self.browser.text("#last-name"), last);
+        assert_eq!(self.browser.text("#favourite-colour"), color);
+    }
+}
+
+fn walk(tools: &Tools, dialect: &str, size: [u32; 2], scripts: bool) {
+    let questions = Questions::start(dialect, LESSON, "");
+    let browser = Browser::start(tools, size, scripts);
+    let name = format!("{dialect}-{}{}", size[0], if scripts { "" } else { "-without-javascript" });
+    let person = Person { browser, url: questions.url.clone(), name };
+    let browser = &person.browser;
+    browser.open("data:text/html,<title>off</title><script>document.title = 'on'</script>");
+    assert_eq!(browser.run("return document.title").as_str(), Some(if scripts { "on" } else { "off" }));
+
+    person.open("/");
+    person.sees("/", 0, "01-welcome");
+    assert_eq!(browser.text("h1"), "Three questions, kept warm.");
+    browser.click("main .button");
+    person.sees("/page1", 0, "02-name");
+    browser.click(".answers button");
+    assert_eq!(browser.path(), "/page1", "the browser does not send an empty answer");
+    person.answer_names("Ada", "Lovelace");
+    person.sees("/page2", 2, "03-colour");
+    assert_eq!(browser.text(".lead"), "Pleased to meet you, Ada. One more question.");
+    browser.reload();
+    person.sees("/page2", 2, "04-colour-reloaded");
+
+    person.answer_color("teal");
+    person.sees("/page3", 3, "05-together");
+    assert_eq!(browser.text(".flash.success"), "Thank you, Ada: all three answers are remembered.");
+    person.sees_results("Ada", "Lovelace", "teal");
+    browser.reload();
+    person.sees("/page3", 3, "06-together-reloaded");
+    assert_eq!(browser.count(".flash"), 0, "a message is shown once");
+    person.sees_results("Ada", "Lovelace", "teal");
+
+    browser.back();
+    // The browser shows this page as it was left.
+    person.sees("/page2", 2, "07-back");
+    assert_eq!(browser.value("#favoriteColor"), "teal");
+    person.answer_color("moss");
+    person.sees("/page3", 3, "08-changed");
+    person.sees_results("Ada", "Lovelace", "moss");
+
+    browser.click(".over button");
+    person.sees("/", 0, "09-started-over");
+    assert!(browser.text(".kept").contains("Nothing yet."));
+    browser.back();
+    assert!(!browser.text("body").contains("Ada"), "what was shown with a message is not kept by the browser");
+    person.open("/page3");
+    person.sees("/page3", 0, "10-nothing-known");
+    assert_eq!(browser.count(".missing"), 3);
+    person.open("/nothing-here");
+    person.sees("/nothing-here", 0, "11-not-found");
+}
+
+fn the_longest_answers_fit_on_a_phone(tools: &Tools) {
+    let questions = Questions::start("sealed", LESSON, "");
+    let person =
+        Person { browser: Browser::start(tools, PHONE, true), url: questions.url.clone(), name: "longest".into() };
+    let long = "W".repeat(100);
+    person.open("/page1");
+    person.answer_names(&long, &long);
+    person.sees("/page2", 2, "1-colour");
+    person.answer_color(&long);
+    person.sees("/page3", 3, "2-together");
+    person.sees_results(&long, &long, &long);
+    person.open("/");
+    person.sees("/", 3, "3-welcome");
+}
+
+fn an_answer_that_looks_like_html_is_shown_as_it_was_typed(tools: &Tools) {
+    let questions = Questions::start("flask", LESSON, "");
+    let person =
+        Person { browser: Browser::start(tools, DESKTOP, true), url: questions.url.clone(), name: "html".into() };
+    let (first, last, color) = ("<b>Ada</b>", "O'Neill & \"Söhne\"", "<script>document.title='taken over'</script>");
+    person.open("/page1");
+    person.answer_names(first, last);
+    person.answer_color(color);
+    person.sees("/page3", 3, "together");
+    person.sees_results(first, last, color);
+    assert_eq!(person.browser.text(".flash"), "Thank you, <b>Ada</b>: all three answers are remembered.");
+    person.open("/page1");
+    assert_eq!((person.browser.value("#firstName"), person.browser.value("#lastName")), (first.into(), last.into()));
+    assert!(!person.browser.run("return document.title").as_str().unwrap_or_default().contains("taken over"));
+}
+
+/// Cookies belong to a host, whatever its port.
+fn one_browser_visits_flask_and_ours_in_one_visit(tools: &Tools) {
+    let (flask, ours) = (Flask::start(tools, LESSON, ""), Questions::start("flask", LESSON, ""));
+    let mut person =
+        Person { browser: Browser::start(tools, DESKTOP, true), url: flask.url.clone(), name: "shared".into() };
+    person.open("/page1");
+    person.answer_names("Ada", "Lovelace");
+    person.sees("/page2", 2, "1-flask");
+    person.url.clone_from(&ours.url);
+    person.open("/page2");
+    assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Ada. One more question.");
+    person.answer_color("teal");
+    person.sees("/page3", 3, "2-ours");
+    person.url.clone_from(&flask.url);
+    person.open("/page3");
+    person.sees("/page3", 3, "3-flask");
+    person.sees_results("Ada", "Lovelace", "teal");
+    person.browser.click(".over button");
+    person.url.clone_from(&ours.url);
+    person.open("/");
+    person.sees("/", 0, "4-ours");
+}

@@ -1,0 +1,16 @@
+//! The parts of the suite, one file each.
+
+mod browser;
+mod differential;
+mod flask;
+mod pages;
+mod procfile;
+mod set_cookie;
+
+use crate::suite::Part;
+
+pub(crate) const ALL: &[&Part] =
+    &[&flask::PART, &set_cookie::PART, &differential::PART, &pages::PART, &browser::PART, &procfile::PART];
+
+/// The secret of the lesson that this project began with.
+const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -1,0 +1,7 @@
+//! The applications that share sessions, one file each. A later framework is one more file.
+
+pub(crate) mod browser;
+pub(crate) mod flask;
+pub(crate) mod oracle;
+pub(crate) mod ours;
+pub(crate) mod questions;

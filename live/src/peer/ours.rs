@@ -1,0 +1,134 @@
+//! The twin of the Flask application's test routes, on `dewar`; and `dewar` without a server.
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::RawQuery,
+    routing::{get, post},
+};
+use dewar::{Clock, Error, Keyring, Lifetime, Session, SessionLayer, SessionManager, Value, dialect::Timestamp};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::{net::TcpListener, runtime::Runtime};
+
+use super::oracle::{NOW, Opened};
+use crate::typed;
+
+/// A server that runs until it is dropped.
+pub(crate) struct Ours {
+    _runtime: Runtime,
+    pub(crate) url: String,
+}
+
+impl Ours {
+    pub(crate) fn start(sessions: SessionLayer) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        runtime.spawn(async move { axum::serve(listener, app(sessions)).await });
+        Self { _runtime: runtime, url }
+    }
+}
+
+/// Flask's dialect under a secret.
+pub(crate) fn flask<K>(secrets: K) -> SessionLayer
+where
+    K: TryInto<Keyring>,
+    Error: From<K::Error>,
+{
+    SessionLayer::new(secrets).expect("the secret is accepted").dialect(dewar::dialect::Flask::new)
+}
+
+fn app(sessions: SessionLayer) -> Router {
+    Router::new()
+        .route("/_test/set", post(set))
+        .route("/_test/add", post(add))
+        .route("/_test/get", get(async |session: Session| typed::text(&typed::entries(&session))))
+        .route("/_test/flash", post(flash))
+        .route("/_test/permanent", post(permanent))
+        .route("/_test/clear", post(async |session: Session| clear(&session)))
+        .layer(sessions)
+}
+
+async fn set(session: Session, body: Bytes) -> StatusCode {
+    session.clear();
+    insert(&session, &body)
+}
+
+async fn add(session: Session, body: Bytes) -> StatusCode {
+    insert(&session, &body)
+}
+
+fn insert(session: &Session, body: &[u8]) -> StatusCode {
+    let Value::Map(entries) = typed::parse(&String::from_utf8_lossy(body)) else { return StatusCode::BAD_REQUEST };
+    for (name, value) in entries {
+        let Value::Text(name) = name else { return StatusCode::BAD_REQUEST };
+        session.insert(name, value);
+    }
+    StatusCode::NO_CONTENT
+}
+
+async fn flash(session: Session, body: Bytes) -> StatusCode {
+    let body = typed::parse(&String::from_utf8_lossy(&body));
+    let category = body.get("category").and_then(Value::as_str).unwrap_or("message");
+    session.flash_as(category, body.get("message").cloned().unwrap_or(Value::Null));
+    StatusCode::NO_CONTENT
+}
+
+async fn permanent(session: Session, RawQuery(query): RawQuery) -> StatusCode {
+    let off = query.is_some_and(|query| query == "on=0");
+    session.set_lifetime(if off { Lifetime::browser() } else { Lifetime::persistent() });
+    StatusCode::NO_CONTENT
+}
+
+fn clear(session: &Session) -> StatusCode {
+    session.clear();
+    StatusCode::NO_CONTENT
+}
+
+/// `dewar` as an application's requests see it, without a server, its clock standing where Flask's stands.
+pub(crate) struct Direct {
+    manager: SessionManager,
+    runtime: Runtime,
+}
+
+impl Direct {
+    pub(crate) fn new(sessions: SessionLayer) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let manager = sessions.clock(Clock::at(Timestamp::from_secs(NOW))).manager().expect("the settings fit");
+        Self { manager, runtime }
+    }
+
+    /// The `Set-Cookie` headers of a response whose handler did this to the session of a `Cookie` header.
+    pub(crate) fn respond(&self, header: &str, handler: impl FnOnce(&Session)) -> Result<Vec<String>, Error> {
+        let session = self.open(header);
+        handler(&session);
+        let mut response = HeaderMap::new();
+        self.runtime.block_on(self.manager.commit(&session, &mut response))?;
+        let cookies = response.get_all(header::SET_COOKIE).iter();
+        Ok(cookies.map(|cookie| cookie.to_str().expect("Set-Cookie is ASCII").to_owned()).collect())
+    }
+
+    /// The value of the cookie that holds this session.
+    pub(crate) fn write(&self, session: &Value) -> Result<String, Error> {
+        let Value::Map(entries) = session else { panic!("a session is a map") };
+        let cookies = self.respond("", |session| {
+            for (name, value) in entries {
+                session.insert(name.as_str().expect("an entry's name is text"), value);
+            }
+        })?;
+        let value = cookies.first().and_then(|cookie| cookie.split(';').next()?.strip_prefix("session="));
+        Ok(value.expect("a session that is not empty is written").to_owned())
+    }
+
+    pub(crate) fn read(&self, header: &str) -> Opened {
+        Opened::Session(typed::text(&typed::entries(&self.open(header))))
+    }
+
+    fn open(&self, header: &str) -> Session {
+        let mut request = HeaderMap::new();
+        if !header.is_empty() {
+            request.insert(header::COOKIE, HeaderValue::from_bytes(header.as_bytes()).expect("a header"));
+        }
+        self.runtime.block_on(self.manager.open(&request)).expect("no store, no failure")
+    }
+}

@@ -1,0 +1,163 @@
+//! The programs that the peers run on: found, or installed where that is possible.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A program that a part needs, and what it takes to have it.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// On the path, by one of these names, or from this Debian package.
+    Debian { names: &'static [&'static str], package: &'static str },
+    /// The environment `live/.venv` with what `live/requirements.txt` says.
+    PythonEnvironment,
+}
+
+pub(crate) static PYTHON: Tool = Tool { name: "Python environment", source: Source::PythonEnvironment };
+pub(crate) static CHROMIUM: Tool = Tool {
+    name: "chromium",
+    source: Source::Debian { names: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
+};
+pub(crate) static CHROMEDRIVER: Tool =
+    Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
+
+#[expect(dead_code, reason = "for the part of the stores")]
+pub(crate) static REDIS: Tool =
+    Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
+
+/// The tools that are ready, by their paths.
+pub(crate) struct Tools {
+    ready: Vec<(&'static str, PathBuf)>,
+}
+
+impl Tools {
+    /// Finds or installs the tools, and says what could not be had, and why.
+    pub(crate) fn prepare(wanted: impl Iterator<Item = &'static Tool>) -> Self {
+        let (mut tools, mut seen, mut apt) = (Self { ready: Vec::new() }, Vec::new(), Apt::default());
+        for tool in wanted {
+            if seen.contains(&tool.name) {
+                continue;
+            }
+            seen.push(tool.name);
+            let path = match &tool.source {
+                Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
+                Source::PythonEnvironment => python_environment(&mut apt),
+            };
+            match path {
+                Ok(path) => tools.ready.push((tool.name, path)),
+                Err(why) => println!("not prepared: {}: {why}", tool.name),
+            }
+        }
+        tools
+    }
+
+    pub(crate) fn has(&self, tool: &Tool) -> bool {
+        self.ready.iter().any(|(name, _)| *name == tool.name)
+    }
+
+    /// A command that runs the tool. Of the environment it keeps only the path and the home, so that no setting of whoever
+    /// runs the suite gets in.
+    pub(crate) fn command(&self, tool: &Tool) -> Command {
+        let path = self.ready.iter().find(|(name, _)| *name == tool.name);
+        let (_, path) = path.unwrap_or_else(|| panic!("the part does not say that it needs {}", tool.name));
+        plain_command(path)
+    }
+
+    pub(crate) fn path(&self, tool: &Tool) -> &Path {
+        self.ready.iter().find(|(name, _)| *name == tool.name).map_or(Path::new(""), |(_, path)| path)
+    }
+}
+
+/// A command in the repository's folder, without the environment of whoever runs the suite.
+pub(crate) fn plain_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().current_dir(root());
+    for kept in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// The repository's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("live is a folder of the repository").to_owned()
+}
+
+fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
+}
+
+/// Makes the environment anew where the requirements have changed since.
+fn python_environment(apt: &mut Apt) -> Result<PathBuf, String> {
+    let live = root().join("live");
+    let (folder, wanted) = (live.join(".venv"), live.join("requirements.txt"));
+    let (python, installed) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    let text = fs::read(&wanted).map_err(|error| format!("live/requirements.txt: {error}"))?;
+    if python.is_file() && fs::read(&installed).is_ok_and(|former| former == text) {
+        return Ok(python);
+    }
+    println!("preparing: Python environment in live/.venv");
+    let system = find(&["python3"]).map_or_else(|| apt.install("python3", &["python3"]), Ok)?;
+    let make = || run(Command::new(&system).args(["-m", "venv", "--clear"]).arg(&folder));
+    if let Err(why) = make() {
+        apt.install("python3-venv", &["python3"]).map_err(|also| format!("{why}; {also}"))?;
+        make()?;
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&wanted))?;
+    fs::write(&installed, text).map_err(|error| error.to_string())?;
+    Ok(python)
+}
+
+/// Debian's packages, where this user may install them.
+#[derive(Default)]
+struct Apt {
+    updated: bool,
+}
+
+impl Apt {
+    fn install(&mut self, package: &str, names: &[&str]) -> Result<PathBuf, String> {
+        let apt = find(&["apt-get"]).ok_or("it is not on the path, and there is no apt-get to install it with")?;
+        let root = run(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+        if !root && run(Command::new("sudo").args(["-n", "true"])).is_err() {
+            return Err(format!("it is not on the path; as root: apt-get install {package}"));
+        }
+        let command = || {
+            let mut command = Command::new(if root { "env" } else { "sudo" });
+            if !root {
+                command.args(["-n", "env"]);
+            }
+            command.arg("DEBIAN_FRONTEND=noninteractive").arg(&apt).args(["-qq", "-o", "DPkg::Lock::Timeout=120"]);
+            command
+        };
+        println!("preparing: Debian's {package}");
+        if !self.updated {
+            run(command().arg("update"))?;
+            self.updated = true;
+        }
+        run(command().args(["install", "--yes", "--no-install-recommends", package]))?;
+        find(names).ok_or_else(|| format!("Debian's {package} is installed, and still not on the path"))
+    }
+}
+
+/// What the command printed. An error holds all of it.
+fn run(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(format!("{name} ended with {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
+}

@@ -1,0 +1,46 @@
+//! The chores of this repository: `cargo xtask help`.
+#![allow(clippy::print_stdout)]
+
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
+
+const HELP: &str = "\
+cargo xtask live [PART]...   tests against real frameworks and a real browser; prepares what is missing
+cargo xtask live help        the parts, and what can be set
+cargo xtask help             this text";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("live") => live(&arguments[1..]).unwrap_or_else(|error| {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }),
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Some(other) => {
+            eprintln!("error: there is no command {other:?}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Builds the example and the suite, and runs the suite.
+fn live(parts: &[String]) -> std::io::Result<ExitCode> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "questions", "--package", "dewar-live"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status()?;
+    if !built.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    // Cargo puts the programs of one workspace side by side.
+    let suite = env::current_exe()?.with_file_name(format!("dewar-live{}", env::consts::EXE_SUFFIX));
+    let ran = Command::new(suite).args(parts).status()?;
+    Ok(ran.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
