@@ -96,22 +96,6 @@ impl fmt::Debug for Templates {
     }
 }
 
-#[cfg(feature = "axum")]
-impl<S: Sync> axum_core::extract::FromRequestParts<S> for Templates {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut http::request::Parts, _state: &S) -> Result<Self, Error> {
-        let handle = crate::web::tower::Handle::of(parts)?;
-        let Some(engine) = handle.0.templates.clone() else {
-            return Err(Error::new(
-                Kind::MissingLayer,
-                "there are no templates: add `.templates(\"templates\")` to the SessionLayer",
-            ));
-        };
-        Ok(Self::new(engine, handle.session(parts).await?))
-    }
-}
-
 /// Where pages come from: a folder, or an environment of minijinja of your own.
 pub struct Pages(Environment<'static>);
 

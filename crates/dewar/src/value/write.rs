@@ -3,6 +3,7 @@
 use super::exact::{BIG_INTEGER, DATE_TIME, MARKUP, SURROGATES, TUPLE, UUID, number};
 use super::{BigInteger, Bytes, DateTime, Markup, Tuple, Uuid, Value};
 use serde::ser::{self, Serialize, SerializeMap, Serializer};
+#[cfg(feature = "json")]
 use std::fmt;
 
 struct Raw<'a>(&'a [u8]);

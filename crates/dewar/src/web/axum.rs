@@ -8,6 +8,8 @@ use axum_core::{
 use http::{HeaderValue, header, request::Parts};
 
 use super::tower::{Handle, error_response};
+#[cfg(feature = "templates")]
+use crate::template::Templates;
 use crate::{error::Error, manager::SessionManager, session::Session, telemetry};
 
 /// A store that is down answers 503 with `Retry-After`. Take `Option<Session>` or
@@ -42,6 +44,17 @@ impl<S: Sync> FromRequestParts<S> for SessionManager {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         Ok(Handle::of(parts)?.manager())
+    }
+}
+
+#[cfg(feature = "templates")]
+impl<S: Sync> FromRequestParts<S> for Templates {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let handle = Handle::of(parts)?;
+        let engine = handle.templates()?;
+        Ok(Self::new(engine, handle.session(parts).await?))
     }
 }
 

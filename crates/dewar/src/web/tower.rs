@@ -250,7 +250,7 @@ pub(crate) struct Visit {
     manager: SessionManager,
     session: OnceCell<Session>,
     #[cfg(feature = "templates")]
-    pub(crate) templates: Option<crate::template::Engine>,
+    templates: Option<crate::template::Engine>,
 }
 
 thread_local! {
@@ -296,6 +296,17 @@ impl Handle {
     #[cfg(feature = "axum")]
     pub(crate) fn manager(&self) -> SessionManager {
         self.0.manager.clone()
+    }
+
+    /// # Errors
+    ///
+    /// Where the layer was given no pages.
+    #[cfg(feature = "templates")]
+    pub(crate) fn templates(&self) -> Result<crate::template::Engine, Error> {
+        self.0.templates.clone().ok_or_else(|| {
+            let line = "there are no templates: add `.templates(\"templates\")` to the SessionLayer";
+            Error::new(Kind::MissingLayer, line)
+        })
     }
 
     pub(crate) async fn session(&self, parts: &Parts) -> Result<Session, Error> {

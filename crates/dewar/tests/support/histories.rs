@@ -61,13 +61,13 @@ impl Dice {
         }
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self, pauses: &[u64]) -> Step {
         let client = self.roll(CLIENTS as u64) as usize;
         match self.roll(10) {
             0..=2 => Step::Begin(client),
             3..=5 => Step::Do(client, self.act()),
             6..=8 => Step::End(client),
-            _ => Step::Advance([1, 60, 130, 9_000, 90_000][self.roll(5) as usize]),
+            _ => Step::Advance(pauses[self.roll(pauses.len() as u64) as usize]),
         }
     }
 }
@@ -129,15 +129,18 @@ struct World {
     running: Vec<Option<Running>>,
 }
 
-/// Runs so many histories on one store; a failing one prints its seed, and `HISTORY_SEED` repeats it alone.
-pub async fn run(store: impl SessionAdmin, histories: u64) {
+/// Seconds between steps: enough for marks to go, sessions to be touched, and to expire.
+pub const EVERY_PAUSE: [u64; 5] = [1, 60, 130, 9_000, 90_000];
+
+/// Runs so many histories on one store, with pauses of these lengths; a failing one prints its seed, and `HISTORY_SEED` repeats it alone.
+pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64]) {
     let clock = Clock::at(dewar::store::Timestamp::from_secs(1_800_000_000));
     let manager = SessionLayer::new(secret()).unwrap().store(store).clock(clock.clone()).manager().unwrap();
     let only = std::env::var("HISTORY_SEED").ok().map(|seed| seed.parse::<u64>().expect("HISTORY_SEED is a number"));
     let first = only.unwrap_or_else(|| std::process::id().into());
     for seed in first..first + if only.is_some() { 1 } else { histories } {
         let mut dice = Dice(seed);
-        let steps: Vec<Step> = (0..10 + dice.roll(25)).map(|_| dice.step()).collect();
+        let steps: Vec<Step> = (0..10 + dice.roll(25)).map(|_| dice.step(pauses)).collect();
         let world = World::begin(&manager, &clock).await;
         let ran = std::panic::AssertUnwindSafe(world.run(&steps));
         if let Err(panic) = futures_catch(ran).await {
