@@ -64,7 +64,7 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
         "[package]\nname = \"ask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
          dewar = {{ path = {:?}, features = [\"templates\"] }}\naxum = \"0.8\"\n\
          serde = {{ version = \"1\", features = [\"derive\"] }}\ntokio = {{ version = \"1\", features = [\"full\"] }}\n\
-         [profile.dev]\ndebug = false\n[profile.dev.package.argon2]\nopt-level = 3\n[profile.dev.package.blake2]\nopt-level = 3\n",
+         [profile.dev]\ndebug = false\n",
         workspace.join("crates/dewar")
     );
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();

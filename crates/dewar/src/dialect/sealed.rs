@@ -93,7 +93,7 @@ struct Derived {
 
 impl Sealed {
     /// The dialect under these secrets. Takes some tens of milliseconds for each secret that is not a
-    /// generated one, to make guessing it expensive.
+    /// generated one (a second or two in a debug build), to make guessing it expensive.
     pub fn new(keyring: &Keyring) -> Self {
         Self {
             policy: Policy::own(Keeps::Data),
