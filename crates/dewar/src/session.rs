@@ -440,7 +440,7 @@ impl Session {
     /// Says whose session this is, once somebody has logged in.
     ///
     /// From nobody to somebody the id is renewed and the data kept; from one user to another the
-    /// former's entries are dropped; the same user again changes nothing. To nobody: [`clear`](Session::clear).
+    /// former's entries are dropped, with label and lifetime; the same user again changes nothing. To nobody: [`clear`](Session::clear).
     ///
     /// # Security
     ///
