@@ -2,6 +2,8 @@
 //!
 //! They are an entry of the session, as in Flask: `_flashes`, a list of pairs (category, text).
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::{
@@ -29,6 +31,11 @@ impl Flash {
             Value::Text(text) | Value::Markup(text) => text,
             _ => "",
         }
+    }
+
+    /// What tells it from other flashes.
+    fn identity(&self) -> String {
+        format!("{self:?}")
     }
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -63,11 +70,18 @@ pub(crate) fn without(
     shown: &[Flash],
 ) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
     let mut values = read_values(encoding, entry)?;
+    // Counted, not searched for one by one: a compressed cookie holds thousands of equal ones.
+    let mut left: HashMap<String, usize> = HashMap::with_capacity(shown.len());
     for flash in shown {
-        if let Some(at) = values.iter().position(|value| Flash::from_value(value).as_ref() == Some(flash)) {
-            values.remove(at);
-        }
+        *left.entry(flash.identity()).or_default() += 1;
     }
+    values.retain(|value| match Flash::from_value(value).and_then(|flash| left.get_mut(&flash.identity())) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    });
     if values.is_empty() { Ok(None) } else { Ok(Some(write_values(encoding, &values)?)) }
 }
 

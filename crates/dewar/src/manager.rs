@@ -422,8 +422,10 @@ fn check_size(bytes: usize, contents: &Contents) -> Result<(), Error> {
     ))
 }
 
+/// Of the operating system, not of a generator in this process: a fork would copy its state, and two workers would make the
+/// same ids and nonces.
 fn random(bytes: &mut [u8]) {
-    rand::Rng::fill_bytes(&mut rand::rng(), bytes);
+    getrandom::fill(bytes).expect("the operating system gives random numbers");
 }
 
 /// Runs a commit to its end, also when whoever waits for it goes away.

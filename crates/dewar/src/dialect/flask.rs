@@ -164,7 +164,9 @@ impl Dialect for Flask {
         };
         let mut text = Vec::with_capacity(512);
         contents.data.write(self.policy.encoding, &mut text);
-        let compressed = if self.compression { deflate_if_shorter(&text) } else { None };
+        // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
+        let compress = self.compression && text.len() <= self.largest;
+        let compressed = if compress { deflate_if_shorter(&text) } else { None };
         let payload = compressed.as_ref().unwrap_or(&text);
         let mut token = String::with_capacity(payload.len() / 3 * 4 + 48);
         if compressed.is_some() {

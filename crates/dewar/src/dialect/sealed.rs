@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! version     1
+//! master      of a generated secret, HKDF-Extract(salt "dewar sealed 1 generated", secret); of any other, Argon2id version 1.3
+//!             with 19 MiB, 2 passes, 1 lane (secret, salt "dewar sealed 1 passphrase"): 32 bytes, never in the token
 //! secret_id   HKDF(master, info "dewar sealed 1 secret id"): which secret of the keyring, in one look
 //! salt        random, new every hour of a process
 //! key,        HKDF(master, salt, info "dewar sealed 1 key and commitment"): 32 bytes for AES-256-GCM,

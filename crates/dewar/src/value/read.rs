@@ -1,7 +1,7 @@
 //! Every kind from serde: from our own readers exactly, from others as far as they tell.
 
 use super::exact::{VALUE, number};
-use super::{DateTime, Uuid, Value};
+use super::{BigInteger, DateTime, Uuid, Value};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::hash_map::{Entry, HashMap};
@@ -187,7 +187,11 @@ impl Payload {
             (number::SURROGATES, Payload::Encoded(bytes)) if bytes.len() % 2 == 0 => {
                 Value::Surrogates(bytes.chunks(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]])).collect())
             }
-            (number::BIG_INTEGER, payload) => Value::BigInteger(payload.into_text()?.parse().ok()?),
+            (number::BIG_INTEGER, payload) => {
+                let integer: BigInteger = payload.into_text()?.parse().ok()?;
+                // Others may write a small one so; it is the same number, and we would write it back as such.
+                integer.as_str().parse().map_or(Value::BigInteger(integer), Value::Integer)
+            }
             _ => return None,
         })
     }

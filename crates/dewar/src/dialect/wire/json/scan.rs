@@ -193,9 +193,10 @@ impl<'a> Scan<'a> {
         self.plain &= match self.json.numbers {
             Numbers::Python if integer && digits > PYTHON_DIGITS => return None,
             Numbers::Python => digits <= 18 && exponent.is_none_or(|digits| digits < 3),
-            // There 1e3 and 1000.0 are integers, and 2^53 is none.
+            // There 1e3, 1000.0 and 1000.00000000000000001 are integers, and 2^53 is none: with 15 digits, each is another float.
             Numbers::JavaScript => {
-                digits <= 15 && (integer || exponent.is_none() && !self.text[start..self.at].ends_with(b"0"))
+                digits + fraction.unwrap_or(0) <= 15
+                    && (integer || exponent.is_none() && !self.text[start..self.at].ends_with(b"0"))
             }
         };
         self.plain &= !(integer && negative && zero);

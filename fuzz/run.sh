@@ -1,0 +1,48 @@
+#!/bin/sh
+# Builds all targets once and runs each for SECONDS. Usage: fuzz/run.sh SECONDS
+#
+# Where the nightly toolchain or cargo-fuzz is missing it says so by name and is content; with CI=true it installs them, or fails.
+# A finding is left in artifacts/<target>/ and fails the run, once every target has run.
+set -eu
+cd "$(dirname "$0")"
+
+seconds=${1:-}
+case $seconds in
+    '' | *[!0-9]* | 0*)
+        echo "usage: fuzz/run.sh SECONDS" >&2
+        exit 2
+        ;;
+esac
+
+missing() {
+    echo "skipped: no $1 (install it with: $2)"
+    exit 0
+}
+
+if ! cargo +nightly --version > /dev/null 2>&1; then
+    [ "${CI:-}" = true ] || missing "nightly toolchain" "rustup toolchain install nightly --profile minimal"
+    rustup toolchain install nightly --profile minimal
+fi
+if ! cargo fuzz --version > /dev/null 2>&1; then
+    [ "${CI:-}" = true ] || missing "cargo-fuzz" "cargo install cargo-fuzz --locked"
+    cargo install cargo-fuzz --locked
+fi
+
+if command -v python3 > /dev/null; then
+    python3 seeds.py
+else
+    echo "no python3: running without seeds"
+fi
+cargo +nightly fuzz build
+
+found=
+for target in cookie_header sealed flask json_spans; do
+    echo "== $target: $seconds seconds"
+    cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
+        -dict="dictionaries/$target.dict" -print_final_stats=1 -verbosity=0 || found="$found $target"
+done
+if [ -n "$found" ]; then
+    echo "found something:$found; the inputs are in fuzz/artifacts/" >&2
+    exit 1
+fi
+echo "nothing found: cookie_header sealed flask json_spans, $seconds seconds each"
