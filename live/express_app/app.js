@@ -32,9 +32,11 @@ function fromTyped(value) {
       return Buffer.from(value.bits, 'hex').readDoubleBE()
     case 'utf16':
       return Buffer.from(v, 'hex').swap16().toString('utf16le')
-    case 'map':
-      if (!v.every(([name]) => typeof name === 'string')) break
-      return object(v.map(([name, item]) => [name, fromTyped(item)]))
+    case 'map': {
+      const members = v.map((pair) => pair.map(fromTyped))
+      if (!members.every(([name]) => typeof name === 'string')) break
+      return object(members)
+    }
   }
   throw new BadRequest(`JavaScript's JSON has no such value: ${JSON.stringify(value)}`)
 }

@@ -103,7 +103,8 @@ impl Visitor {
     fn receive(&mut self, cookie: &str) {
         let (pair, attributes) = cookie.split_once(';').unwrap_or((cookie, ""));
         let (name, value) = pair.split_once('=').expect("a cookie has a name");
-        if attributes.split(';').any(|attribute| attribute.trim().eq_ignore_ascii_case("max-age=0")) {
+        const PAST: [&str; 2] = ["max-age=0", "expires=thu, 01 jan 1970 00:00:00 gmt"];
+        if attributes.split(';').any(|attribute| PAST.contains(&&*attribute.trim().to_ascii_lowercase())) {
             self.jar.remove(name);
         } else {
             self.jar.insert(name.to_owned(), value.to_owned());

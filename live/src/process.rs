@@ -6,7 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ pub(crate) struct Process {
     name: String,
     pub(crate) child: Child,
     log: Log,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -47,22 +48,22 @@ impl Process {
         let log = Log::default();
         lock(&LOGS).push((name.to_owned(), Arc::clone(&log)));
         let errors = child.stderr.take();
-        let process = Self { name: name.to_owned(), child, log };
+        let mut process = Self { name: name.to_owned(), child, log, readers: Vec::new() };
         process.keep(errors);
         process
     }
 
-    fn keep(&self, pipe: Option<impl Read + Send + 'static>) {
+    fn keep(&mut self, pipe: Option<impl Read + Send + 'static>) {
         let Some(pipe) = pipe else { return };
         let log = Arc::clone(&self.log);
-        thread::spawn(move || {
+        self.readers.push(thread::spawn(move || {
             for line in BufReader::new(pipe).lines() {
                 let Ok(line) = line else { return };
                 let mut log = lock(&log);
                 log.push_str(&line);
                 log.push('\n');
             }
-        });
+        }));
     }
 
     /// What it printed so far.
@@ -73,6 +74,15 @@ impl Process {
     /// Waits until it answers on this port.
     pub(crate) fn wait_for_port(&mut self, port: u16) {
         self.wait_until("answers", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    /// Waits until it ends by itself. The text is all that it printed.
+    pub(crate) fn finish(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("a child can be waited for");
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        (status, self.printed())
     }
 
     fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {

@@ -19,6 +19,10 @@ enum Source {
     Debian { names: &'static [&'static str], package: &'static str },
     /// The environment `live/.venv` with what `live/requirements.txt` says.
     PythonEnvironment,
+    /// Node, beside `live/express_app/node_modules` with what `live/express_app/package-lock.json` says.
+    NodePackages,
+    /// The Cargo that runs the suite.
+    Cargo,
 }
 
 pub(crate) static PYTHON: Tool = Tool { name: "Python environment", source: Source::PythonEnvironment };
@@ -29,7 +33,8 @@ pub(crate) static CHROMIUM: Tool = Tool {
 pub(crate) static CHROMEDRIVER: Tool =
     Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
 
-#[expect(dead_code, reason = "for the part of the stores")]
+pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages };
+pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
 
@@ -50,6 +55,11 @@ impl Tools {
             let path = match &tool.source {
                 Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
                 Source::PythonEnvironment => python_environment(&mut apt),
+                Source::NodePackages => node_packages(&mut apt),
+                Source::Cargo => env::var_os("CARGO")
+                    .map(PathBuf::from)
+                    .or_else(|| find(&["cargo"]))
+                    .ok_or_else(|| "it is not on the path".to_owned()),
             };
             match path {
                 Ok(path) => tools.ready.push((tool.name, path)),
@@ -115,9 +125,37 @@ fn python_environment(apt: &mut Apt) -> Result<PathBuf, String> {
         apt.install("python3-venv", &["python3"]).map_err(|also| format!("{why}; {also}"))?;
         make()?;
     }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&wanted))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&wanted);
+    download("pip", &mut pip)?;
     fs::write(&installed, text).map_err(|error| error.to_string())?;
     Ok(python)
+}
+
+/// The first major version of Node that the Express application runs on.
+const NODE: u32 = 20;
+
+/// Installs the packages anew where the lock file has changed since. The path is Node's.
+fn node_packages(apt: &mut Apt) -> Result<PathBuf, String> {
+    let node = find(&["node", "nodejs"]).map_or_else(|| apt.install("nodejs", &["node", "nodejs"]), Ok)?;
+    let version = run(Command::new(&node).arg("--version"))?;
+    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
+    if major.is_none_or(|major: u32| major < NODE) {
+        return Err(format!("Node {} is too old: Express's application needs {NODE} or newer", version.trim()));
+    }
+    let folder = root().join("live/express_app");
+    let (wanted, installed) = (folder.join("package-lock.json"), folder.join("node_modules/.installed.json"));
+    let text = fs::read(&wanted).map_err(|error| format!("live/express_app/package-lock.json: {error}"))?;
+    if fs::read(&installed).is_ok_and(|former| former == text) {
+        return Ok(node);
+    }
+    println!("preparing: Node's packages in live/express_app/node_modules");
+    let npm = find(&["npm"]).map_or_else(|| apt.install("npm", &["npm"]), Ok)?;
+    let mut install = Command::new(npm);
+    install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]).current_dir(&folder);
+    download("npm", &mut install)?;
+    fs::write(&installed, text).map_err(|error| error.to_string())?;
+    Ok(node)
 }
 
 /// Debian's packages, where this user may install them.
@@ -143,12 +181,35 @@ impl Apt {
         };
         println!("preparing: Debian's {package}");
         if !self.updated {
-            run(command().arg("update"))?;
+            // Without the mode an update that reached nobody is a success.
+            download("apt-get", command().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
             self.updated = true;
         }
-        run(command().args(["install", "--yes", "--no-install-recommends", package]))?;
+        download("apt-get", command().args(["install", "--yes", "--no-install-recommends", package]))?;
         find(names).ok_or_else(|| format!("Debian's {package} is installed, and still not on the path"))
     }
+}
+
+/// Runs what fetches packages, and says in its first line where that failed for lack of a network.
+fn download(name: &str, command: &mut Command) -> Result<String, String> {
+    run(command).map_err(|why| if is_offline(&why) { format!("no network: {name} reached nobody\n{why}") } else { why })
+}
+
+/// Whether this is how apt-get, npm or pip speak of a network that is not there.
+fn is_offline(why: &str) -> bool {
+    const SIGNS: &[&str] = &[
+        "Could not resolve",
+        "Could not connect",
+        "Temporary failure",
+        "Network is unreachable",
+        "Failed to establish a new connection",
+        "ENOTFOUND",
+        "EAI_AGAIN",
+        "ECONNREFUSED",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+    ];
+    SIGNS.iter().any(|sign| why.contains(sign))
 }
 
 /// What the command printed. An error holds all of it.

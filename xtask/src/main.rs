@@ -7,7 +7,7 @@ use std::{
 };
 
 const HELP: &str = "\
-cargo xtask live [PART]...   tests against real frameworks and a real browser; prepares what is missing
+cargo xtask live [PART]...   tests against real frameworks, servers and a browser; prepares what is missing
 cargo xtask live help        the parts, and what can be set
 cargo xtask help             this text";
 

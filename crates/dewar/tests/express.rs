@@ -166,7 +166,8 @@ async fn remember_me_is_the_records_max_age() {
     assert_eq!(stored(&store, &key()).await, (remembered.to_owned(), 86_400));
     assert_eq!(set, [format!("{COOKIE}; Path=/; Expires=Wed, 15 Nov 2023 22:13:20 GMT; HttpOnly")]);
 
-    request(&manager, COOKIE, |session| session.set_lifetime(Lifetime::browser())).await;
+    let set = request(&manager, COOKIE, |session| session.set_lifetime(Lifetime::browser())).await;
+    assert_eq!(set, [format!("{COOKIE}; Path=/; HttpOnly")], "the browser forgets it when it closes");
     let forgotten = r#"{"cookie":{"originalMaxAge":null,"expires":null,"secure":false},"a":1}"#;
     assert_eq!(stored(&store, &key()).await, (forgotten.to_owned(), 86_400));
 }

@@ -28,6 +28,7 @@ pub(crate) static PART: Part = Part {
         a_session_emptied_by_one_is_gone_at_the_other,
         flask_changes_its_secret_and_ours_follows,
         ours_changes_its_secret_and_flask_follows,
+        clearing_removes_a_cookie_that_was_refused_and_none_that_is_not_there,
         another_secret_opens_nothing,
     ],
 };
@@ -236,6 +237,23 @@ fn ours_changes_its_secret_and_flask_follows(tools: &Tools) {
     assert_eq!(entries(&mut visitor, &before.url), "{}", "Flask does not know the new secret yet");
     let after = Flask::start(tools, NEW, OLD);
     assert_eq!(entries(&mut visitor, &after.url), r#"{"a":1}"#);
+}
+
+fn clearing_removes_a_cookie_that_was_refused_and_none_that_is_not_there(tools: &Tools) {
+    // Flask is ahead in the rotation: what it signs, ours cannot open yet. A log-out there must hold nevertheless.
+    let flask = Flask::start(tools, NEW, OLD);
+    let ours = Ours::start(ours::flask(OLD));
+    let mut visitor = Visitor::new();
+    visitor.post(&format!("{}/_test/set", flask.url), r#"{"user": "ann"}"#);
+    assert_eq!(entries(&mut visitor, &ours.url), "{}");
+    let cleared = visitor.post(&format!("{}/_test/clear", ours.url), "");
+    assert!(cleared.only_cookie().starts_with("session=; Expires=Thu, 01 Jan 1970"), "{:?}", cleared.set_cookie);
+    assert!(visitor.jar.is_empty());
+    assert_eq!(entries(&mut visitor, &flask.url), "{}");
+
+    let nothing = Visitor::new().post(&format!("{}/_test/clear", ours.url), "");
+    assert_eq!(nothing.set_cookie, Vec::<String>::new());
+    assert_eq!(Visitor::new().post(&format!("{}/_test/clear", flask.url), "").set_cookie.len(), 1, "Flask removes it");
 }
 
 fn rotated() -> Keyring {

@@ -2,15 +2,25 @@
 
 mod browser;
 mod differential;
+mod express;
 mod flask;
 mod pages;
 mod procfile;
+mod redis;
 mod set_cookie;
 
 use crate::suite::Part;
 
-pub(crate) const ALL: &[&Part] =
-    &[&flask::PART, &set_cookie::PART, &differential::PART, &pages::PART, &browser::PART, &procfile::PART];
+pub(crate) const ALL: &[&Part] = &[
+    &flask::PART,
+    &set_cookie::PART,
+    &differential::PART,
+    &redis::PART,
+    &express::PART,
+    &pages::PART,
+    &browser::PART,
+    &procfile::PART,
+];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -21,7 +21,16 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn start(sessions: SessionLayer) -> Self {
+        Self::start_within(|| sessions)
+    }
+
+    /// The same where the layer has a store that is opened within a runtime.
+    pub(crate) fn start_within(sessions: impl FnOnce() -> SessionLayer) -> Self {
         let runtime = Runtime::new().expect("a runtime");
+        let sessions = {
+            let _within = runtime.enter();
+            sessions()
+        };
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         runtime.spawn(async move { axum::serve(listener, app(sessions)).await });
@@ -44,6 +53,8 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/add", post(add))
         .route("/_test/get", get(async |session: Session| typed::text(&typed::entries(&session))))
         .route("/_test/flash", post(flash))
+        .route("/_test/login", post(login))
+        .route("/_test/count", post(count))
         .route("/_test/permanent", post(permanent))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
@@ -56,6 +67,18 @@ async fn set(session: Session, body: Bytes) -> StatusCode {
 
 async fn add(session: Session, body: Bytes) -> StatusCode {
     insert(&session, &body)
+}
+
+/// Adds the entries under a new id, where there is one.
+async fn login(session: Session, body: Bytes) -> StatusCode {
+    session.renew();
+    insert(&session, &body)
+}
+
+/// Counts in one entry, and inserts the entries of the body.
+async fn count(session: Session, body: Bytes) -> Result<StatusCode, Error> {
+    session.update("count", |count: &mut u32| *count += 1)?;
+    Ok(insert(&session, &body))
 }
 
 fn insert(session: &Session, body: &[u8]) -> StatusCode {

@@ -13,9 +13,12 @@
 //! session. `_permanent` is an entry of the session, `_flashes` too, and so is Flask-Login's `_user_id`, which is the principal here.
 //! Anybody can read the cookie; nobody without the secret can change it.
 //!
-//! Where it deviates: base64 has one spelling (Flask also takes padding and noise); a signed payload that does
-//! not decode is an empty session (Flask answers 500 for ever); inflating stops at a bound; a permanent session is
-//! issued again after a tenth of its lifetime, not with every request, unless [`Reissue::EveryRequest`](crate::Reissue::EveryRequest) is set.
+//! Where it deviates: base64 has one spelling, inside the session too (Flask also takes padding and noise); a signed payload that does
+//! not decode is an empty session (Flask answers 500 for ever), and so is one with a tag around another kind of value (Flask makes a
+//! tuple of a text's letters); a date in an odd zone may read as another; markup with a lone surrogate reads as text, and a name with
+//! one shows as U+FFFD while its bytes stay; inflating stops at a bound; `clear` without any cookie sends nothing; blanks around a
+//! cookie's `=` and quotes around its value are not taken; a permanent session is issued again after a tenth of its lifetime, not
+//! with every request, unless [`Reissue::EveryRequest`](crate::Reissue::EveryRequest) is set.
 
 use std::time::Duration;
 

@@ -232,7 +232,9 @@ impl Inner {
                 }
             }
             (Fate::Same, Origin::Store { id, version, reissue, empty, .. }) => {
-                let again = reissue || empty || job.record.persistent;
+                // A session that is persistent no more needs a cookie without an end, too.
+                let ends_otherwise = job.operations.iter().any(|it| matches!(it, Operation::SetLifetime { .. }));
+                let again = reissue || empty || job.record.persistent || ends_otherwise;
                 self.merge(job, id, Some(version), again).await
             }
         }

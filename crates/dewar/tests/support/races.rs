@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dewar::{Clock, SessionLayer, SessionManager, Value, store::SessionAdmin, testing::Visitor};
+use dewar::{Clock, Keyring, Secret, SessionLayer, SessionManager, Value, store::SessionAdmin, testing::Visitor};
 use http::header;
 use tokio::sync::Barrier;
 
-use super::{
-    http::secret,
-    site::{Request, headers, visit},
-};
+use super::site::{Request, headers, visit};
+
+/// A generated one: stretching any other takes memory, which the crowd's is measured beside.
+fn secret() -> Keyring {
+    Keyring::new(Secret::generate())
+}
 
 pub fn manager(store: impl SessionAdmin) -> SessionManager {
     SessionLayer::new(secret()).unwrap().store(store).manager().unwrap()

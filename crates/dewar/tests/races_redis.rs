@@ -1,0 +1,38 @@
+//! Racing requests on Redis.
+
+mod support;
+
+use dewar::store::redis::RedisStore;
+use support::{races, redis_server::Server};
+
+fn store(server: &Server) -> RedisStore {
+    RedisStore::open(&server.url()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn every_race_on_redis() {
+    let server = Server::start(&[]);
+    races::all(async || store(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn ten_thousand_requests_at_once_on_redis_lose_nothing() {
+    let server = Server::start(&[]);
+    races::crowd(races::manager(store(&server)), 10_000).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_session_in_the_cookie_is_taken_over_once() {
+    let server = Server::start(&[]);
+    races::take_over(store(&server)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_log_out_during_the_take_over_is_final() {
+    let server = Server::start(&[]);
+    races::log_out_during_take_over(store(&server)).await;
+}

@@ -1,0 +1,42 @@
+//! The crate's own tests that need a redis-server: `cargo test` leaves them out, this part runs them.
+
+use std::process::Command;
+
+use crate::{
+    process::Process,
+    suite::{Part, note, scenarios},
+    tools::{CARGO, REDIS, Tools, root},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "redis",
+    about: "the crate's own tests of its Redis store, each with a redis-server of its own",
+    needs: &[&REDIS, &CARGO],
+    scenarios: scenarios![the_store_in_redis_keeps_its_promises, racing_requests_on_redis_lose_nothing],
+};
+
+fn the_store_in_redis_keeps_its_promises(tools: &Tools) {
+    run_ignored(tools, "redis_store");
+}
+
+fn racing_requests_on_redis_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "races_redis");
+}
+
+/// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
+fn run_ignored(tools: &Tools, file: &str) {
+    // Cargo's own settings are in the environment, so that it builds where it has built before.
+    let mut cargo = Command::new(tools.path(&CARGO));
+    cargo.current_dir(root()).args(["test", "--quiet", "--package", "dewar", "--test", file, "--", "--ignored"]);
+    let (status, text) = Process::start("cargo test", &mut cargo).finish();
+    assert!(status.success(), "crates/dewar/tests/{file}.rs: cargo test ended with {status}");
+    let passed = passed(&text);
+    assert!(passed > 0, "crates/dewar/tests/{file}.rs: no test was run");
+    note(&format!("{passed} tests of crates/dewar/tests/{file}.rs passed"));
+}
+
+/// `test result: ok. 4 passed; 0 failed; ...`
+fn passed(text: &str) -> usize {
+    let line = text.lines().find_map(|line| line.strip_prefix("test result: ok. "));
+    line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(0)
+}
