@@ -36,3 +36,11 @@ async fn a_log_out_during_the_take_over_is_final() {
     let server = Server::start(&[]);
     races::log_out_during_take_over(store(&server)).await;
 }
+
+/// The server's own clock decides what expires here, so these histories are short; the longer ones run on the other stores.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+    let server = Server::start(&[]);
+    support::histories::run(store(&server), 5_000, &[1]).await;
+}

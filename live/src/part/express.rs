@@ -45,6 +45,7 @@ const OLD: &str = "the secret of last winter 1";
 const NEW: &str = "the secret of this spring 2";
 
 /// What both sides share: the form of their sessions, and with express-session the server that keeps them.
+#[allow(clippy::large_enum_variant)] // There are two in all.
 enum Shared {
     CookieSession,
     ExpressSession(Redis),
