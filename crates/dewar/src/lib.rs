@@ -55,10 +55,11 @@
 //! | `axum` (default) | the extractor [`Session`], and [`Error`] as a response; implies `tower` |
 //! | `tower` | `SessionLayer` |
 //! | `templates` | pages of minijinja with the session in them |
-//! | `flask` | Flask's signed cookie |
+//! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
 //! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
 //! | `conformance` | the suite that every store passes, for a store of your own |
 //! | `metrics` | counters through the crate `metrics` |
+//! | `json`, `runtime` | implied where they are needed |
 
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
