@@ -400,14 +400,7 @@ fn check_size(bytes: usize, contents: &Contents) -> Result<(), Error> {
     if bytes <= cookie::LIMIT / 10 * 9 {
         return Ok(());
     }
-    let mut sizes: Vec<(usize, &[u8])> = contents.data.iter().map(|(name, value)| (value.len(), name)).collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let largest: Vec<String> = sizes
-        .iter()
-        .take(3)
-        .map(|(size, name)| format!("{:?} ({size} bytes)", String::from_utf8_lossy(name)))
-        .collect();
-    let largest = largest.join(", ");
+    let largest = largest_entries(contents);
     if bytes <= cookie::LIMIT {
         telemetry::nearly_too_large(bytes, &largest);
         return Ok(());
@@ -420,6 +413,17 @@ fn check_size(bytes: usize, contents: &Contents) -> Result<(), Error> {
             cookie::LIMIT
         ),
     ))
+}
+
+fn largest_entries(contents: &Contents) -> String {
+    let mut sizes: Vec<(usize, &[u8])> = contents.data.iter().map(|(name, value)| (value.len(), name)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let largest: Vec<String> = sizes
+        .iter()
+        .take(3)
+        .map(|(size, name)| format!("{:?} ({size} bytes)", String::from_utf8_lossy(name)))
+        .collect();
+    largest.join(", ")
 }
 
 /// Of the operating system, not of a generator in this process: a fork would copy its state, and two workers would make the

@@ -281,6 +281,9 @@ fn jinja(value: &Value) -> Jinja {
         Value::Bytes(value) => Jinja::from_bytes(value.clone()),
         Value::List(values) | Value::Tuple(values) => values.iter().map(jinja).collect(),
         Value::Map(pairs) => Jinja::from_pairs(pairs.iter().map(|(name, value)| (jinja(name), jinja(value)))),
-        other => Jinja::from(format!("{other:?}")),
+        Value::BigInteger(value) => Jinja::from(value.to_string()),
+        Value::Uuid(value) => Jinja::from(value.to_string()),
+        Value::DateTime(value) => Jinja::from(value.to_string()),
+        Value::Surrogates(units) => Jinja::from(String::from_utf16_lossy(units)),
     }
 }

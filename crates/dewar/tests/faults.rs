@@ -280,3 +280,16 @@ async fn no_handler_waits_for_another_requests_handler() {
     .await
     .expect("the session is not locked while a handler holds it");
 }
+
+#[tokio::test]
+async fn a_session_does_not_grow_beyond_a_mebibyte_and_can_still_be_emptied() {
+    let site = Site::new();
+    let mut ada = site.ada().await;
+    let session = ada.session().await.unwrap();
+    session.insert("large", "x".repeat(1 << 20));
+    let error = session.commit().await.unwrap_err();
+    assert!(error.is_too_large() && error.to_string().contains("\"large\""), "{error}");
+    session.clear();
+    session.commit().await.unwrap();
+    assert_eq!(site.says("/get", &mut ada).await, "nothing");
+}

@@ -54,6 +54,7 @@ async fn visitor(site: &Site) -> Visitor {
         session.insert("html", Markup("<b>bold</b>".into()));
         session.insert("cart", json!({ "books": [1, 2] }));
         session.insert("items", 3);
+        session.insert("id", dewar::value::Uuid::from_bytes([0xab; 16]));
         session.flash("saved");
         session.flash_as("error", "not <saved>");
     })
@@ -73,9 +74,10 @@ async fn the_session_is_a_dictionary_as_in_flask() {
         ("{{ session.get('lastName', 'stranger') }} {{ session.get('firstName') }}", "stranger &lt;Ada&gt;"),
         ("{{ session.get('lastName') is none }}", "True"),
         ("{{ session.cart.books[1] }} {{ session.items }}", "2 3"),
-        ("{% for name in session %}{{ name }} {% endfor %}", "firstName html cart items _flashes "),
+        ("{% for name in session %}{{ name }} {% endfor %}", "firstName html cart items id _flashes "),
         ("{% for name, value in session.items() if name == 'items' %}{{ name }}={{ value }}{% endfor %}", "items=3"),
-        ("{{ session | length }} {{ title }}", "5 &lt;T&gt;"),
+        ("{{ session | length }} {{ title }}", "6 &lt;T&gt;"),
+        ("{{ session.id }}", "abababab-abab-abab-abab-abababababab"),
         ("{{ session.nothing }}|{{ session['nothing'] }}|", "||"),
     ] {
         assert_eq!(site.page("/", template, &mut visitor).await, (StatusCode::OK, page.into()), "{template}");

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     data::Contents,
     dialect::{RecordData, Refusal, SessionId, wire::Encoding},
-    error::Error,
+    error::{Error, Kind},
     journal::{self, Operation},
     lifetime::Timestamp,
     session::{CookieDue, Fate, Origin, Phase, Session, State},
@@ -27,6 +27,9 @@ use crate::{
 
 /// How often a commit starts again because another process was faster, before it is an error.
 const ATTEMPTS: u32 = 24;
+
+/// The most bytes of a session on a store: 1 MiB. Every request costs its whole size, and a visitor may be the one who makes it grow.
+const LARGEST_RECORD: usize = 1 << 20;
 
 /// How often expired records are removed, where the store does not do it by itself.
 #[cfg(feature = "runtime")]
@@ -147,6 +150,14 @@ impl Inner {
     /// Where the dialect cannot write it; nothing is taken out then.
     pub(super) fn job(&self, session: &Session, state: &mut State, now: Timestamp) -> Result<Job, Error> {
         let record = self.record(&state.contents, now)?;
+        if record.data.len() > LARGEST_RECORD {
+            let largest = super::largest_entries(&state.contents);
+            let bytes = record.data.len();
+            let why = format!(
+                "the session has {bytes} bytes, and {LARGEST_RECORD} are the most; its largest entries: {largest}"
+            );
+            return Err(Error::new(Kind::TooLarge, why));
+        }
         let fate = mem::replace(&mut state.fate, Fate::Same);
         Ok(Job {
             session: session.clone(),
