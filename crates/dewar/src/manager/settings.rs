@@ -103,10 +103,11 @@ impl Settings {
         cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
         // The default name promises more than a cookie for a domain or a path can keep.
         let moved = cookie.domain.is_some() || cookie.path != "/" || !cookie.secure;
-        if self.cookie_name.is_none() && moved {
-            if let Some(plain) = cookie.name.strip_prefix("__Host-") {
-                cookie.name = plain.to_owned();
-            }
+        if self.cookie_name.is_none()
+            && moved
+            && let Some(plain) = cookie.name.strip_prefix("__Host-")
+        {
+            cookie.name = plain.to_owned();
         }
         cookie.check()?;
 

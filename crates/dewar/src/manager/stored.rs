@@ -185,12 +185,13 @@ impl Inner {
             Some((id, version, record)) => {
                 let empty = done.due == CookieDue::Remove;
                 state.origin = Origin::Store { id: id.clone(), version: *version, touch: false, reissue: false, empty };
-                if state.phase == Phase::Open && state.fate != Fate::Ended {
-                    if let Some(mut merged) = self.contents(record) {
-                        // What fails here fails again, and is reported, when it is committed.
-                        let _ = journal::replay(&state.operations, &mut merged, self.rules.encoding);
-                        state.contents = merged;
-                    }
+                if state.phase == Phase::Open
+                    && state.fate != Fate::Ended
+                    && let Some(mut merged) = self.contents(record)
+                {
+                    // What fails here fails again, and is reported, when it is committed.
+                    let _ = journal::replay(&state.operations, &mut merged, self.rules.encoding);
+                    state.contents = merged;
                 }
             }
             None if done.gone => state.origin = Origin::Gone,
