@@ -162,6 +162,8 @@ fn node_packages(apt: &mut Apt) -> Result<PathBuf, String> {
 #[derive(Default)]
 struct Apt {
     updated: bool,
+    /// Why the update failed, where it did.
+    failed: Option<String>,
 }
 
 impl Apt {
@@ -181,11 +183,16 @@ impl Apt {
         };
         println!("preparing: Debian's {package}");
         if !self.updated {
-            // Without the mode an update that reached nobody is a success.
-            download("apt-get", command().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
+            // Without the mode an update that reached nobody is a success. One that failed in part may do.
+            self.failed = download("apt-get", command().args(["-o", "APT::Update::Error-Mode=any", "update"])).err();
             self.updated = true;
         }
-        download("apt-get", command().args(["install", "--yes", "--no-install-recommends", package]))?;
+        let mut install = command();
+        install.args(["install", "--yes", "--no-install-recommends", package]);
+        download("apt-get", &mut install).map_err(|why| match &self.failed {
+            Some(update) => format!("{update}{why}"),
+            None => why,
+        })?;
         find(names).ok_or_else(|| format!("Debian's {package} is installed, and still not on the path"))
     }
 }
@@ -200,6 +207,7 @@ fn is_offline(why: &str) -> bool {
     const SIGNS: &[&str] = &[
         "Could not resolve",
         "Could not connect",
+        "Unable to connect",
         "Temporary failure",
         "Network is unreachable",
         "Failed to establish a new connection",

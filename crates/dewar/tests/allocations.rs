@@ -1,4 +1,5 @@
 //! What a session costs in allocations, beyond a tower layer that does nothing on the same route. Counts do not flicker.
+#![allow(clippy::print_stdout)]
 
 use std::{
     alloc::System,

@@ -1,4 +1,5 @@
 //! Slow disks, full disks, killed processes: the SQLite store says so, or nobody notices.
+#![allow(clippy::print_stdout)]
 
 mod support;
 

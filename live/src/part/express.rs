@@ -48,12 +48,16 @@ const NEW: &str = "the secret of this spring 2";
 #[allow(clippy::large_enum_variant)] // There are two in all.
 enum Shared {
     CookieSession,
-    ExpressSession(Redis),
+    ExpressSession(Box<Redis>),
 }
 
 impl Shared {
     fn both(tools: &Tools) -> [Self; 2] {
-        [Self::CookieSession, Self::ExpressSession(Redis::start(tools))]
+        [Self::CookieSession, Self::on_redis(tools)]
+    }
+
+    fn on_redis(tools: &Tools) -> Self {
+        Self::ExpressSession(Box::new(Redis::start(tools)))
     }
 
     /// The Express application, with these settings beside the form's own. The secret is the lesson's unless they say another.
@@ -95,7 +99,7 @@ impl Shared {
 
 /// express-session's form alone: the applications with every default, and the server.
 fn on_redis(tools: &Tools) -> (Express, Ours, Shared) {
-    let shared = Shared::ExpressSession(Redis::start(tools));
+    let shared = Shared::on_redis(tools);
     let (express, ours) = shared.applications(tools);
     (express, ours, shared)
 }
@@ -300,7 +304,7 @@ fn a_session_that_express_made_permanent_is_prolonged_by_ours(tools: &Tools) {
 }
 
 fn a_session_that_ours_made_permanent_is_prolonged_by_express(tools: &Tools) {
-    let shared = Shared::ExpressSession(Redis::start(tools));
+    let shared = Shared::on_redis(tools);
     let express = shared.express(tools, &[]);
     let ours = shared.ours(LESSON, |layer| layer.lifetime(Lifetime::browser().idle(Duration::from_secs(3600))));
     let mut visitor = Visitor::new();
@@ -351,7 +355,7 @@ fn prefix_cookie_name_and_ttl_may_be_any(tools: &Tools) {
         assert_eq!(entries(&mut visitor, other), r#"{"a":1}"#);
     }
 
-    let shared = Shared::ExpressSession(Redis::start(tools));
+    let shared = Shared::on_redis(tools);
     let express = shared.express(tools, &[("COOKIE_NAME", "sid"), ("PREFIX", "shop:{1}:"), ("TTL", "600")]);
     let ours = shared.ours(LESSON, |layer| {
         layer
@@ -413,7 +417,7 @@ fn a_hundred_requests_at_once_are_all_in_the_record(tools: &Tools) {
 
 fn reading_moves_the_ttl_after_a_tenth_and_changes_no_byte(tools: &Tools) {
     for settings in [&[("TTL", "1000")], &[("MAX_AGE", "1000000")]] {
-        let shared = Shared::ExpressSession(Redis::start(tools));
+        let shared = Shared::on_redis(tools);
         let express = shared.express(tools, settings);
         let ours = shared.ours(LESSON, |layer| layer.lifetime(Lifetime::browser().idle(Duration::from_secs(1000))));
         let mut visitor = Visitor::new();
