@@ -16,13 +16,6 @@ async fn every_race_on_redis() {
     races::all(async || store(&server)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs redis-server; cargo xtask live"]
-async fn ten_thousand_requests_at_once_on_redis_lose_nothing() {
-    let server = Server::start(&[]);
-    races::crowd(races::manager(store(&server)), 10_000).await;
-}
-
 #[tokio::test]
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn a_session_in_the_cookie_is_taken_over_once() {

@@ -15,12 +15,6 @@ async fn every_race_on_sqlite() {
     races::all(async || store(&directory)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_requests_at_once_on_sqlite_lose_nothing() {
-    let directory = Directory::new();
-    races::crowd(races::manager(store(&directory)), 10_000).await;
-}
-
 #[tokio::test]
 async fn a_session_in_the_cookie_is_taken_over_once() {
     let directory = Directory::new();

@@ -12,7 +12,11 @@ pub(crate) static PART: Part = Part {
     name: "redis",
     about: "the crate's own tests of its Redis store, each with a redis-server of its own",
     needs: &[&REDIS, &CARGO],
-    scenarios: scenarios![the_store_in_redis_keeps_its_promises, racing_requests_on_redis_lose_nothing],
+    scenarios: scenarios![
+        the_store_in_redis_keeps_its_promises,
+        racing_requests_on_redis_lose_nothing,
+        ten_thousand_requests_at_once_on_redis_lose_nothing,
+    ],
 };
 
 fn the_store_in_redis_keeps_its_promises(tools: &Tools) {
@@ -21,6 +25,10 @@ fn the_store_in_redis_keeps_its_promises(tools: &Tools) {
 
 fn racing_requests_on_redis_lose_nothing(tools: &Tools) {
     run_ignored(tools, "races_redis");
+}
+
+fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "crowd");
 }
 
 /// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
