@@ -153,9 +153,7 @@ impl SessionManager {
                     Origin::Store { id, .. } => Body::Id(id),
                     _ => Body::Data(&state.contents),
                 };
-                self.inner
-                    .set_cookies(body, &state.contents, self.inner.clock.now(), response)
-                    .inspect_err(telemetry::failed)?;
+                self.inner.set_cookies(body, &state.contents, response).inspect_err(telemetry::failed)?;
             }
         }
         if state.accessed || due != CookieDue::No {
@@ -191,7 +189,7 @@ impl Owner for Inner {
             }
             if due == CookieDue::Set && self.dialect.policy().keeps == Keeps::Data {
                 let mut headers = HeaderMap::new();
-                self.set_cookies(Body::Data(&state.contents), &state.contents, self.clock.now(), &mut headers)?;
+                self.set_cookies(Body::Data(&state.contents), &state.contents, &mut headers)?;
             }
             state.cookie_due = due;
             Ok(())
@@ -361,13 +359,9 @@ impl Inner {
         }
     }
 
-    fn set_cookies(
-        &self,
-        body: Body<'_>,
-        contents: &Contents,
-        now: Timestamp,
-        response: &mut HeaderMap,
-    ) -> Result<(), Error> {
+    fn set_cookies(&self, body: Body<'_>, contents: &Contents, response: &mut HeaderMap) -> Result<(), Error> {
+        // The moment that the commit began is the one moment of all that it writes.
+        let now = contents.issued;
         let policy = self.dialect.policy();
         let until = if self.is_persistent(contents) {
             Until::From { now, after: contents.expires().since(now) }
