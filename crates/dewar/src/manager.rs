@@ -80,6 +80,12 @@ pub(crate) enum Commit {
     Waits(Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>),
 }
 
+/// What opening a session comes to: known at once, or after a store has answered.
+enum Opening<'a> {
+    Known(Session),
+    Waits(Pin<Box<dyn Future<Output = Result<Session, Error>> + Send + 'a>>),
+}
+
 impl SessionManager {
     /// Opens the session of a request. No cookie, or one that is refused, opens an empty one.
     ///
@@ -87,23 +93,39 @@ impl SessionManager {
     ///
     /// Only where the store failed.
     pub async fn open(&self, request: &HeaderMap) -> Result<Session, Error> {
-        let now = self.inner.clock.now();
+        match self.opening(request) {
+            Opening::Known(session) => Ok(session),
+            Opening::Waits(opened) => opened.await,
+        }
+    }
+
+    /// Opens what needs no store here and now. Everything else waits in a box, so that the future of whoever opens a
+    /// session, which is moved about several times, stays small.
+    fn opening<'a>(&'a self, request: &'a HeaderMap) -> Opening<'a> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
         #[cfg(feature = "runtime")]
-        self.inner.purge_in_background();
-        let opened = match self.inner.read(request, now) {
-            Ok(Some(token)) => self.inner.open(token, now).await?,
-            Ok(None) => Ok((self.inner.empty(now), Origin::New { refused: false })),
-            Err(Refusal::Ambiguous) if !self.inner.cookie.is_host_prefixed() => {
-                self.inner.open_only_authentic(request, now).await?
+        inner.purge_in_background();
+        let opened = match inner.read(request, now) {
+            Ok(Some(Token::Data { contents, outdated, slides, .. })) if inner.former.is_none() => {
+                Ok(inner.open_cookie(contents, outdated, slides, now))
+            }
+            Ok(Some(token)) => {
+                return Opening::Waits(Box::pin(async move {
+                    let opened = inner.open(token, now).await?;
+                    Ok(inner.session(opened, now))
+                }));
+            }
+            Ok(None) => Ok((inner.empty(now), Origin::New { refused: false })),
+            Err(Refusal::Ambiguous) if !inner.cookie.is_host_prefixed() => {
+                return Opening::Waits(Box::pin(async move {
+                    let opened = inner.open_only_authentic(request, now).await?;
+                    Ok(inner.session(opened, now))
+                }));
             }
             Err(refusal) => Err(refusal),
         };
-        let (contents, origin) = opened.unwrap_or_else(|refusal| {
-            telemetry::refused(&self.inner.cookie.name, refusal);
-            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New { refused: true } };
-            (self.inner.empty(now), origin)
-        });
-        Ok(Session::new(Arc::clone(&self.inner) as Arc<dyn Owner>, contents, origin))
+        Opening::Known(inner.session(opened, now))
     }
 
     /// Saves the session and writes its cookie, if anything changed. After it the session is closed.
@@ -258,13 +280,26 @@ impl Inner {
         match token {
             Token::Id { id, outdated } => self.load(id, outdated, now).await,
             Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
-                self.take_over(contents, &fingerprint, now).await
+                Box::pin(self.take_over(contents, &fingerprint, now)).await
             }
-            Token::Data { contents, outdated, slides, .. } => {
-                let due = slides && self.reissue.is_due(contents.issued, contents.idle, now);
-                Ok(Ok((contents, Origin::Cookie { reissue: outdated || due })))
-            }
+            Token::Data { contents, outdated, slides, .. } => Ok(Ok(self.open_cookie(contents, outdated, slides, now))),
         }
+    }
+
+    /// The session that is in the cookie itself.
+    fn open_cookie(&self, contents: Contents, outdated: bool, slides: bool, now: Timestamp) -> (Contents, Origin) {
+        let due = slides && self.reissue.is_due(contents.issued, contents.idle, now);
+        (contents, Origin::Cookie { reissue: outdated || due })
+    }
+
+    /// The session that was opened, or an empty one where the cookie was refused.
+    fn session(self: &Arc<Self>, opened: Result<(Contents, Origin), Refusal>, now: Timestamp) -> Session {
+        let (contents, origin) = opened.unwrap_or_else(|refusal| {
+            telemetry::refused(&self.cookie.name, refusal);
+            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New { refused: true } };
+            (self.empty(now), origin)
+        });
+        Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
     }
 
     /// Opens the one cookie of several that is authentic. Another site on the domain may have set the

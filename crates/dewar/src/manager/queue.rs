@@ -51,6 +51,8 @@ pub(super) enum Merged {
 pub(super) struct Base {
     pub(super) version: Version,
     pub(super) record: Record,
+    /// Whether nothing is in it.
+    pub(super) is_empty: bool,
     /// Whether `record` is what to write at `version`, instead of what stands there.
     pub(super) is_written: bool,
 }

@@ -214,7 +214,7 @@ impl Inner {
         let store = self.backend()?;
         match (job.fate, job.origin.clone()) {
             (fate, Origin::Former { id, marker, expires }) => {
-                self.begin_on_store(job, fate, id, &marker, expires).await
+                Box::pin(self.begin_on_store(job, fate, id, &marker, expires)).await
             }
             (Fate::Ended, Origin::New { refused: true }) if job.is_empty => Ok(Done::nothing(CookieDue::Remove)),
             (_, Origin::New { .. } | Origin::Gone | Origin::Cookie { .. }) if job.is_empty => {
@@ -233,7 +233,10 @@ impl Inner {
                 let id = self.dialect.new_id(&mut random);
                 self.create(job, id).await
             }
-            (Fate::Renewed, Origin::Store { id, version, .. }) => self.renew(job, &id, version).await,
+            (Fate::Renewed, Origin::Store { id, version, .. }) => {
+                // In a box, as all that is rare: the future of a plain write stays small.
+                Box::pin(self.renew(job, &id, version)).await
+            }
             (Fate::Same, Origin::Store { id, version, reissue, .. }) if job.operations.is_empty() => {
                 let due = if reissue { CookieDue::Set } else { CookieDue::No };
                 match store.touch(id.key(), version, job.record.idle_expires, job.now).await? {
@@ -343,7 +346,8 @@ impl Inner {
         let key = id.key();
         let (leader, mut batch, mut base) = match self.queues.enter(key, operations) {
             Entered::Leading(leader, operations) => {
-                let base = version.map(|version| Base { version, record: job.record.clone(), is_written: true });
+                let (record, is_empty) = (&job.record, job.is_empty);
+                let base = version.map(|version| Base { version, record: record.clone(), is_empty, is_written: true });
                 (leader, vec![Waiting { operations, answer: None }], base)
             }
             Entered::Waiting(turn) => match turn.await {
@@ -370,9 +374,9 @@ impl Inner {
         now: Timestamp,
     ) -> Vec<Result<Merged, Error>> {
         for attempt in 0..ATTEMPTS {
-            let (version, record, revived, outcomes) = match base.take() {
+            let (version, record, is_empty, revived, outcomes) = match base.take() {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
-                Some(base) if base.is_written => (base.version, base.record, false, vec![Ok(())]),
+                Some(base) if base.is_written => (base.version, base.record, base.is_empty, false, vec![Ok(())]),
                 base => {
                     let (record, version) = match base {
                         Some(base) => (base.record, base.version),
@@ -389,7 +393,7 @@ impl Inner {
                     let outcomes = self.replay(batch, &mut contents);
                     contents.issued = now;
                     match self.record(&contents, now) {
-                        Ok(record) => (version, record, revived, outcomes),
+                        Ok(record) => (version, record, contents.is_empty(), revived, outcomes),
                         Err(error) => return answers(batch, || Err(error.copy())),
                     }
                 }
@@ -403,9 +407,8 @@ impl Inner {
             };
             match replaced {
                 Ok(Replace::Replaced(version)) => {
-                    let merged =
-                        Merged::Kept { version, record: record.clone(), is_empty: self.is_empty(&record), revived };
-                    *base = Some(Base { version, record, is_written: false });
+                    let merged = Merged::Kept { version, record: record.clone(), is_empty, revived };
+                    *base = Some(Base { version, record, is_empty, is_written: false });
                     return outcomes.into_iter().map(|outcome| outcome.map(|()| merged.clone())).collect();
                 }
                 Ok(Replace::Gone) => return answers(batch, || Ok(Merged::Gone)),
@@ -476,10 +479,6 @@ impl Inner {
             label: record.label.clone(),
             beside,
         })
-    }
-
-    fn is_empty(&self, record: &Record) -> bool {
-        self.contents(record).is_some_and(|contents| contents.is_empty())
     }
 }
 

@@ -393,7 +393,11 @@ where
             let (manager, session) = (visit.manager.clone(), session.clone());
             match manager.begin(&session) {
                 Commit::Known(due) => return Poll::Ready(Ok(finish(&manager, &session, due, response))),
-                Commit::Waits(stored) => {
+                Commit::Waits(mut stored) => {
+                    // Most stores answer at once.
+                    if let Poll::Ready(due) = stored.as_mut().poll(context) {
+                        return Poll::Ready(Ok(finish(&manager, &session, due, response)));
+                    }
                     let stored = Box::pin(finish_in_any_case(stored));
                     *this.waiting = Some(Waiting { response, manager, session, stored });
                 }
