@@ -175,8 +175,7 @@ def plot(times):
             for peer in peers:
                 value = times["1", scenario, peer]
                 ours = peer not in ("tower-sessions", "private-jar", "signed-jar")
-                label = NAMES[peer].replace("dewar, ", "dewar: ").replace(", memory store", "").replace("memory store", "memory store")
-                label = f"{scenario}: {label}"
+                label = f"{scenario}, {'dewar' if ours else NAMES[peer].split(', ')[0]}"
                 kind = "ours" if ours else "theirs"
                 out.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end">{html.escape(label)}</text>')
                 out.append(f'<rect class="{kind}" x="{left}" y="{y}" width="{value * scale:.1f}" height="{bar - 3}" rx="2"/>')

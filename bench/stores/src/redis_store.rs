@@ -28,6 +28,7 @@ pub(crate) async fn measure(url: &str) {
     let store = RedisStore::open(url).expect("a URL");
     let keys = fill(&store, SESSIONS).await;
     let client = redis::Client::open(url).expect("a URL").get_connection_manager().await.expect("a server");
+    let names: Rc<Vec<_>> = Rc::new(keys.iter().map(ToString::to_string).collect());
     let script = Rc::new(Script::new(REPLACE));
     for in_flight in [1, 32] {
         let (mut load, mut get, mut replace, mut raw, mut touch) =
@@ -36,8 +37,7 @@ pub(crate) async fn measure(url: &str) {
             load.push(of_store!(loads, store, keys, in_flight));
             get.push(
                 turn(in_flight, |task, end| {
-                    let mut client = client.clone();
-                    let names: Vec<_> = keys.iter().map(ToString::to_string).collect();
+                    let (mut client, names) = (client.clone(), Rc::clone(&names));
                     async move {
                         until(end, async |i| {
                             let at = (i * 7_919 + task * 104_729) as usize % names.len();
