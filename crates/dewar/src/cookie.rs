@@ -124,7 +124,11 @@ impl<'a> Candidates<'a> {
     pub(crate) fn find(headers: &'a HeaderMap, name: &str) -> Self {
         let mut found = Self::default();
         for header in headers.get_all(header::COOKIE) {
-            for pair in header.as_bytes().split(|byte| *byte == b';') {
+            let header = header.as_bytes();
+            let mut start = 0;
+            for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
+                let pair = &header[start..end];
+                start = end + 1;
                 let Some(value) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
                 let Some(value) = value.strip_prefix(b"=") else { continue };
                 if found.count == CANDIDATES {

@@ -1,0 +1,167 @@
+//! `stores`: the memory store and SQLite, and Redis where `REDIS_URL` is set. One line a measurement, tab separated:
+//! what, in flight, microseconds of wall time and of this process's CPU per operation.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cpu_time::ProcessTime;
+use dewar::{
+    dialect::SessionId,
+    store::{Load, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp},
+};
+use tokio::task::LocalSet;
+
+mod memory;
+mod redis_store;
+mod sqlite;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// How long one side runs before the other has its turn, and how many turns.
+const TURN: Duration = Duration::from_millis(200);
+const TURNS: usize = 9;
+
+fn key(number: u64) -> StoreKey {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    SessionId::from_random(bytes).key().clone()
+}
+
+fn record() -> Record {
+    Record {
+        data: vec![7; 240].into(),
+        created: NOW,
+        idle_seconds: 86_400,
+        idle_expires: Timestamp::from_secs(NOW.as_secs() + 86_400),
+        absolute_expires: None,
+        persistent: false,
+        principal: None,
+        label: None,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Each {
+    wall: f64,
+    cpu: f64,
+}
+
+/// Runs `task` so many times at once for a turn. A task returns how many operations it did until the moment it is given.
+async fn turn<F: Future<Output = u64> + 'static>(in_flight: u64, task: impl Fn(u64, Instant) -> F) -> Each {
+    let local = LocalSet::new();
+    let (start, cpu) = (Instant::now(), ProcessTime::now());
+    let tasks: Vec<_> = (0..in_flight).map(|number| local.spawn_local(task(number, start + TURN))).collect();
+    local.await;
+    let mut count = 0;
+    for task in tasks {
+        count += task.await.expect("a benchmark panicked");
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    Each { wall: each(start.elapsed()), cpu: each(cpu.elapsed()) }
+}
+
+fn report(what: &str, in_flight: u64, mut turns: Vec<Each>) {
+    turns.sort_by(|a, b| a.wall.total_cmp(&b.wall));
+    let wall = turns[turns.len() / 2].wall;
+    turns.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
+    let cpu = turns[turns.len() / 2].cpu;
+    println!("{what}\t{in_flight}\t{wall:.3}\t{cpu:.3}");
+}
+
+async fn until<E: std::fmt::Debug>(end: Instant, mut once: impl AsyncFnMut(u64) -> Result<(), E>) -> u64 {
+    let mut count = 0;
+    while Instant::now() < end {
+        once(count).await.expect("the store failed");
+        count += 1;
+    }
+    count
+}
+
+/// Loads of any of these sessions, in an order that no cache likes.
+async fn loads(store: &impl SessionStore, keys: &[StoreKey], task: u64, end: Instant) -> u64 {
+    until(end, async |i| {
+        let at = (i * 7_919 + task * 104_729) as usize % keys.len();
+        store.load(&keys[at], NOW).await.map(|found| assert!(matches!(found, Load::Found(..))))
+    })
+    .await
+}
+
+/// Each task writes to a session of its own.
+async fn replaces(store: &impl SessionStore, keys: &[StoreKey], task: u64, end: Instant) -> u64 {
+    let key = &keys[task as usize];
+    let Ok(Load::Found(_, mut version)) = store.load(key, NOW).await else { panic!("missing") };
+    until(end, async |_| {
+        let replaced = store.replace(key, version, record(), NOW).await;
+        replaced.map(|replaced| match replaced {
+            Replace::Replaced(next) => version = next,
+            other => panic!("{other:?}"),
+        })
+    })
+    .await
+}
+
+async fn touches(store: &impl SessionStore, keys: &[StoreKey], task: u64, end: Instant) -> u64 {
+    let key = &keys[task as usize];
+    let Ok(Load::Found(_, version)) = store.load(key, NOW).await else { panic!("missing") };
+    let expires = record().idle_expires;
+    until(end, async |_| store.touch(key, version, expires, NOW).await.map(drop)).await
+}
+
+async fn fill(store: &(impl SessionStore + Clone), sessions: u64) -> Arc<Vec<StoreKey>> {
+    let keys: Arc<Vec<_>> = Arc::new((0..sessions).map(key).collect());
+    // Many at once, for a store that groups its writes.
+    let local = LocalSet::new();
+    for task in 0..100 {
+        let (store, keys) = (store.clone(), Arc::clone(&keys));
+        local.spawn_local(async move {
+            for key in keys.iter().skip(task).step_by(100) {
+                store.create(key, record(), NOW).await.expect("the store failed");
+            }
+        });
+    }
+    local.await;
+    keys
+}
+
+/// The three of a store, `in_flight` at once, beside raw ones that the caller interleaves.
+macro_rules! of_store {
+    ($verb:ident, $store:expr, $keys:expr, $in_flight:expr) => {
+        $crate::turn($in_flight, |task, end| {
+            let (store, keys) = ($store.clone(), std::sync::Arc::clone(&$keys));
+            async move { $crate::$verb(&store, &keys, task, end).await }
+        })
+        .await
+    };
+}
+pub(crate) use of_store;
+
+async fn purge(what: &str, store: &impl SessionAdmin) {
+    let later = Timestamp::from_secs(NOW.as_secs() + 100_000);
+    let (mut removed, mut longest) = (0, Duration::ZERO);
+    let start = Instant::now();
+    loop {
+        let once = Instant::now();
+        let count = store.purge(1_000, later).await.expect("the store failed");
+        longest = longest.max(once.elapsed());
+        removed += count;
+        if count == 0 {
+            break;
+        }
+    }
+    let each = start.elapsed().as_secs_f64() * 1e6 / removed as f64;
+    println!("{what}: purge of {removed}, each\t1\t{each:.3}\t-");
+    println!("{what}: the longest purge of 1000\t1\t{:.0}\t-", longest.as_secs_f64() * 1e6);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    println!("what\tin flight\twall microseconds\tCPU microseconds");
+    memory::measure().await;
+    sqlite::measure().await;
+    match std::env::var("REDIS_URL") {
+        Ok(url) => redis_store::measure(&url).await,
+        Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
+    }
+}
