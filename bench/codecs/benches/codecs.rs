@@ -156,7 +156,8 @@ thread_local! {
 fn jars(c: &mut Criterion) {
     let key = Key::generate();
     let session = peers::session();
-    let protect: [(&str, fn(&Key, Cookie<'static>) -> String); 2] = [
+    type Protect = fn(&Key, Cookie<'static>) -> String;
+    let protect: [(&str, Protect); 2] = [
         ("private-jar", |key, cookie| {
             let mut jar = CookieJar::new();
             jar.private_mut(key).add(cookie);
