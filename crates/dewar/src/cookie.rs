@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{self, Entry},
+};
 
 use crate::{error::Error, lifetime::Timestamp};
 
@@ -310,32 +313,36 @@ fn date(moment: Timestamp) -> String {
 
 /// Adds `Vary: Cookie` unless it is said already.
 pub(crate) fn vary(headers: &mut HeaderMap) {
-    let said = headers.get_all(header::VARY).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|name| {
-            let name = name.trim_ascii();
-            name == b"*" || name.eq_ignore_ascii_case(b"cookie")
-        })
-    });
-    if !said {
-        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
+    let ours = HeaderValue::from_static("Cookie");
+    match headers.entry(header::VARY) {
+        Entry::Vacant(silent) => drop(silent.insert(ours)),
+        Entry::Occupied(mut said) => {
+            if !said.iter().any(|value| lists(value, &["*", "cookie"])) {
+                said.append(ours);
+            }
+        }
     }
 }
 
 /// Keeps shared caches away: from a response that sets the cookie always, from one that read it unless the handler decided.
 pub(crate) fn cache_control(headers: &mut HeaderMap, sets_cookie: bool) {
-    let mut values = headers.get_all(header::CACHE_CONTROL).iter().peekable();
-    let silent = values.peek().is_none();
-    let guarded = values.any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|directive| {
-            let directive = directive.trim_ascii();
-            directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
-        })
-    });
-    if sets_cookie && !guarded {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    } else if silent {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    match headers.entry(header::CACHE_CONTROL) {
+        Entry::Vacant(silent) => {
+            let ours = if sets_cookie { "no-store" } else { "private" };
+            silent.insert(HeaderValue::from_static(ours));
+        }
+        Entry::Occupied(mut said) => {
+            if sets_cookie && !said.iter().any(|value| lists(value, &["private", "no-store"])) {
+                said.insert(HeaderValue::from_static("no-store"));
+            }
+        }
     }
+}
+
+/// Whether a comma-separated list has one of these words.
+fn lists(value: &HeaderValue, words: &[&str]) -> bool {
+    let mut listed = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    listed.any(|item| words.iter().any(|word| item.eq_ignore_ascii_case(word.as_bytes())))
 }
 
 #[cfg(test)]

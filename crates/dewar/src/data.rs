@@ -1,9 +1,11 @@
 //! A session's entries in their order, each still encoded, and what is known about the visit.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
-    dialect::wire::{Encoding, Member},
+    dialect::wire::{Encoded, Encoding, Member, Piece},
     lifetime::Timestamp,
 };
 
@@ -12,15 +14,19 @@ use crate::{
 /// An entry is decoded when it is asked for, and one that nobody touches keeps its bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Data {
+    /// What was parsed. The entries that were there are places in it.
+    whole: Bytes,
     members: Vec<Member>,
     /// Bit `i`: entry `i` was read. Beyond 64 entries nothing is noted, which costs a warning, no data.
     read: u64,
 }
 
 impl Data {
-    /// Splits an encoded dictionary into its entries. `None` where it is malformed.
+    /// Splits an encoded dictionary into its entries. `None` where any part of it is malformed.
+    ///
+    /// Of entries with one name the last one counts, at the place of the first.
     pub fn parse(encoding: Encoding, text: &Bytes) -> Option<Self> {
-        Some(Self { members: encoding.members(text)?, read: 0 })
+        Some(Self { members: encoding.members(text)?, whole: text.clone(), read: 0 })
     }
 
     /// Writes the dictionary; entries that were not touched keep their bytes.
@@ -29,60 +35,55 @@ impl Data {
     }
 
     /// The encoded value of an entry.
-    pub fn get(&self, name: &[u8]) -> Option<&Bytes> {
-        self.position(name).map(|at| &self.members[at].value)
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.position(name).map(|at| self.members[at].value.of(&self.whole))
     }
 
-    /// As [`Data::get`], and notes that the entry was read.
-    pub(crate) fn read(&mut self, name: &[u8]) -> Option<&Bytes> {
+    /// The same, to be decoded where no lock is held.
+    pub(crate) fn encoded(&self, name: &[u8]) -> Option<Encoded> {
+        self.position(name).map(|at| self.encoded_at(at))
+    }
+
+    /// As [`Data::encoded`], and notes that the entry was read.
+    pub(crate) fn read(&mut self, name: &[u8]) -> Option<Encoded> {
         let at = self.position(name)?;
         self.read |= bit(at);
-        Some(&self.members[at].value)
+        Some(self.encoded_at(at))
     }
 
     /// The value that was here, if it was ever [read](Data::read).
-    pub(crate) fn seen(&self, name: &[u8]) -> Option<&Bytes> {
+    pub(crate) fn seen(&self, name: &[u8]) -> Option<Encoded> {
         let at = self.position(name)?;
-        (self.read & bit(at) != 0).then(|| &self.members[at].value)
+        (self.read & bit(at) != 0).then(|| self.encoded_at(at))
     }
 
-    /// Sets an entry: in its place where it exists, else at the end. Returns its name, shared.
-    pub fn insert(&mut self, name: &[u8], value: Bytes) -> Bytes {
+    /// Sets an entry: in its place where it exists, else at the end.
+    pub fn insert(&mut self, name: &[u8], value: impl Into<Arc<[u8]>>) {
+        let value = Piece::Own(value.into());
         match self.position(name) {
-            Some(at) => {
-                self.members[at].value = value;
-                self.members[at].name.clone()
-            }
-            None => {
-                let name = Bytes::copy_from_slice(name);
-                self.members.push(Member { name: name.clone(), value });
-                name
-            }
+            Some(at) => self.members[at].value = value,
+            None => self.members.push(Member { name: Piece::Own(name.into()), value }),
         }
     }
 
-    /// Takes an entry out; the others keep their order.
+    /// Takes an entry out and returns its encoded value; the others keep their order.
     pub fn remove(&mut self, name: &[u8]) -> Option<Bytes> {
         let at = self.position(name)?;
         let below = bit(at).wrapping_sub(1);
         self.read = (self.read & below) | ((self.read >> 1) & !below);
-        Some(self.members.remove(at).value)
+        let removed = self.encoded_at(at);
+        self.members.remove(at);
+        Some(removed.into())
     }
 
     /// Takes every entry out.
     pub fn clear(&mut self) {
-        self.members.clear();
-        self.read = 0;
+        *self = Self::default();
     }
 
     /// The entries in order: name (UTF-8, or WTF-8 in another framework's session), encoded value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.members.iter().map(|member| (&member.name[..], &member.value[..]))
-    }
-
-    /// The names of the entries, in order.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
+        self.members.iter().map(|member| (member.name.of(&self.whole), member.value.of(&self.whole)))
     }
 
     /// How many entries there are.
@@ -96,7 +97,11 @@ impl Data {
     }
 
     fn position(&self, name: &[u8]) -> Option<usize> {
-        self.members.iter().position(|member| member.name == name)
+        self.members.iter().position(|member| member.name.of(&self.whole) == name)
+    }
+
+    fn encoded_at(&self, at: usize) -> Encoded {
+        Encoded::new(&self.whole, &self.members[at].value)
     }
 }
 

@@ -4,8 +4,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use crate::{
     dialect::wire::{Encoding, ReadError, WriteError},
     value::Value,
@@ -46,7 +44,7 @@ impl Flash {
 }
 
 /// The messages in an encoded `_flashes`, in order. Another application's oddities are passed over.
-pub(crate) fn read(encoding: Encoding, entry: Option<&Bytes>) -> Result<Vec<Flash>, ReadError> {
+pub(crate) fn read(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Flash>, ReadError> {
     let values = read_values(encoding, entry)?;
     Ok(values.iter().filter_map(Flash::from_value).collect())
 }
@@ -54,10 +52,10 @@ pub(crate) fn read(encoding: Encoding, entry: Option<&Bytes>) -> Result<Vec<Flas
 /// `_flashes` with one message more.
 pub(crate) fn append(
     encoding: Encoding,
-    entry: Option<&Bytes>,
+    entry: Option<&[u8]>,
     category: &str,
     message: &Value,
-) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut values = read_values(encoding, entry)?;
     values.push(Value::Tuple(vec![Value::Text(category.to_owned()), message.clone()]));
     Ok(write_values(encoding, &values)?)
@@ -66,9 +64,9 @@ pub(crate) fn append(
 /// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.
 pub(crate) fn without(
     encoding: Encoding,
-    entry: Option<&Bytes>,
+    entry: Option<&[u8]>,
     shown: &[Flash],
-) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
     let mut values = read_values(encoding, entry)?;
     // Counted, not searched for one by one: a compressed cookie holds thousands of equal ones.
     let mut left: HashMap<String, usize> = HashMap::with_capacity(shown.len());
@@ -85,14 +83,14 @@ pub(crate) fn without(
     if values.is_empty() { Ok(None) } else { Ok(Some(write_values(encoding, &values)?)) }
 }
 
-fn read_values(encoding: Encoding, entry: Option<&Bytes>) -> Result<Vec<Value>, ReadError> {
+fn read_values(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Value>, ReadError> {
     entry.map_or(Ok(Vec::new()), |encoded| encoding.read(encoded))
 }
 
 /// Pairs are tuples where the format knows them, as Flask writes them, and lists elsewhere.
-fn write_values(encoding: Encoding, values: &[Value]) -> Result<Bytes, WriteError> {
+fn write_values(encoding: Encoding, values: &[Value]) -> Result<Vec<u8>, WriteError> {
     if encoding.has_tuples() {
-        return encoding.write(values).map(Bytes::from);
+        return encoding.write(values);
     }
     let pairs: Vec<Value> = values
         .iter()
@@ -101,5 +99,5 @@ fn write_values(encoding: Encoding, values: &[Value]) -> Result<Bytes, WriteErro
             other => other.clone(),
         })
         .collect();
-    encoding.write(&pairs).map(Bytes::from)
+    encoding.write(&pairs)
 }

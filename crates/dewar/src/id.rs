@@ -1,10 +1,17 @@
 //! [`SessionId`], the value only the browser has, and [`StoreKey`], what a store sees of it.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hasher},
+};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::dialect::wire::base64;
+
+/// Characters of an id of ours.
+const LENGTH: usize = 43;
 
 /// The value only the browser has, and the [`StoreKey`] it leads to.
 ///
@@ -12,40 +19,59 @@ use zeroize::{Zeroize, Zeroizing};
 /// never reaches a store and never prints, so that a copy of the database is no bunch of working cookies.
 #[derive(Clone)]
 pub struct SessionId {
-    text: Zeroizing<Box<str>>,
+    text: Text,
     key: StoreKey,
+}
+
+#[derive(Clone)]
+enum Text {
+    Own([u8; LENGTH]),
+    Foreign(Box<str>),
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        match self {
+            Self::Own(text) => text.zeroize(),
+            Self::Foreign(text) => text.zeroize(),
+        }
+    }
 }
 
 impl SessionId {
     /// A fresh id from 32 bytes of a cryptographic random source.
     pub fn from_random(mut bytes: [u8; 32]) -> Self {
-        let id = Self::own(URL_SAFE_NO_PAD.encode(bytes).into(), &bytes);
+        let mut text = [0; LENGTH];
+        base64::encode_url_into(&bytes, &mut text);
+        let id = Self::own(text, &bytes);
         bytes.zeroize();
         id
     }
 
     /// Reads an id of ours back from a cookie: 43 characters of base64url, in their one canonical form.
     pub fn parse(text: &str) -> Option<Self> {
+        let text: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
         let mut bytes = Zeroizing::new([0; 32]);
-        match URL_SAFE_NO_PAD.decode_slice(text, bytes.as_mut()) {
-            Ok(32) => Some(Self::own(text.into(), &bytes)),
-            _ => None,
-        }
+        base64::decode_url_into(text, bytes.as_mut())?;
+        Some(Self::own(*text, &bytes))
     }
 
     /// The id of another framework, with the name under which that framework keeps the record.
     pub fn foreign(text: &str, record: impl Into<Box<str>>) -> Self {
-        Self { text: Zeroizing::new(text.into()), key: StoreKey::foreign(record) }
+        Self { text: Text::Foreign(text.into()), key: StoreKey::foreign(record) }
     }
 
-    fn own(text: Box<str>, bytes: &[u8; 32]) -> Self {
+    fn own(text: [u8; LENGTH], bytes: &[u8; 32]) -> Self {
         let digest = Sha256::new().chain_update(b"dewar session id\0").chain_update(bytes).finalize();
-        Self { text: Zeroizing::new(text), key: StoreKey(Inner::Own(digest.into())) }
+        Self { text: Text::Own(text), key: StoreKey(Inner::Own(digest.into())) }
     }
 
     /// The id as a cookie carries it.
     pub fn reveal(&self) -> &str {
-        &self.text
+        match &self.text {
+            Text::Own(text) => std::str::from_utf8(text).expect("base64 is ASCII"),
+            Text::Foreign(text) => text,
+        }
     }
 
     /// The name under which a store keeps this session.
@@ -95,11 +121,24 @@ impl StoreKey {
         }
     }
 
+    /// For tables in memory. A digest is one already, and a foreign name is not a visitor's to choose: it was signed.
+    pub(crate) fn hash64(&self) -> u64 {
+        match &self.0 {
+            Inner::Own(digest) => u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes")),
+            Inner::Foreign(name) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(name.as_bytes());
+                hasher.finish()
+            }
+        }
+    }
+
     /// Reads back what [`Display`](fmt::Display) wrote; any other text is a foreign name.
     pub fn parse(text: &str) -> Self {
         let own = text.strip_prefix(Self::PREFIX).and_then(|digest| {
             let mut bytes = [0; 32];
-            matches!(URL_SAFE_NO_PAD.decode_slice(digest, &mut bytes), Ok(32)).then_some(bytes)
+            let decoded = base64::decode_url_into(digest.as_bytes(), &mut bytes)?.len();
+            (decoded == bytes.len()).then_some(bytes)
         });
         match own {
             Some(digest) => Self(Inner::Own(digest)),
@@ -117,10 +156,10 @@ impl fmt::Display for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Inner::Own(digest) => {
-                let mut text = [0; 43];
-                let length = URL_SAFE_NO_PAD.encode_slice(digest, &mut text).unwrap_or(0);
+                let mut text = [0; LENGTH];
+                base64::encode_url_into(digest, &mut text);
                 f.write_str(Self::PREFIX)?;
-                f.write_str(std::str::from_utf8(&text[..length]).unwrap_or_default())
+                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
             Inner::Foreign(name) => f.write_str(name),
         }

@@ -1,30 +1,30 @@
 //! What one request did to its session, as operations that can be replayed on fresher data.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::{
     data::{Contents, Data},
-    dialect::wire::Encoding,
+    dialect::wire::{Encoded, Encoding},
     error::Error,
     flash::{self, Flash},
 };
 
 /// An `update` as it is kept: from the encoded value of now to the encoded value of then.
-pub(crate) type Change = Box<dyn Fn(Option<&Bytes>, Encoding) -> Result<Bytes, String> + Send>;
+pub(crate) type Change = Box<dyn Fn(Option<&[u8]>, Encoding) -> Result<Vec<u8>, String> + Send>;
 
 /// One thing a request did.
 pub(crate) enum Operation {
     /// `seen` is the value that the request had read before, where it had.
     Insert {
-        name: Bytes,
-        value: Bytes,
-        seen: Option<Bytes>,
+        name: Arc<[u8]>,
+        value: Arc<[u8]>,
+        seen: Option<Encoded>,
     },
     Remove {
-        name: Bytes,
+        name: Arc<[u8]>,
     },
     Update {
-        name: Bytes,
+        name: Arc<[u8]>,
         change: Change,
     },
     Flash {
@@ -57,7 +57,7 @@ impl Operation {
         let data = &mut contents.data;
         match self {
             Self::Insert { name, value, seen } => {
-                warn_of_lost_value(data, name, value, seen.as_ref());
+                warn_of_lost_value(data, name, value, seen.as_deref());
                 data.insert(name, value.clone());
             }
             Self::Remove { name } => {
@@ -76,7 +76,7 @@ impl Operation {
                 let rest = flash::without(encoding, data.get(flash::ENTRY.as_bytes()), shown)
                     .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
                 match rest {
-                    Some(rest) => drop(data.insert(flash::ENTRY.as_bytes(), rest)),
+                    Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
                     None => drop(data.remove(flash::ENTRY.as_bytes())),
                 }
             }
@@ -108,7 +108,7 @@ impl std::fmt::Debug for Operation {
     }
 }
 
-fn warn_of_lost_value(data: &Data, name: &[u8], value: &Bytes, seen: Option<&Bytes>) {
+fn warn_of_lost_value(data: &Data, name: &[u8], value: &[u8], seen: Option<&[u8]>) {
     let Some(seen) = seen else { return };
     if data.get(name).is_some_and(|stored| stored != seen && stored != value) {
         crate::telemetry::overwritten(name);

@@ -3,7 +3,14 @@
 //! The only place that decides. It knows no web framework, and never asks which dialect it has:
 //! what differs is data in the dialect's [`Policy`](crate::dialect::Policy).
 
-use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{HeaderMap, header};
 
@@ -74,17 +81,20 @@ struct Inner {
     purge: std::sync::Once,
 }
 
-/// What a commit comes to: known at once, or after a store has answered.
+/// What a commit comes to: known at once, or after a store has answered, which was asked.
 pub(crate) enum Commit {
     Known(Result<CookieDue, Error>),
     Waits(Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>),
 }
 
-/// What opening a session comes to: known at once, or after a store has answered.
-enum Opening<'a> {
-    Known(Session),
-    Waits(Pin<Box<dyn Future<Output = Result<Session, Error>> + Send + 'a>>),
+/// A session that is being opened. It does nothing until it is polled, and stays small: futures are moved about.
+struct Opening<'a> {
+    inner: &'a Arc<Inner>,
+    request: &'a HeaderMap,
+    waits: Option<Opened<'a>>,
 }
+
+type Opened<'a> = Pin<Box<dyn Future<Output = Result<Session, Error>> + Send + 'a>>;
 
 impl SessionManager {
     /// Opens the session of a request. No cookie, or one that is refused, opens an empty one.
@@ -92,40 +102,8 @@ impl SessionManager {
     /// # Errors
     ///
     /// Only where the store failed.
-    pub async fn open(&self, request: &HeaderMap) -> Result<Session, Error> {
-        match self.opening(request) {
-            Opening::Known(session) => Ok(session),
-            Opening::Waits(opened) => opened.await,
-        }
-    }
-
-    /// Opens what needs no store here and now. Everything else waits in a box, so that the future of whoever opens a
-    /// session, which is moved about several times, stays small.
-    fn opening<'a>(&'a self, request: &'a HeaderMap) -> Opening<'a> {
-        let inner = &self.inner;
-        let now = inner.clock.now();
-        #[cfg(feature = "runtime")]
-        inner.purge_in_background();
-        let opened = match inner.read(request, now) {
-            Ok(Some(Token::Data { contents, outdated, slides, .. })) if inner.former.is_none() => {
-                Ok(inner.open_cookie(contents, outdated, slides, now))
-            }
-            Ok(Some(token)) => {
-                return Opening::Waits(Box::pin(async move {
-                    let opened = inner.open(token, now).await?;
-                    Ok(inner.session(opened, now))
-                }));
-            }
-            Ok(None) => Ok((inner.empty(now), Origin::New { refused: false })),
-            Err(Refusal::Ambiguous) if !inner.cookie.is_host_prefixed() => {
-                return Opening::Waits(Box::pin(async move {
-                    let opened = inner.open_only_authentic(request, now).await?;
-                    Ok(inner.session(opened, now))
-                }));
-            }
-            Err(refusal) => Err(refusal),
-        };
-        Opening::Known(inner.session(opened, now))
+    pub fn open<'a>(&'a self, request: &'a HeaderMap) -> impl Future<Output = Result<Session, Error>> + Send + use<'a> {
+        Opening { inner: &self.inner, request, waits: None }
     }
 
     /// Saves the session and writes its cookie, if anything changed. After it the session is closed.
@@ -137,7 +115,7 @@ impl SessionManager {
     /// Where the store failed, the session does not fit its cookie, or an entry could not be written. Send
     /// the error in place of the response then: what the handler wrote is not saved.
     pub async fn commit(&self, session: &Session, response: &mut HeaderMap) -> Result<(), Error> {
-        let due = match self.begin(session) {
+        let due = match poll_fn(|context| Poll::Ready(self.begin(session, context))).await {
             Commit::Known(due) => due,
             Commit::Waits(stored) => stored.await,
         };
@@ -150,8 +128,8 @@ impl SessionManager {
     }
 
     /// The first half of a commit, which may have to wait for the store. Closes the session.
-    pub(crate) fn begin(&self, session: &Session) -> Commit {
-        Arc::clone(&self.inner).begin(session, Phase::Committing)
+    pub(crate) fn begin(&self, session: &Session, context: &mut Context<'_>) -> Commit {
+        Arc::clone(&self.inner).begin(session, Phase::Committing, context)
     }
 
     /// The second half of a commit: the response's headers.
@@ -185,6 +163,21 @@ impl SessionManager {
     }
 }
 
+impl Future for Opening<'_> {
+    type Output = Result<Session, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.waits.is_none() {
+            match self.inner.open_now(self.request, context) {
+                Ok(session) => return Poll::Ready(session),
+                Err(waits) => self.waits = Some(waits),
+            }
+        }
+        let Some(waits) = &mut self.waits else { return Poll::Pending };
+        waits.as_mut().poll(context)
+    }
+}
+
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager").field("cookie", &self.inner.cookie.name).finish_non_exhaustive()
@@ -198,7 +191,8 @@ impl Owner for Inner {
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
-            let due = match Arc::clone(&self).begin(&session, Phase::Open) {
+            let begun = poll_fn(|context| Poll::Ready(Arc::clone(&self).begin(&session, Phase::Open, context))).await;
+            let due = match begun {
                 Commit::Known(due) => due?,
                 Commit::Waits(stored) => finish_in_any_case(stored).await?,
             };
@@ -231,9 +225,6 @@ impl Inner {
 
     /// What the request's cookies hold; `None` where there is no cookie of this name.
     fn read(&self, request: &HeaderMap, now: Timestamp) -> Result<Option<Token>, Refusal> {
-        if !request.contains_key(header::COOKIE) {
-            return Ok(None);
-        }
         let first = Candidates::find(request, &self.names[0]);
         let candidates = first.as_slice();
         let (Some(oldest), Some(newest)) = (candidates.first(), candidates.last()) else { return Ok(None) };
@@ -275,10 +266,60 @@ impl Inner {
         self.dialect.read(&Cookies { name: &self.cookie.name, values: &values }, limits)
     }
 
+    /// Opens what needs no store, and what a store answers at once. What has to wait is returned, in a box.
+    fn open_now<'a>(
+        self: &'a Arc<Self>,
+        request: &'a HeaderMap,
+        context: &mut Context<'_>,
+    ) -> Result<Result<Session, Error>, Opened<'a>> {
+        let now = self.clock.now();
+        #[cfg(feature = "runtime")]
+        self.purge_in_background();
+        let opened = match self.read(request, now) {
+            Ok(None) => Ok((self.empty(now), Origin::New { refused: false })),
+            Ok(Some(Token::Id { id, outdated })) => {
+                let mut answer = match self.backend() {
+                    Ok(store) => store.load(id.key().clone(), now),
+                    Err(error) => return Ok(Err(error)),
+                };
+                match answer.as_mut().poll(context) {
+                    Poll::Ready(Ok(found)) => self.open_found(id, found, outdated, now),
+                    Poll::Ready(Err(error)) => return Ok(Err(error.into())),
+                    Poll::Pending => {
+                        return Err(Box::pin(async move {
+                            let opened = self.open_found(id, answer.await?, outdated, now);
+                            Ok(self.session(opened, now))
+                        }));
+                    }
+                }
+            }
+            Ok(Some(Token::Data { contents, outdated, slides, .. })) if self.former.is_none() => {
+                Ok(self.open_cookie(contents, outdated, slides, now))
+            }
+            Ok(Some(token)) => {
+                return Err(Box::pin(async move {
+                    let opened = self.open(token, now).await?;
+                    Ok(self.session(opened, now))
+                }));
+            }
+            Err(Refusal::Ambiguous) if !self.cookie.is_host_prefixed() => {
+                return Err(Box::pin(async move {
+                    let opened = self.open_only_authentic(request, now).await?;
+                    Ok(self.session(opened, now))
+                }));
+            }
+            Err(refusal) => Err(refusal),
+        };
+        Ok(Ok(self.session(opened, now)))
+    }
+
     /// What a token leads to: the session in it, or the one in the store that it names.
     async fn open(&self, token: Token, now: Timestamp) -> Result<Result<(Contents, Origin), Refusal>, Error> {
         match token {
-            Token::Id { id, outdated } => self.load(id, outdated, now).await,
+            Token::Id { id, outdated } => {
+                let found = self.backend()?.load(id.key().clone(), now).await?;
+                Ok(self.open_found(id, found, outdated, now))
+            }
             Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
                 Box::pin(self.take_over(contents, &fingerprint, now)).await
             }
@@ -330,8 +371,7 @@ impl Inner {
     }
 
     /// The first half of a commit. What needs no store is decided here and now.
-    fn begin(self: Arc<Self>, session: &Session, phase: Phase) -> Commit {
-        let now = self.clock.now();
+    fn begin(self: Arc<Self>, session: &Session, phase: Phase, context: &mut Context<'_>) -> Commit {
         let mut state = session.lock();
         match state.phase {
             Phase::Open => {}
@@ -354,12 +394,13 @@ impl Inner {
             }
             Origin::Store { touch: true, .. } | Origin::Former { .. } => {}
             Origin::Store { reissue: true, .. } | Origin::Cookie { reissue: true } if !changed => {
-                state.contents.issued = now;
+                state.contents.issued = self.clock.now();
                 return Commit::Known(Ok(CookieDue::Set));
             }
             _ if !changed => return Commit::Known(Ok(state.cookie_due)),
             _ => {}
         }
+        let now = self.clock.now();
         if state.fate == Fate::Ended {
             state.contents.created = now;
         }
@@ -368,7 +409,7 @@ impl Inner {
             let job = self.job(session, &mut state, now);
             drop(state);
             return match job {
-                Ok(job) => Commit::Waits(Box::pin(self.store(job))),
+                Ok(job) => self.store(job, context),
                 Err(error) => Commit::Known(Err(error)),
             };
         }
@@ -461,16 +502,10 @@ fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random numbers");
 }
 
-/// Runs a commit to its end, also when whoever waits for it goes away.
-///
-/// It is polled here first, because most stores answer at once; what has to wait goes on in a task of its own.
+/// Runs a commit to its end, also when whoever waits for it goes away: in a task of its own.
 pub(crate) async fn finish_in_any_case(
-    mut stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
+    stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
 ) -> Result<CookieDue, Error> {
-    let first = std::future::poll_fn(|context| Poll::Ready(stored.as_mut().poll(context))).await;
-    if let Poll::Ready(due) = first {
-        return due;
-    }
     #[cfg(feature = "runtime")]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         let ended =

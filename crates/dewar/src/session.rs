@@ -6,7 +6,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -204,7 +203,7 @@ impl Session {
     /// Where the entry holds a value of another type ([`Error::is_entry`]).
     pub fn try_get<T: DeserializeOwned>(&self, name: impl Name<T>) -> Result<Option<T>, Error> {
         let name = name.name();
-        let Some(encoded) = self.access().contents.data.read(name.as_bytes()).cloned() else { return Ok(None) };
+        let Some(encoded) = self.access().contents.data.read(name.as_bytes()) else { return Ok(None) };
         let value = self.encoding().read(&encoded).map_err(|why| Error::entry(name.as_bytes(), why))?;
         Ok(Some(value))
     }
@@ -225,10 +224,10 @@ impl Session {
         let Some(mut state) = self.writable("insert", name) else { return };
         match written {
             Ok(value) => {
-                let value = Bytes::from(value);
-                let seen = state.contents.data.seen(name.as_bytes()).cloned();
-                let name = state.contents.data.insert(name.as_bytes(), value.clone());
-                state.operations.push(Operation::Insert { name, value, seen });
+                let value: Arc<[u8]> = value.into();
+                let seen = state.contents.data.seen(name.as_bytes());
+                state.contents.data.insert(name.as_bytes(), Arc::clone(&value));
+                state.operations.push(Operation::Insert { name: name.as_bytes().into(), value, seen });
             }
             Err(why) => {
                 let error = Error::entry(name.as_bytes(), why);
@@ -253,7 +252,7 @@ impl Session {
         let encoded = {
             let mut state = self.writable("remove", name)?;
             let encoded = state.contents.data.remove(name.as_bytes())?;
-            state.operations.push(Operation::Remove { name: Bytes::copy_from_slice(name.as_bytes()) });
+            state.operations.push(Operation::Remove { name: name.as_bytes().into() });
             encoded
         };
         match self.encoding().read(&encoded) {
@@ -300,26 +299,27 @@ impl Session {
         T: Default + Serialize + DeserializeOwned,
     {
         let name = name.name();
-        let run = move |old: Option<&Bytes>, encoding: Encoding| -> Result<(T, Bytes), String> {
+        let run = move |old: Option<&[u8]>, encoding: Encoding| -> Result<(T, Vec<u8>), String> {
             let mut value = match old {
                 Some(encoded) => encoding.read(encoded).map_err(|why| why.to_string())?,
                 None => T::default(),
             };
             change(&mut value);
             let written = encoding.write(&value).map_err(|why| why.to_string())?;
-            Ok((value, written.into()))
+            Ok((value, written))
         };
         // The closure runs outside the lock. It may itself write to this entry: then it runs again.
         for _ in 0..100 {
-            let old = self.access().contents.data.get(name.as_bytes()).cloned();
+            let old = self.access().contents.data.encoded(name.as_bytes());
             let (value, written) =
-                run(old.as_ref(), self.encoding()).map_err(|why| Error::entry(name.as_bytes(), why))?;
+                run(old.as_deref(), self.encoding()).map_err(|why| Error::entry(name.as_bytes(), why))?;
             let Some(mut state) = self.writable("update", name) else { return Err(closed()) };
-            if state.contents.data.get(name.as_bytes()) != old.as_ref() {
+            if state.contents.data.get(name.as_bytes()) != old.as_deref() {
                 continue;
             }
-            let name = state.contents.data.insert(name.as_bytes(), written);
-            let change = Box::new(move |old: Option<&Bytes>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
+            state.contents.data.insert(name.as_bytes(), written);
+            let name = name.as_bytes().into();
+            let change = Box::new(move |old: Option<&[u8]>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
             state.operations.push(Operation::Update { name, change });
             return Ok(value);
         }
@@ -344,16 +344,18 @@ impl Session {
     /// The names of the entries, in order: a snapshot.
     pub fn keys(&self) -> Vec<String> {
         let state = self.access();
-        state.contents.data.members().iter().map(|member| text(&member.name)).collect()
+        state.contents.data.iter().map(|(name, _)| text(name)).collect()
     }
 
     /// The entries in order, as a snapshot: name and value.
     ///
     /// What cannot be read (another framework's oddity) is left out; it stays in the session.
     pub fn iter(&self) -> impl Iterator<Item = (String, Value)> {
-        let members = self.access().contents.data.members().to_vec();
+        let snapshot = self.access().contents.data.clone();
         let encoding = self.encoding();
-        members.into_iter().filter_map(move |member| Some((text(&member.name), encoding.read(&member.value).ok()?)))
+        let read: Vec<_> =
+            snapshot.iter().filter_map(|(name, value)| Some((text(name), encoding.read(value).ok()?))).collect();
+        read.into_iter()
     }
 
     /// Empties the session and ends the visit: the lesson's `session.clear()`, and every log-out.
@@ -393,11 +395,11 @@ impl Session {
 
     /// Takes the messages that earlier requests left, in order, each once.
     pub fn take_flashes(&self) -> Vec<Flash> {
-        let entry = self.access().contents.data.get(flash::ENTRY.as_bytes()).cloned();
+        let entry = self.access().contents.data.encoded(flash::ENTRY.as_bytes());
         if entry.is_none() {
             return Vec::new();
         }
-        match flash::read(self.encoding(), entry.as_ref()) {
+        match flash::read(self.encoding(), entry.as_deref()) {
             Ok(shown) if shown.is_empty() => shown,
             Ok(shown) => {
                 self.apply("take_flashes", Operation::TakeFlashes { shown: shown.clone() });
@@ -564,7 +566,7 @@ impl Drop for Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        let names = state.contents.data.members().iter().map(|member| text(&member.name));
+        let names = state.contents.data.iter().map(|(name, _)| text(name));
         f.debug_set().entries(names).finish()
     }
 }

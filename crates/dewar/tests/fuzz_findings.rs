@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dewar::dialect::Flask;
 use dewar::dialect::wire::{Encoding, Json};
+use dewar::dialect::{Data, Flask};
 use dewar::testing::Visitor;
 use dewar::value::{BigInteger, Tuple};
 use dewar::{Secret, SessionLayer, SessionManager, Value};
@@ -114,7 +114,7 @@ fn the_deepest_session_fits_into_a_worker_threads_stack() {
             let _ = encoding.read::<serde_json::Value>(&encoded);
             let mut whole = Vec::new();
             encoding.join([(&b"a"[..], &encoded[..])].into_iter(), &mut whole);
-            assert_eq!(encoding.members(&Bytes::from(whole)).unwrap().len(), 1);
+            assert_eq!(Data::parse(encoding, &Bytes::from(whole)).unwrap().len(), 1);
         }
     };
     std::thread::Builder::new().stack_size(1536 * 1024).spawn(run).unwrap().join().unwrap();

@@ -1,7 +1,10 @@
 //! JSON in the frameworks' flavours.
 
 use bytes::Bytes;
-use dewar::dialect::wire::{Encoding, Json, Member};
+use dewar::dialect::{
+    Data,
+    wire::{Encoding, Json},
+};
 use dewar::value::{self, BigInteger, DateTime, Markup, Tuple, Uuid, Value};
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,8 +24,8 @@ fn read<T: serde::de::DeserializeOwned>(encoding: Encoding, text: &str) -> T {
     encoding.read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn members(encoding: Encoding, whole: &str) -> Option<Vec<Member>> {
-    encoding.members(&Bytes::copy_from_slice(whole.as_bytes()))
+fn cut(encoding: Encoding, whole: &str) -> Option<Data> {
+    Data::parse(encoding, &Bytes::copy_from_slice(whole.as_bytes()))
 }
 
 fn joined(encoding: Encoding, entries: &[(&str, &str)]) -> String {
@@ -118,8 +121,7 @@ fn a_session_that_looks_like_a_tag_is_wrapped_and_unwrapped() {
     for tag in [" di", " t", " b", " m", " u", " d"] {
         let whole = joined(FLASK, &[(tag, "\"v\"")]);
         assert_eq!(whole, format!(r#"{{" di":{{"{tag}__":"v"}}}}"#));
-        let members = members(FLASK, &whole).unwrap();
-        assert_eq!((&members[0].name[..], &members[0].value[..], members.len()), (tag.as_bytes(), &b"\"v\""[..], 1));
+        assert!(cut(FLASK, &whole).unwrap().iter().eq([(tag.as_bytes(), &b"\"v\""[..])]));
     }
     assert_eq!(joined(FLASK, &[(" t__", "1")]), r#"{" t__":1}"#);
     assert_eq!(joined(FLASK, &[(" t", "1"), ("a", "2")]), r#"{" t":1,"a":2}"#);
@@ -140,10 +142,10 @@ fn what_flask_could_not_decode_is_no_session() {
         r#"{"a":{" m":5}}"#,
         r#"{"a":{" di":{}}}"#,
     ] {
-        assert_eq!(members(FLASK, whole), None, "{whole}");
+        assert!(cut(FLASK, whole).is_none(), "{whole}");
         assert!(whole == r#"{" t":[1]}"# || FLASK.read::<Value>(whole.as_bytes()).is_err(), "{whole}");
     }
-    assert!(members(FLASK, r#"{"a":{" x":5}," t":1}"#).is_some());
+    assert!(cut(FLASK, r#"{"a":{" x":5}," t":1}"#).is_some());
     assert_eq!(read::<Value>(FLASK, r#"{" x":5}"#), Value::Map(vec![(" x".into(), 5.into())]));
     assert_eq!(read::<Option<DateTime>>(FLASK, r#"{" d":"nonsense"}"#), None);
     assert_eq!(read::<Value>(FLASK, r#"{" m":"\ud800"}"#), Value::Surrogates(vec![0xd800]));
@@ -180,26 +182,26 @@ fn what_is_not_json_is_no_session() {
         "{\"a\":nan}",
     ] {
         for encoding in [FLASK, PYTHON, JAVASCRIPT] {
-            assert_eq!(members(encoding, whole), None, "{whole}");
+            assert!(cut(encoding, whole).is_none(), "{whole}");
         }
     }
-    assert_eq!(FLASK.members(&Bytes::from_static(b"{\"a\":\"\xff\"}")), None);
-    assert_eq!(members(JAVASCRIPT, "{\"a\":NaN}"), None);
-    assert!(members(PYTHON, " { \"a\" : [ NaN , -Infinity ] } ").is_some());
+    assert!(Data::parse(FLASK, &Bytes::from_static(b"{\"a\":\"\xff\"}")).is_none());
+    assert!(cut(JAVASCRIPT, "{\"a\":NaN}").is_none());
+    assert!(cut(PYTHON, " { \"a\" : [ NaN , -Infinity ] } ").is_some());
 }
 
 #[test]
 fn nesting_is_bounded() {
     let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
-    assert!(members(PYTHON, &nested(128)).is_some());
-    assert_eq!(members(PYTHON, &nested(129)), None);
-    assert_eq!(members(PYTHON, &nested(1_000_000)), None);
+    assert!(cut(PYTHON, &nested(128)).is_some());
+    assert!(cut(PYTHON, &nested(129)).is_none());
+    assert!(cut(PYTHON, &nested(1_000_000)).is_none());
     assert!(PYTHON.read::<Value>("[".repeat(1_000_000).as_bytes()).is_err());
     let mut deep = Value::List(vec![]);
     for _ in 0..62 {
         deep = Value::Tuple(vec![deep]);
     }
-    assert!(members(FLASK, &format!("{{\"a\":{}}}", text(FLASK, &deep))).is_some());
+    assert!(cut(FLASK, &format!("{{\"a\":{}}}", text(FLASK, &deep))).is_some());
     assert_eq!(read::<Value>(FLASK, &text(FLASK, &deep)), deep);
     assert_eq!(refusal(FLASK, Value::Tuple(vec![deep])), "nested deeper than 128 levels");
 }
@@ -207,12 +209,12 @@ fn nesting_is_bounded() {
 #[test]
 fn names_are_decoded_and_share_the_text_where_they_need_not_be() {
     let whole = Bytes::from_static(br#"{"plain":1,"\u00e9\n":2,"\ud83d\ude00":3,"\ud800x":4}"#);
-    let members = FLASK.members(&whole).unwrap();
-    assert_eq!(members[0].name.as_ptr(), whole[2..].as_ptr());
-    let names: Vec<_> = members.iter().map(|member| member.name.to_vec()).collect();
+    let data = Data::parse(FLASK, &whole).unwrap();
+    assert_eq!(data.iter().next().unwrap().0.as_ptr(), whole[2..].as_ptr());
+    let names: Vec<_> = data.iter().map(|(name, _)| name.to_vec()).collect();
     assert_eq!(names[1..], ["é\n".as_bytes().to_vec(), "😀".into(), b"\xed\xa0\x80x".to_vec()]);
     let mut out = Vec::new();
-    FLASK.sort_keys(false).join(members.iter().map(|member| (&member.name[..], &member.value[..])), &mut out);
+    data.write(FLASK.sort_keys(false), &mut out);
     assert_eq!(out, whole);
 }
 
@@ -229,8 +231,8 @@ impl SortKeys for Encoding {
 
 #[test]
 fn of_members_with_one_name_the_last_counts() {
-    let members = members(PYTHON, r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
-    let shown: Vec<_> = members.iter().map(|member| (&member.name[..], &member.value[..])).collect();
+    let data = cut(PYTHON, r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
+    let shown: Vec<_> = data.iter().collect();
     assert_eq!(shown, [(&b"a"[..], &b"3"[..]), (b"b", b"2")]);
     let nested = Value::Map(vec![("a".into(), 3.into()), ("b".into(), 2.into())]);
     assert_eq!(read::<Value>(PYTHON, r#"{"a":1,"b":2,"a":3}"#), nested);

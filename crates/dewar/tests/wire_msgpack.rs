@@ -1,6 +1,6 @@
 //! MessagePack keeps every kind.
 
-use dewar::dialect::wire::Encoding;
+use dewar::dialect::{Data, wire::Encoding};
 use dewar::value::{BigInteger, DateTime, Markup, Tuple, Uuid, Value};
 
 const MESSAGE_PACK: Encoding = Encoding::MessagePack;
@@ -72,17 +72,17 @@ fn entries_are_cut_and_joined_byte_for_byte() {
     let whole =
         MESSAGE_PACK.write(&Value::Map(vec![("a".into(), 1.into()), ("b".into(), vec!["x".into()].into())])).unwrap();
     let whole = bytes::Bytes::from(whole);
-    let members = MESSAGE_PACK.members(&whole).unwrap();
+    let data = Data::parse(MESSAGE_PACK, &whole).unwrap();
     let mut out = Vec::new();
-    MESSAGE_PACK.join(members.iter().map(|member| (&member.name[..], &member.value[..])), &mut out);
+    data.write(MESSAGE_PACK, &mut out);
     assert_eq!(out, whole);
 }
 
 #[test]
 fn of_two_entries_with_one_name_the_last_counts() {
     let whole = bytes::Bytes::from_static(b"\x83\xa1a\x01\xa1b\x02\xa1a\x03");
-    let members = MESSAGE_PACK.members(&whole).unwrap();
-    let shown: Vec<_> = members.iter().map(|member| (&member.name[..], &member.value[..])).collect();
+    let data = Data::parse(MESSAGE_PACK, &whole).unwrap();
+    let shown: Vec<_> = data.iter().collect();
     assert_eq!(shown, [(&b"a"[..], &b"\x03"[..]), (b"b", b"\x02")]);
 }
 
@@ -97,7 +97,7 @@ fn what_is_malformed_or_too_deep_is_no_session() {
         b"\xdf\xff\xff\xff\xff",
         b"\x81\xa1a\xc1",
     ] {
-        assert_eq!(MESSAGE_PACK.members(&bytes::Bytes::from_static(whole)), None, "{whole:x?}");
+        assert!(Data::parse(MESSAGE_PACK, &bytes::Bytes::from_static(whole)).is_none(), "{whole:x?}");
     }
     let mut deep = Value::Tuple(vec![]);
     for _ in 0..125 {

@@ -3,7 +3,10 @@
 mod support;
 
 use bytes::Bytes;
-use dewar::dialect::wire::{Encoding, Json};
+use dewar::dialect::{
+    Data,
+    wire::{Encoding, Json},
+};
 use dewar::value::{DateTime, Uuid, Value};
 use proptest::prelude::*;
 use support::typed::same;
@@ -120,8 +123,8 @@ fn survives(encoding: Encoding, value: Value, expected: &Value) {
     let mut whole = Vec::new();
     let entries = [(&b" t"[..], &written[..])];
     encoding.join(entries.into_iter(), &mut whole);
-    let members = encoding.members(&Bytes::from(whole)).expect("a session");
-    assert_eq!((&members[0].name[..], &members[0].value[..]), entries[0]);
+    let data = Data::parse(encoding, &Bytes::from(whole)).expect("a session");
+    assert!(data.iter().eq(entries));
 }
 
 proptest! {
@@ -153,7 +156,7 @@ proptest! {
     fn plain_json_is_cut_where_serde_json_reads_it(text in "[\\[\\]{}\":,a1\\\\ue. -]{0,24}") {
         let encoding = Encoding::Json(Json::PYTHON_UTF8);
         let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_ok();
-        let ours = encoding.members(&Bytes::from(text.into_bytes())).is_some();
+        let ours = Data::parse(encoding, &Bytes::from(text.into_bytes())).is_some();
         // Lone surrogates and huge numbers are ours alone.
         assert!(ours || !theirs);
     }
@@ -163,12 +166,12 @@ proptest! {
         let flavours = [Json::FLASK, Json::PYTHON_UTF8, Json::JAVASCRIPT].map(Encoding::Json);
         for encoding in flavours.into_iter().chain([Encoding::MessagePack]) {
             for bytes in [&bytes[..], json.as_bytes()] {
-                let members = encoding.members(&Bytes::copy_from_slice(bytes));
+                let data = Data::parse(encoding, &Bytes::copy_from_slice(bytes));
                 let read = encoding.read::<Value>(bytes);
-                if let Some(members) = members {
-                    for member in members {
-                        let _ = encoding.read::<Value>(&member.value);
-                        let _ = encoding.read::<Vec<String>>(&member.value);
+                if let Some(data) = data {
+                    for (_, value) in data.iter() {
+                        let _ = encoding.read::<Value>(value);
+                        let _ = encoding.read::<Vec<String>>(value);
                     }
                 }
                 if let Ok(value) = read {

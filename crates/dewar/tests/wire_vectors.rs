@@ -7,7 +7,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use dewar::dialect::wire::inflate::{deflate_if_shorter, inflate};
 use dewar::dialect::wire::itsdangerous::{Derivation, Digest, Refusal, Signer};
-use dewar::dialect::wire::{Encoding, Json};
+use dewar::dialect::{
+    Data,
+    wire::{Encoding, Json},
+};
 use dewar::value::Value;
 use serde_json::Value as Vector;
 use support::typed::{hex, same, value};
@@ -38,10 +41,10 @@ fn text<'a>(vector: &'a Vector, name: &str) -> &'a str {
 
 /// Reads a whole session into one map, entry by entry.
 fn session(encoding: Encoding, whole: &[u8]) -> Option<Value> {
-    let members = encoding.members(&Bytes::copy_from_slice(whole))?;
-    let members = members.iter().map(|member| {
-        let name = Value::Text(String::from_utf8(member.name.to_vec()).ok()?);
-        Some((name, encoding.read(&member.value).ok()?))
+    let data = Data::parse(encoding, &Bytes::copy_from_slice(whole))?;
+    let members = data.iter().map(|(name, value)| {
+        let name = Value::Text(String::from_utf8(name.to_vec()).ok()?);
+        Some((name, encoding.read(value).ok()?))
     });
     members.collect::<Option<Vec<_>>>().map(Value::Map)
 }

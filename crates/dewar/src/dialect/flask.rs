@@ -155,7 +155,7 @@ impl Dialect for Flask {
         }
         let text = self.decode(signed.value)?;
         let data = Data::parse(self.policy.encoding, &text).ok_or(Refusal::Malformed)?;
-        let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| &value[..] == b"true");
+        let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| value == b"true");
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
         contents.data = data;
         Ok(Token::Data { contents, outdated: signed.secret != 0, slides: permanent, fingerprint: [0; 32] })

@@ -1,13 +1,12 @@
 //! Commits to one session stand in one line: the first writes, and those who came meanwhile go together after it.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_channel::oneshot;
+use hashbrown::HashTable;
 
 use crate::{
     error::Error,
@@ -21,11 +20,15 @@ const SHARDS: usize = 16;
 #[derive(Clone, Default)]
 pub(super) struct Queues {
     shards: Arc<[Mutex<Lines>; SHARDS]>,
-    hasher: RandomState,
 }
 
-/// Who waits, by session. A line that is there, though empty, has a leader.
-type Lines = HashMap<StoreKey, Vec<Waiting>>;
+type Lines = HashTable<Line>;
+
+/// Who waits for one session. A line that is there, though empty, has a leader.
+struct Line {
+    key: StoreKey,
+    waiting: Vec<Waiting>,
+}
 
 /// A request that waits for its turn.
 pub(super) struct Waiting {
@@ -77,34 +80,46 @@ pub(super) struct Leader {
 }
 
 impl Queues {
-    pub(super) fn enter(&self, key: &StoreKey, operations: Vec<Operation>) -> Entered {
+    /// The right to write, where nobody has it.
+    pub(super) fn lead(&self, key: &StoreKey) -> Option<Leader> {
         let mut lines = self.lines(key);
-        match lines.get_mut(key) {
-            Some(line) => {
-                let (answer, turn) = oneshot::channel();
-                line.push(Waiting { operations, answer: Some(answer) });
-                Entered::Waiting(turn)
-            }
-            None => {
-                lines.insert(key.clone(), Vec::new());
-                Entered::Leading(Leader { queues: self.clone(), key: Some(key.clone()) }, operations)
-            }
+        if lines.find(key.hash64(), |line| line.key == *key).is_some() {
+            return None;
+        }
+        open(&mut lines, key.clone(), Vec::new());
+        Some(Leader { queues: self.clone(), key: Some(key.clone()) })
+    }
+
+    pub(super) fn enter(&self, key: &StoreKey, operations: Vec<Operation>) -> Entered {
+        if let Some(line) = self.lines(key).find_mut(key.hash64(), |line| line.key == *key) {
+            let (answer, turn) = oneshot::channel();
+            line.waiting.push(Waiting { operations, answer: Some(answer) });
+            return Entered::Waiting(turn);
+        }
+        match self.lead(key) {
+            Some(leader) => Entered::Leading(leader, operations),
+            // Somebody was faster between the two looks.
+            None => self.enter(key, operations),
         }
     }
 
     fn lines(&self, key: &StoreKey) -> MutexGuard<'_, Lines> {
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
+        let shard = (key.hash64() >> 32) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open(lines: &mut Lines, key: StoreKey, waiting: Vec<Waiting>) {
+    lines.insert_unique(key.hash64(), Line { key, waiting }, |line| line.key.hash64());
 }
 
 impl Leader {
     /// Gives everybody the outcome, hands over to the next who came, and returns the leader's own.
     pub(super) fn answer(
-        mut self,
+        self,
         batch: Vec<Waiting>,
         outcomes: Vec<Result<Merged, Error>>,
-        mut base: Option<Base>,
+        base: Option<Base>,
     ) -> (Result<Merged, Error>, Vec<Operation>) {
         let mut own = (Ok(Merged::Gone), Vec::new());
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
@@ -114,42 +129,52 @@ impl Leader {
                 None => own = (outcome, waiting.operations),
             }
         }
-        while let Some(key) = self.key.take() {
-            let Some(mut line) = self.leave(&key) else { break };
-            let next = line.iter_mut().find_map(|waiting| waiting.answer.take());
-            let Some(next) = next else { break };
+        self.hand_over(|| base);
+        own
+    }
+
+    /// Hands over to the next who came, with the state of the record that is known.
+    pub(super) fn hand_over(mut self, base: impl FnOnce() -> Option<Base>) {
+        let Some(mut key) = self.key.take() else { return };
+        let Some(mut line) = self.leave(&key) else { return };
+        let mut base = base();
+        loop {
+            let Some(next) = line.iter_mut().find_map(|waiting| waiting.answer.take()) else {
+                // All of them went away. Others may have come meanwhile.
+                let Some(arrived) = self.leave(&key) else { return };
+                line = arrived;
+                continue;
+            };
             let successor = Self { queues: self.queues.clone(), key: Some(key) };
             // A successor that went away gives the right back, with the line as it was.
-            let Err(Turn::Lead(mut returned, mut line, known)) = next.send(Turn::Lead(successor, line, base)) else {
-                break;
+            let Err(Turn::Lead(mut returned, refused, known)) = next.send(Turn::Lead(successor, line, base)) else {
+                return;
             };
+            let Some(again) = returned.key.take() else { return };
+            (key, line, base) = (again, refused, known);
             line.retain(|waiting| waiting.answer.is_some());
-            base = known;
-            self.key = returned.key.take();
-            if let Some(key) = &self.key {
-                let mut lines = self.queues.lines(key);
-                let arrived = lines.insert(key.clone(), line).unwrap_or_default();
-                lines.entry(key.clone()).or_default().extend(arrived);
-            }
         }
-        own
     }
 
     /// Takes everybody who waits; where nobody does, closes the line.
     fn leave(&self, key: &StoreKey) -> Option<Vec<Waiting>> {
         let mut lines = self.queues.lines(key);
-        let line = lines.get_mut(key).map(mem::take).filter(|line| !line.is_empty());
-        if line.is_none() {
-            lines.remove(key);
+        let Ok(mut line) = lines.find_entry(key.hash64(), |line| line.key == *key) else { return None };
+        if line.get().waiting.is_empty() {
+            line.remove();
+            return None;
         }
-        line
+        Some(mem::take(&mut line.get_mut().waiting))
     }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
-            self.queues.lines(&key).remove(&key);
+            let mut lines = self.queues.lines(&key);
+            if let Ok(line) = lines.find_entry(key.hash64(), |line| line.key == key) {
+                line.remove();
+            }
         }
     }
 }

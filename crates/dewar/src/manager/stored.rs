@@ -1,17 +1,19 @@
 //! Commits on a store: those to one session queue up, are merged by replaying, and retried on conflict.
 
 use std::{
+    future::ready,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Inner,
-    queue::{Base, Entered, Merged, Turn, Waiting},
+    Commit, Inner,
+    queue::{Base, Entered, Leader, Merged, Turn, Waiting},
     random,
 };
 use crate::{
@@ -21,7 +23,9 @@ use crate::{
     journal::{self, Operation},
     lifetime::Timestamp,
     session::{CookieDue, Fate, Origin, Phase, Session, State},
-    store::{Create, Delete, ErasedStore, GONE_FOR, Load, Record, Replace, StoreError, StoreKey, Touch, Version},
+    store::{
+        Answer, Create, Delete, ErasedStore, GONE_FOR, Load, Record, Replace, StoreError, StoreKey, Touch, Version,
+    },
     telemetry,
 };
 
@@ -51,6 +55,22 @@ pub(super) struct Job {
     is_empty: bool,
 }
 
+impl Job {
+    /// Whether the browser needs its cookie again, although it has one.
+    fn sets_cookie_again(&self) -> bool {
+        let Origin::Store { reissue, empty, .. } = self.origin else { return true };
+        // A session that is persistent no more needs a cookie without an end, too.
+        let ends_otherwise = || self.operations.iter().any(|it| matches!(it, Operation::SetLifetime { .. }));
+        reissue || empty || self.record.persistent || ends_otherwise()
+    }
+}
+
+/// A replacement that the store did not answer at once, or not as one would like.
+struct Begun {
+    leader: Leader,
+    answer: Answer<'static, Replace>,
+}
+
 /// What became of it.
 struct Done {
     due: CookieDue,
@@ -78,9 +98,9 @@ impl Done {
 type Opened = Result<Result<(Contents, Origin), Refusal>, Error>;
 
 impl Inner {
-    pub(super) fn backend(&self) -> Result<&dyn ErasedStore, Error> {
+    pub(super) fn backend(&self) -> Result<&Arc<dyn ErasedStore>, Error> {
         self.store
-            .as_deref()
+            .as_ref()
             .ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
     }
 
@@ -96,20 +116,26 @@ impl Inner {
         });
     }
 
-    /// Opens a session that is in the store.
-    pub(super) async fn load(&self, id: SessionId, outdated: bool, now: Timestamp) -> Opened {
-        match self.backend()?.load(id.key(), now).await? {
-            Load::Found(record, version) => Ok(self.open_record(id, &record, version, outdated, now)),
-            Load::Gone => Ok(Err(Refusal::Gone)),
+    /// Opens the session of this id as the store has it.
+    pub(super) fn open_found(
+        &self,
+        id: SessionId,
+        found: Load,
+        outdated: bool,
+        now: Timestamp,
+    ) -> Result<(Contents, Origin), Refusal> {
+        match found {
+            Load::Found(record, version) => self.open_record(id, record, version, outdated, now),
+            Load::Gone => Err(Refusal::Gone),
             // Never adopted: the first write makes a new id.
-            Load::Missing => Ok(Err(Refusal::Unknown)),
+            Load::Missing => Err(Refusal::Unknown),
         }
     }
 
     fn open_record(
         &self,
         id: SessionId,
-        record: &Record,
+        record: Record,
         version: Version,
         outdated: bool,
         now: Timestamp,
@@ -131,12 +157,12 @@ impl Inner {
         let id = SessionId::from_random(derive("dewar taken over\0"));
         let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
         let store = self.backend()?;
-        match store.load(id.key(), now).await? {
-            Load::Found(record, version) => return Ok(self.open_record(id, &record, version, true, now)),
+        match store.load(id.key().clone(), now).await? {
+            Load::Found(record, version) => return Ok(self.open_record(id, record, version, true, now)),
             Load::Gone => return Ok(Err(Refusal::Gone)),
             Load::Missing => {}
         }
-        if store.load(&marker, now).await? != Load::Missing {
+        if store.load(marker.clone(), now).await? != Load::Missing {
             return Ok(Err(Refusal::Gone));
         }
         let expires = contents.expires();
@@ -170,15 +196,57 @@ impl Inner {
         })
     }
 
-    /// Brings what a request did to the store, and what came of it back to the session.
-    pub(super) async fn store(self: Arc<Self>, mut job: Job) -> Result<CookieDue, Error> {
-        let done = self.run(&mut job).await;
+    /// Brings what a request did to the store, and what came of it back to the session. What the store does not
+    /// answer at once is returned, in a box.
+    pub(super) fn store(self: Arc<Self>, job: Job, context: &mut Context<'_>) -> Commit {
+        let (job, begun) = match self.replace_now(job, context) {
+            Ok(due) => return Commit::Known(Ok(due)),
+            Err(rest) => rest,
+        };
+        let mut rest = Box::pin(self.store_slowly(job, begun));
+        match rest.as_mut().poll(context) {
+            Poll::Ready(due) => Commit::Known(due),
+            Poll::Pending => Commit::Waits(rest),
+        }
+    }
+
+    /// The plain case, and the fast one: nobody else in this process writes to the session, and the store answers at once.
+    fn replace_now(&self, mut job: Job, context: &mut Context<'_>) -> Result<CookieDue, (Job, Option<Begun>)> {
+        let (Fate::Same, Origin::Store { id, version, .. }, Some(store), false) =
+            (job.fate, &job.origin, &self.store, job.operations.is_empty())
+        else {
+            return Err((job, None));
+        };
+        let Some(leader) = self.queues.lead(id.key()) else { return Err((job, None)) };
+        let mut answer = Arc::clone(store).replace(id.key().clone(), *version, job.record.clone(), job.now);
+        let version = match answer.as_mut().poll(context) {
+            Poll::Ready(Ok(Replace::Replaced(version))) => version,
+            Poll::Ready(other) => return Err((job, Some(Begun { leader, answer: Box::pin(ready(other)) }))),
+            Poll::Pending => return Err((job, Some(Begun { leader, answer }))),
+        };
+        let again = job.sets_cookie_again();
+        leader.hand_over(|| {
+            Some(Base { version, record: job.record.clone(), is_empty: job.is_empty, is_written: false })
+        });
+        let due = if job.is_empty {
+            CookieDue::Remove
+        } else if again {
+            CookieDue::Set
+        } else {
+            CookieDue::No
+        };
+        let Origin::Store { id, .. } = mem::replace(&mut job.origin, Origin::Gone) else {
+            unreachable!("it was seen above")
+        };
+        let mut state = job.session.lock();
+        Ok(self.bring_back(&mut state, Done::kept(due, id, version, job.record)))
+    }
+
+    async fn store_slowly(self: Arc<Self>, mut job: Job, begun: Option<Begun>) -> Result<CookieDue, Error> {
+        let done = self.run(&mut job, begun).await;
         let mut state = job.session.lock();
         match done {
-            Ok(done) => {
-                self.bring_back(&mut state, &done);
-                Ok(if done.due == CookieDue::No && !done.gone { state.cookie_due } else { done.due })
-            }
+            Ok(done) => Ok(self.bring_back(&mut state, done)),
             Err(error) => {
                 // All of it is still to be done; what came meanwhile goes behind it.
                 let later = mem::replace(&mut state.operations, job.operations);
@@ -191,11 +259,13 @@ impl Inner {
         }
     }
 
-    fn bring_back(&self, state: &mut State, done: &Done) {
-        match &done.kept {
+    /// Returns whether the cookie is to be set; one that an earlier commit of this request left due still is.
+    fn bring_back(&self, state: &mut State, done: Done) -> CookieDue {
+        let due = if done.due == CookieDue::No && !done.gone { state.cookie_due } else { done.due };
+        match done.kept {
             Some((id, version, record)) => {
                 let empty = done.due == CookieDue::Remove;
-                state.origin = Origin::Store { id: id.clone(), version: *version, touch: false, reissue: false, empty };
+                state.origin = Origin::Store { id, version, touch: false, reissue: false, empty };
                 if state.phase == Phase::Open
                     && state.fate != Fate::Ended
                     && let Some(mut merged) = self.contents(record)
@@ -208,9 +278,10 @@ impl Inner {
             None if done.gone => state.origin = Origin::Gone,
             None => state.origin = Origin::New { refused: false },
         }
+        due
     }
 
-    async fn run(&self, job: &mut Job) -> Result<Done, Error> {
+    async fn run(&self, job: &mut Job, begun: Option<Begun>) -> Result<Done, Error> {
         let store = self.backend()?;
         match (job.fate, job.origin.clone()) {
             (fate, Origin::Former { id, marker, expires }) => {
@@ -245,11 +316,9 @@ impl Inner {
                     Touch::Gone => Ok(Done::gone()),
                 }
             }
-            (Fate::Same, Origin::Store { id, version, reissue, empty, .. }) => {
-                // A session that is persistent no more needs a cookie without an end, too.
-                let ends_otherwise = job.operations.iter().any(|it| matches!(it, Operation::SetLifetime { .. }));
-                let again = reissue || empty || job.record.persistent || ends_otherwise;
-                self.merge(job, id, Some(version), again).await
+            (Fate::Same, Origin::Store { id, version, .. }) => {
+                let again = job.sets_cookie_again();
+                self.merge(job, id, Some(version), again, begun).await
             }
         }
     }
@@ -269,7 +338,7 @@ impl Inner {
         if fate == Fate::Same {
             let Create::Created(version) = store.create(id.key(), job.record.clone(), job.now).await? else {
                 // A request in parallel took the same cookie over first: this is its session too, if it has not ended.
-                return self.merge(job, id, None, true).await;
+                return self.merge(job, id, None, true, None).await;
             };
             if store.create(marker, mark, job.now).await? == Create::Exists {
                 // It was taken over before, and has ended since.
@@ -323,13 +392,13 @@ impl Inner {
                 }
             }
             wait(attempt).await;
-            let Load::Found(fresher, now_at) = store.load(old.key(), job.now).await? else { continue };
+            let Load::Found(fresher, now_at) = store.load(old.key().clone(), job.now).await? else { continue };
             version = now_at;
-            let mut contents = self.contents(&fresher).ok_or_else(malformed)?;
+            let mut contents = self.contents(fresher).ok_or_else(malformed)?;
             journal::replay(&job.operations, &mut contents, self.rules.encoding)?;
             contents.issued = job.now;
             record = self.record(&contents, job.now)?;
-            match store.replace(id.key(), new_version, record.clone(), job.now).await? {
+            match Arc::clone(store).replace(id.key().clone(), new_version, record.clone(), job.now).await? {
                 Replace::Replaced(version) => new_version = version,
                 Replace::Conflict | Replace::Gone => return Ok(Done::gone()),
             }
@@ -341,10 +410,21 @@ impl Inner {
     /// Writes to an existing session, together with all others in this process that wait to.
     ///
     /// `version` is the one that the request opened; `None` where it does not know.
-    async fn merge(&self, job: &mut Job, id: SessionId, version: Option<Version>, again: bool) -> Result<Done, Error> {
+    async fn merge(
+        &self,
+        job: &mut Job,
+        id: SessionId,
+        version: Option<Version>,
+        again: bool,
+        begun: Option<Begun>,
+    ) -> Result<Done, Error> {
         let operations = mem::take(&mut job.operations);
         let key = id.key();
-        let (leader, mut batch, mut base) = match self.queues.enter(key, operations) {
+        let (entered, answer) = match begun {
+            Some(Begun { leader, answer }) => (Entered::Leading(leader, operations), Some(answer)),
+            None => (self.queues.enter(key, operations), None),
+        };
+        let (leader, mut batch, mut base) = match entered {
             Entered::Leading(leader, operations) => {
                 let (record, is_empty) = (&job.record, job.is_empty);
                 let base = version.map(|version| Base { version, record: record.clone(), is_empty, is_written: true });
@@ -359,7 +439,7 @@ impl Inner {
                 Err(_) => return Err(StoreError::new("the commit that this one waited for was given up").into()),
             },
         };
-        let outcomes = self.write(key, &mut batch, &mut base, job.now).await;
+        let outcomes = self.write(key, &mut batch, &mut base, answer, job.now).await;
         let (merged, operations) = leader.answer(batch, outcomes, base);
         job.operations = operations;
         merged.map(|merged| done(merged, id, again))
@@ -371,6 +451,7 @@ impl Inner {
         key: &StoreKey,
         batch: &mut [Waiting],
         base: &mut Option<Base>,
+        mut begun: Option<Answer<'static, Replace>>,
         now: Timestamp,
     ) -> Vec<Result<Merged, Error>> {
         for attempt in 0..ATTEMPTS {
@@ -386,7 +467,7 @@ impl Inner {
                             Err(error) => return answers(batch, || Err(error.copy())),
                         },
                     };
-                    let Some(mut contents) = self.contents(&record) else {
+                    let Some(mut contents) = self.contents(record) else {
                         return answers(batch, || Err(malformed()));
                     };
                     let revived = contents.is_empty();
@@ -401,9 +482,12 @@ impl Inner {
             if outcomes.iter().all(Result::is_err) {
                 return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone)).collect();
             }
-            let replaced = match self.backend() {
-                Ok(store) => store.replace(key, version, record.clone(), now).await.map_err(Error::from),
-                Err(error) => Err(error),
+            let replaced = match (begun.take(), self.backend()) {
+                (Some(answer), _) => answer.await.map_err(Error::from),
+                (None, Ok(store)) => {
+                    Arc::clone(store).replace(key.clone(), version, record.clone(), now).await.map_err(Error::from)
+                }
+                (None, Err(error)) => Err(error),
             };
             match replaced {
                 Ok(Replace::Replaced(version)) => {
@@ -438,7 +522,7 @@ impl Inner {
     }
 
     async fn reload(&self, key: &StoreKey, now: Timestamp) -> Result<Option<(Record, Version)>, Error> {
-        match self.backend()?.load(key, now).await? {
+        match self.backend()?.load(key.clone(), now).await? {
             Load::Found(record, version) => Ok(Some((record, version))),
             Load::Gone | Load::Missing => Ok(None),
         }
@@ -459,7 +543,7 @@ impl Inner {
         })
     }
 
-    fn contents(&self, record: &Record) -> Option<Contents> {
+    fn contents(&self, record: Record) -> Option<Contents> {
         let RecordData { data, beside, lifetime } = self.dialect.read_record(&record.data)?;
         let (idle, persistent) = match lifetime {
             Some(lifetime) => (lifetime.idle.unwrap_or(self.rules.idle), lifetime.persistent),
@@ -475,8 +559,8 @@ impl Inner {
             idle,
             absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
             persistent,
-            principal: record.principal.clone(),
-            label: record.label.clone(),
+            principal: record.principal,
+            label: record.label,
             beside,
         })
     }

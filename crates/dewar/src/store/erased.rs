@@ -1,22 +1,23 @@
 //! A store behind one pointer, so that sessions, layers and handlers are not generic over it.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use super::{Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Touch, Version};
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync {
-    fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load>;
+    fn load(&self, key: StoreKey, now: Timestamp) -> Answer<'_, Load>;
     fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create>;
-    fn replace<'a>(
-        &'a self,
-        key: &'a StoreKey,
+    /// Outlives the call: a commit begins with it, and goes on where it has to wait.
+    fn replace(
+        self: Arc<Self>,
+        key: StoreKey,
         version: Version,
         record: Record,
         now: Timestamp,
-    ) -> Answer<'a, Replace>;
+    ) -> Answer<'static, Replace>;
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
@@ -39,22 +40,22 @@ pub(crate) trait ErasedStore: Send + Sync {
 }
 
 impl<S: SessionAdmin> ErasedStore for S {
-    fn load<'a>(&'a self, key: &'a StoreKey, now: Timestamp) -> Answer<'a, Load> {
-        Box::pin(S::load(self, key, now))
+    fn load(&self, key: StoreKey, now: Timestamp) -> Answer<'_, Load> {
+        Box::pin(async move { S::load(self, &key, now).await })
     }
 
     fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create> {
         Box::pin(S::create(self, key, record, now))
     }
 
-    fn replace<'a>(
-        &'a self,
-        key: &'a StoreKey,
+    fn replace(
+        self: Arc<Self>,
+        key: StoreKey,
         version: Version,
         record: Record,
         now: Timestamp,
-    ) -> Answer<'a, Replace> {
-        Box::pin(S::replace(self, key, version, record, now))
+    ) -> Answer<'static, Replace> {
+        Box::pin(async move { S::replace(&self, &key, version, record, now).await })
     }
 
     fn touch<'a>(

@@ -39,7 +39,7 @@ pub mod rusqlite0_42;
 pub mod sqlite;
 mod url;
 
-pub(crate) use erased::ErasedStore;
+pub(crate) use erased::{Answer, ErasedStore};
 pub use url::{AnyStore, open};
 
 /// How long a deleted session's mark stays: 120 seconds.

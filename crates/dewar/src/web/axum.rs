@@ -17,8 +17,8 @@ use crate::{error::Error, manager::SessionManager, session::Session, telemetry};
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        Self::from_parts(parts).await
+    fn from_request_parts(parts: &mut Parts, _state: &S) -> impl Future<Output = Result<Self, Error>> + Send {
+        Self::from_parts(parts)
     }
 }
 
@@ -52,9 +52,8 @@ impl<S: Sync> FromRequestParts<S> for Templates {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        let handle = Handle::of(parts)?;
-        let engine = handle.templates()?;
-        Ok(Self::new(engine, handle.session(parts).await?))
+        let engine = Handle::of(parts)?.templates()?;
+        Ok(Self::new(engine, Session::from_parts(parts).await?))
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
 
 use http::{Request, Response, header, request::Parts};
 use pin_project_lite::pin_project;
-use tokio::sync::OnceCell;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -248,13 +247,13 @@ pub struct SessionService<S> {
 /// What a request carries: the means to open its session, and the session once it is open.
 pub(crate) struct Visit {
     manager: SessionManager,
-    session: OnceCell<Session>,
+    session: OnceLock<Session>,
     #[cfg(feature = "templates")]
     templates: Option<crate::template::Engine>,
 }
 
 thread_local! {
-    /// The room of a visit that is over, for the next: most requests never open their session, and should not pay for it.
+    /// The room of a visit that is over, for the next: a request that never opens its session should not pay for it.
     static SPARE: Cell<Option<Arc<Visit>>> = const { Cell::new(None) };
 }
 
@@ -270,9 +269,26 @@ impl Visit {
         }
     }
 
-    fn end(self: Arc<Self>) {
-        if self.session.get().is_none() {
+    /// Keeps the room for the next, and nothing that was in it.
+    fn end(mut self: Arc<Self>) {
+        if let Some(room) = Arc::get_mut(&mut self) {
+            room.session.take();
             SPARE.set(Some(self));
+        }
+    }
+
+    /// The response with what became of the session, or an error in its place.
+    fn finish<R: Default>(self: Arc<Self>, due: Result<CookieDue, Error>, mut response: Response<R>) -> Response<R> {
+        let finished = match self.session.get() {
+            Some(session) => self.manager.finish(session, due, response.headers_mut()),
+            None => Ok(()),
+        };
+        self.end();
+        match finished {
+            Ok(()) => response,
+            // A layer further in made a response of the panic already.
+            Err(error) if error.is_panic() && response.status().is_server_error() => response,
+            Err(error) => error_response(&error),
         }
     }
 }
@@ -284,8 +300,8 @@ impl Handle {
     /// # Errors
     ///
     /// Where the request went past no layer.
-    pub(crate) fn of(parts: &Parts) -> Result<Self, Error> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+    pub(crate) fn of(parts: &Parts) -> Result<&Self, Error> {
+        parts.extensions.get::<Self>().ok_or_else(|| {
             Error::new(
                 Kind::MissingLayer,
                 "this route has no session: add `.layer(dewar::SessionLayer::from_env()?)` to the router, below the route",
@@ -308,10 +324,6 @@ impl Handle {
             Error::new(Kind::MissingLayer, line)
         })
     }
-
-    pub(crate) async fn session(&self, parts: &Parts) -> Result<Session, Error> {
-        self.0.session.get_or_try_init(|| self.0.manager.open(&parts.headers)).await.cloned()
-    }
 }
 
 impl Session {
@@ -322,7 +334,13 @@ impl Session {
     ///
     /// Where the store failed, and where the layer is missing.
     pub async fn from_parts(parts: &Parts) -> Result<Self, Error> {
-        Handle::of(parts)?.session(parts).await
+        let visit = &Handle::of(parts)?.0;
+        if let Some(session) = visit.session.get() {
+            return Ok(session.clone());
+        }
+        let opened = visit.manager.open(&parts.headers).await?;
+        // Where two tasks of one request open it at once, both get the one that came first.
+        Ok(visit.session.get_or_init(|| opened).clone())
     }
 }
 
@@ -345,7 +363,7 @@ where
         let visit = (!nested).then(|| {
             let visit = Visit::begin(Visit {
                 manager: self.manager.clone(),
-                session: OnceCell::new(),
+                session: OnceLock::new(),
                 #[cfg(feature = "templates")]
                 templates: self.templates.clone(),
             });
@@ -363,14 +381,14 @@ pin_project! {
         #[pin]
         inner: F,
         visit: Option<Arc<Visit>>,
-        waiting: Option<Waiting<R>>,
+        // Most responses wait for nothing, and their future is moved about.
+        waiting: Option<Box<Waiting<R>>>,
     }
 }
 
 struct Waiting<R> {
     response: Response<R>,
-    manager: SessionManager,
-    session: Session,
+    visit: Arc<Visit>,
     stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
 }
 
@@ -390,45 +408,24 @@ where
                 visit.end();
                 return Poll::Ready(Ok(response));
             };
-            let (manager, session) = (visit.manager.clone(), session.clone());
-            match manager.begin(&session) {
-                Commit::Known(due) => return Poll::Ready(Ok(finish(&manager, &session, due, response))),
-                Commit::Waits(mut stored) => {
-                    // Most stores answer at once.
-                    if let Poll::Ready(due) = stored.as_mut().poll(context) {
-                        return Poll::Ready(Ok(finish(&manager, &session, due, response)));
-                    }
+            match visit.manager.begin(session, context) {
+                Commit::Known(due) => return Poll::Ready(Ok(visit.finish(due, response))),
+                Commit::Waits(stored) => {
                     let stored = Box::pin(finish_in_any_case(stored));
-                    *this.waiting = Some(Waiting { response, manager, session, stored });
+                    *this.waiting = Some(Box::new(Waiting { response, visit, stored }));
                 }
             }
         }
         let Some(waiting) = this.waiting else { unreachable!("the commit was begun above") };
         let due = ready!(waiting.stored.as_mut().poll(context));
-        let Some(Waiting { response, manager, session, .. }) = this.waiting.take() else {
-            unreachable!("the commit was polled above")
-        };
-        Poll::Ready(Ok(finish(&manager, &session, due, response)))
+        let Some(waiting) = this.waiting.take() else { unreachable!("the commit was polled above") };
+        Poll::Ready(Ok(waiting.visit.finish(due, waiting.response)))
     }
 }
 
 impl<F, R> fmt::Debug for ResponseFuture<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-fn finish<R: Default>(
-    manager: &SessionManager,
-    session: &Session,
-    due: Result<CookieDue, Error>,
-    mut response: Response<R>,
-) -> Response<R> {
-    match manager.finish(session, due, response.headers_mut()) {
-        Ok(()) => response,
-        // A layer further in made a response of the panic already.
-        Err(error) if error.is_panic() && response.status().is_server_error() => response,
-        Err(error) => error_response(&error),
     }
 }
 

@@ -182,7 +182,7 @@ struct CookieMember<'a> {
 }
 
 /// The member of a session that is new: the layer's cookie, which Express sets again by it.
-fn new_member(contents: &Contents, cookie: &Attributes, now: Timestamp) -> Result<Bytes, Error> {
+fn new_member(contents: &Contents, cookie: &Attributes, now: Timestamp) -> Result<Vec<u8>, Error> {
     let max_age = contents.persistent.then(|| idle(contents));
     encode(&CookieMember {
         original_max_age: max_age.map(in_millis),
@@ -201,7 +201,7 @@ fn new_member(contents: &Contents, cookie: &Attributes, now: Timestamp) -> Resul
 }
 
 /// The member that is there, with its two times as the session now has them.
-fn moved_member(contents: &Contents, now: Timestamp) -> Result<Bytes, Error> {
+fn moved_member(contents: &Contents, now: Timestamp) -> Result<Vec<u8>, Error> {
     let mut member = Data::parse(JSON, &contents.beside).unwrap_or_default();
     let said = max_age(&member);
     let max_age = match said {
@@ -210,7 +210,7 @@ fn moved_member(contents: &Contents, now: Timestamp) -> Result<Bytes, Error> {
         _ => contents.persistent.then(|| idle(contents)),
     };
     if max_age.is_none() && said.is_none() {
-        return Ok(contents.beside.clone());
+        return Ok(contents.beside.to_vec());
     }
     if max_age != said {
         member.insert(MAX_AGE.as_bytes(), encode(&max_age.map(in_millis))?);
@@ -218,11 +218,11 @@ fn moved_member(contents: &Contents, now: Timestamp) -> Result<Bytes, Error> {
     member.insert(EXPIRES.as_bytes(), encode(&max_age.map(|max_age| iso(now.after(max_age))))?);
     let mut out = Vec::with_capacity(contents.beside.len() + 32);
     member.write(JSON, &mut out);
-    Ok(out.into())
+    Ok(out)
 }
 
-fn encode(value: &impl Serialize) -> Result<Bytes, Error> {
-    JSON.write(value).map(Bytes::from).map_err(|why| Error::entry(COOKIE.as_bytes(), why))
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    JSON.write(value).map_err(|why| Error::entry(COOKIE.as_bytes(), why))
 }
 
 /// The member's `originalMaxAge`, where it says one that a session could live for.

@@ -48,6 +48,11 @@ pub fn encode_url(bytes: &[u8], out: &mut Vec<u8>) {
     encode(&*URL, bytes, out);
 }
 
+/// Writes `-` `_` base64 without padding to the front of a buffer. Nothing where that is too small.
+pub(crate) fn encode_url_into(bytes: &[u8], buffer: &mut [u8]) {
+    let _ = URL.encode_slice(bytes, buffer);
+}
+
 /// Appends `-` `_` base64 without padding to text.
 pub fn push_url(bytes: &[u8], out: &mut String) {
     URL.encode_string(bytes, out);

@@ -1,7 +1,7 @@
 //! What dialects share: how entries are encoded, how frameworks sign, base64, bounded inflate.
 //!
-//! Each entry of a session stays encoded until it is asked for. [`Encoding::members`] cuts a whole session into entries and
-//! checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
+//! Each entry of a session stays encoded until it is asked for. [`Data::parse`](super::Data::parse) cuts a whole session into entries
+//! and checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
 
 pub mod base64;
 #[cfg(feature = "express")]
@@ -17,6 +17,7 @@ mod json;
 pub mod keygrip;
 #[cfg(any(feature = "flask", feature = "express"))]
 mod mac;
+mod member;
 mod msgpack;
 mod typed;
 
@@ -25,12 +26,10 @@ pub use error::{ReadError, WriteError};
 pub use json::Json;
 #[cfg(any(feature = "flask", feature = "express"))]
 pub use mac::Digest;
+pub(crate) use member::{Encoded, Member, Piece};
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
 
 /// How deep a session may nest, itself included. Python stops near 1000, serde_json at 128.
 const DEPTH: usize = 128;
@@ -43,15 +42,6 @@ pub enum Encoding {
     /// JSON in a framework's flavour.
     #[cfg(feature = "json")]
     Json(Json),
-}
-
-/// One entry of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its decoded name: UTF-8, or WTF-8 where it holds a lone surrogate.
-    pub name: Bytes,
-    /// Its value, still encoded.
-    pub value: Bytes,
 }
 
 impl Encoding {
@@ -84,7 +74,7 @@ impl Encoding {
     /// Cuts the map that is a whole session into its entries. Nothing where any part of it is malformed.
     ///
     /// Of entries with one name the last one counts, at the place of the first.
-    pub fn members(self, whole: &Bytes) -> Option<Vec<Member>> {
+    pub(crate) fn members(self, whole: &[u8]) -> Option<Vec<Member>> {
         match self {
             Encoding::MessagePack => msgpack::members(whole),
             #[cfg(feature = "json")]
@@ -108,32 +98,5 @@ impl Encoding {
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.join(members, out),
         }
-    }
-}
-
-fn last_wins(members: &mut Vec<Member>) {
-    // Sorted formats show it at once; of the others, few sessions have many names.
-    if members.is_sorted_by(|a, b| a.name < b.name) {
-        return;
-    }
-    let duplicate = if members.len() <= 16 {
-        members.iter().enumerate().any(|(i, member)| members[..i].iter().any(|former| former.name == member.name))
-    } else {
-        let names: HashSet<_> = members.iter().map(|member| &member.name).collect();
-        names.len() < members.len()
-    };
-    if duplicate {
-        let mut places: HashMap<Bytes, usize> = HashMap::new();
-        let mut kept: Vec<Member> = Vec::with_capacity(members.len());
-        for member in members.drain(..) {
-            match places.entry(member.name.clone()) {
-                Entry::Occupied(place) => kept[*place.get()].value = member.value,
-                Entry::Vacant(place) => {
-                    place.insert(kept.len());
-                    kept.push(member);
-                }
-            }
-        }
-        *members = kept;
     }
 }

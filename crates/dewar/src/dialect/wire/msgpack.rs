@@ -1,8 +1,8 @@
 //! Entries as MessagePack: always the shortest form, text for names.
 
-use super::{DEPTH, Member, ReadError, WriteError, last_wins, typed};
+use super::member::{Member, Piece, last_wins};
+use super::{DEPTH, ReadError, WriteError, typed};
 use crate::value::{Value, exact};
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,19 +33,19 @@ pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> 
     T::deserialize(typed::Reader::new(value, false))
 }
 
-pub(super) fn members(whole: &Bytes) -> Option<Vec<Member>> {
+pub(super) fn members(whole: &[u8]) -> Option<Vec<Member>> {
     let mut scan = Scan::new(whole);
-    let count = scan.map_len()?;
-    // Each entry takes two bytes at least: an announced count is not trusted.
-    let mut members = Vec::with_capacity(count.min(scan.rest.len() / 2));
-    for _ in 0..count {
-        let name = scan.text()?;
-        let before = scan.rest;
-        scan.skip(DEPTH - 1)?;
-        let value = &before[..before.len() - scan.rest.len()];
-        members.push(Member { name: whole.slice_ref(name), value: whole.slice_ref(value) });
+    let Token::Map(count) = scan.token()? else { return None };
+    // Each takes two bytes at least: an announced count is not trusted.
+    let mut members = Vec::with_capacity((count / 2).min(scan.rest.len() / 2));
+    for _ in 0..count / 2 {
+        let name = scan.name()?;
+        let start = whole.len() - scan.rest.len();
+        scan.hop()?;
+        let end = whole.len() - scan.rest.len();
+        members.push(Member { name: Piece::within(start - name.len()..start)?, value: Piece::within(start..end)? });
     }
-    last_wins(&mut members);
+    last_wins(&mut members, whole);
     scan.rest.is_empty().then_some(members)
 }
 
@@ -78,11 +78,26 @@ fn head(out: &mut Vec<u8>, len: u32, fixed: u8, below: u32, [one, two, four]: [O
     }
 }
 
-/// Walks encoded values without decoding them. Text must be UTF-8.
+/// Most names and texts are ASCII, and that is seen at once.
+#[inline]
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+/// Walks encoded values without decoding them.
 struct Scan<'a> {
     rest: &'a [u8],
     /// Whether there was an extension type.
     extensions: bool,
+}
+
+/// What stands at one marker. What nests says how many values follow.
+enum Token<'a> {
+    Plain,
+    Text(&'a [u8]),
+    List(usize),
+    Map(usize),
+    Extension(i8, &'a [u8]),
 }
 
 impl<'a> Scan<'a> {
@@ -90,90 +105,135 @@ impl<'a> Scan<'a> {
         Scan { rest, extensions: false }
     }
 
-    /// Exactly one value, nested at most so deep.
+    /// Exactly one value, nested at most so deep, whose text is UTF-8.
     fn whole(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
         let mut scan = Scan::new(encoded);
         scan.skip(depth)?;
         scan.rest.is_empty().then_some(scan)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(taken)
     }
 
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|taken| taken[0])
-    }
-
+    #[inline]
     fn len(&mut self, bytes: usize) -> Option<usize> {
         Some(self.take(bytes)?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)))
     }
 
-    fn map_len(&mut self) -> Option<usize> {
-        match self.byte()? {
-            marker @ 0x80..=0x8f => Some(usize::from(marker & 0x0f)),
-            0xde => self.len(2),
-            0xdf => self.len(4),
-            _ => None,
-        }
-    }
-
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let len = match self.byte()? {
-            marker @ 0xa0..=0xbf => usize::from(marker & 0x1f),
-            marker @ 0xd9..=0xdb => self.len(1 << (marker - 0xd9))?,
-            _ => return None,
-        };
-        let text = self.take(len)?;
-        std::str::from_utf8(text).ok().map(str::as_bytes)
-    }
-
-    fn skip(&mut self, depth: usize) -> Option<()> {
-        let marker = *self.rest.first()?;
-        match marker {
-            0xa0..=0xbf | 0xd9..=0xdb => return self.text().map(drop),
-            0x80..=0x8f | 0xde | 0xdf => {
-                let count = self.map_len()?;
-                return self.skip_many(count.checked_mul(2)?, depth);
+    fn token(&mut self) -> Option<Token<'a>> {
+        let (marker, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Token::Plain,
+            0xa0..=0xbf => Token::Text(self.take(usize::from(marker & 0x1f))?),
+            0x80..=0x8f => Token::Map(usize::from(marker & 0x0f).checked_mul(2)?),
+            0x90..=0x9f => Token::List(usize::from(marker & 0x0f)),
+            0xd9..=0xdb => {
+                let len = self.len(1 << (marker - 0xd9))?;
+                Token::Text(self.take(len)?)
             }
-            _ => self.byte()?,
-        };
-        match marker {
-            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Some(()),
-            0x90..=0x9f => self.skip_many(usize::from(marker & 0x0f), depth),
-            0xdc => self.len(2).and_then(|count| self.skip_many(count, depth)),
-            0xdd => self.len(4).and_then(|count| self.skip_many(count, depth)),
+            0xdc | 0xdd => Token::List(self.len(2 << (marker - 0xdc))?),
+            0xde | 0xdf => Token::Map(self.len(2 << (marker - 0xde))?.checked_mul(2)?),
+            0xcc | 0xd0 => self.plain(1)?,
+            0xcd | 0xd1 => self.plain(2)?,
+            0xca | 0xce | 0xd2 => self.plain(4)?,
+            0xcb | 0xcf | 0xd3 => self.plain(8)?,
             0xc4..=0xc6 => {
                 let len = self.len(1 << (marker - 0xc4))?;
-                self.take(len).map(drop)
+                self.plain(len)?
             }
             0xc7..=0xc9 => {
                 let len = self.len(1 << (marker - 0xc7))?;
-                self.extension(len, depth)
+                self.extension(len)?
             }
-            0xca | 0xce | 0xd2 => self.take(4).map(drop),
-            0xcb | 0xcf | 0xd3 => self.take(8).map(drop),
-            0xcc | 0xd0 => self.take(1).map(drop),
-            0xcd | 0xd1 => self.take(2).map(drop),
-            0xd4..=0xd8 => self.extension(1 << (marker - 0xd4), depth),
-            _ => None,
+            0xd4..=0xd8 => self.extension(1 << (marker - 0xd4))?,
+            0xc1 => return None,
+        })
+    }
+
+    #[inline]
+    fn name(&mut self) -> Option<&'a [u8]> {
+        let name = match self.rest.split_first()? {
+            (marker @ 0xa0..=0xbf, rest) => {
+                self.rest = rest;
+                self.take(usize::from(marker & 0x1f))?
+            }
+            _ => match self.token()? {
+                Token::Text(name) => name,
+                _ => return None,
+            },
+        };
+        is_utf8(name).then_some(name)
+    }
+
+    #[inline]
+    fn plain(&mut self, len: usize) -> Option<Token<'a>> {
+        self.take(len).map(|_| Token::Plain)
+    }
+
+    fn extension(&mut self, len: usize) -> Option<Token<'a>> {
+        let number = self.take(1)?[0] as i8;
+        Some(Token::Extension(number, self.take(len)?))
+    }
+
+    /// Steps over one value with a look into all of it.
+    fn skip(&mut self, depth: usize) -> Option<()> {
+        match self.token()? {
+            Token::Plain => Some(()),
+            Token::Text(text) => is_utf8(text).then_some(()),
+            Token::List(count) | Token::Map(count) => {
+                let depth = depth.checked_sub(1)?;
+                (0..count).try_for_each(|_| self.skip(depth))
+            }
+            Token::Extension(number, payload) => {
+                self.extensions = true;
+                match number {
+                    exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
+                    _ => Some(()),
+                }
+            }
         }
     }
 
-    fn skip_many(&mut self, count: usize, depth: usize) -> Option<()> {
-        let depth = depth.checked_sub(1)?;
-        (0..count).try_for_each(|_| self.skip(depth))
-    }
-
-    fn extension(&mut self, len: usize, depth: usize) -> Option<()> {
-        self.extensions = true;
-        let number = self.byte()? as i8;
-        let payload = self.take(len)?;
-        match number {
-            exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
-            _ => Some(()),
+    /// Steps over one value, whatever is in it: who reads it looks into it.
+    #[inline]
+    fn hop(&mut self) -> Option<()> {
+        let mut pending = 1usize;
+        while pending > 0 {
+            let (length, children) = FIXED[usize::from(*self.rest.first()?)];
+            pending -= 1;
+            if length > 0 {
+                self.rest = self.rest.get(usize::from(length)..)?;
+                pending += usize::from(children);
+            } else if let Token::List(count) | Token::Map(count) = self.token()? {
+                pending = pending.checked_add(count)?;
+            }
         }
+        Some(())
     }
 }
+
+/// Of markers that say how long they are: how many bytes, their own included, and how many values follow. Of others, zero.
+const FIXED: [(u8, u8); 256] = {
+    let mut fixed = [(0, 0); 256];
+    let mut marker = 0;
+    while marker < 256 {
+        fixed[marker] = match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (1, 0),
+            0x80..=0x8f => (1, (marker as u8 & 0x0f) * 2),
+            0x90..=0x9f => (1, marker as u8 & 0x0f),
+            0xa0..=0xbf => (1 + (marker as u8 & 0x1f), 0),
+            0xcc | 0xd0 => (2, 0),
+            0xcd | 0xd1 => (3, 0),
+            0xca | 0xce | 0xd2 => (5, 0),
+            0xcb | 0xcf | 0xd3 => (9, 0),
+            _ => (0, 0),
+        };
+        marker += 1;
+    }
+    fixed
+};

@@ -4,66 +4,67 @@ use super::order::Name;
 use super::scan::Scan;
 use super::text::{Text, to_wtf8, unescape, write_name};
 use super::{Json, read, tag};
-use crate::dialect::wire::{DEPTH, Member, last_wins};
-use bytes::Bytes;
+use crate::dialect::wire::DEPTH;
+use crate::dialect::wire::member::{Member, Piece, last_wins};
+use std::ops::Range;
 
 /// The entries of the top-level object. Nothing where any part is malformed, or a tag is one Flask could not read.
-pub(super) fn cut(json: Json, whole: &Bytes) -> Option<Vec<Member>> {
+pub(super) fn cut(json: Json, whole: &[u8]) -> Option<Vec<Member>> {
     std::str::from_utf8(whole).ok()?;
-    let mut members = Vec::with_capacity(8);
+    let mut members = Vec::with_capacity(16);
     let mut scan = Scan::new(json, whole);
     scan.blanks();
     scan.members(|scan, name| {
         let start = scan.at;
         let outer = std::mem::take(&mut scan.blank);
         scan.skip(DEPTH - 1)?;
-        let value = &whole[start..scan.at];
         if json.tags && scan.blank {
-            read::value(json, value)?;
+            read::value(json, &whole[start..scan.at])?;
         }
         scan.blank = outer;
-        members.push(Member { name: decoded(whole, name)?, value: whole.slice_ref(value) });
+        members.push(Member { name: decoded(whole, name)?, value: Piece::within(start..scan.at)? });
         Some(())
     })?;
     scan.end()?;
-    last_wins(&mut members);
+    last_wins(&mut members, whole);
     match &members[..] {
-        [only] if json.tags && tag::is_tag(&only.name) => untagged(json, only).map(|only| vec![only]),
+        [only] if json.tags && tag::is_tag(only.name.of(whole)) => untagged(json, whole, only).map(|only| vec![only]),
         _ => Some(members),
     }
 }
 
-fn decoded(whole: &Bytes, name: &[u8]) -> Option<Bytes> {
-    if !name.contains(&b'\\') {
-        return Some(whole.slice_ref(name));
+/// A name by its place between the quotes: the place itself where it has no escapes.
+fn decoded(whole: &[u8], name: Range<usize>) -> Option<Piece> {
+    let escaped = &whole[name.clone()];
+    if !escaped.contains(&b'\\') {
+        return Piece::within(name);
     }
-    Some(match unescape(name)? {
-        Text::Utf8(name) => Bytes::from(name.into_owned()),
+    Some(Piece::Own(match unescape(escaped)? {
+        Text::Utf8(name) => name.as_bytes().into(),
         Text::Units(units) => to_wtf8(&units).into(),
-    })
+    }))
 }
 
 /// The one entry whose name looks like a tag: `{" di":{" t__":value}}`. Any other tag is no session.
-fn untagged(json: Json, outer: &Member) -> Option<Member> {
-    if outer.name != tag::OBJECT {
+fn untagged(json: Json, whole: &[u8], outer: &Member) -> Option<Member> {
+    if outer.name.of(whole) != tag::OBJECT.as_bytes() {
         return None;
     }
+    let Piece::Within { start, end } = outer.value else { return None };
     let mut inner = Vec::new();
-    let mut scan = Scan::new(json, &outer.value);
+    let mut scan = Scan::new(json, &whole[..end as usize]);
+    scan.at = start as usize;
     scan.members(|scan, name| {
         let start = scan.at;
         scan.skip(DEPTH)?;
-        inner.push(Member {
-            name: decoded(&outer.value, name)?,
-            value: outer.value.slice_ref(&outer.value[start..scan.at]),
-        });
+        inner.push(Member { name: decoded(whole, name)?, value: Piece::within(start..scan.at)? });
         Some(())
     })?;
-    last_wins(&mut inner);
+    last_wins(&mut inner, whole);
     match &inner[..] {
-        [only] if !tag::is_tag(&only.name) => {
-            let name = std::str::from_utf8(&only.name).ok()?;
-            Some(Member { name: only.name.slice_ref(tag::strip(name).as_bytes()), value: only.value.clone() })
+        [only] if !tag::is_tag(only.name.of(whole)) => {
+            let name = tag::strip(std::str::from_utf8(only.name.of(whole)).ok()?);
+            Some(Member { name: Piece::Own(name.as_bytes().into()), value: only.value.clone() })
         }
         _ => None,
     }

@@ -14,10 +14,10 @@ mod tag;
 mod text;
 mod write;
 
+use crate::dialect::wire::member::Member;
 use crate::dialect::wire::typed::Reader;
-use crate::dialect::wire::{DEPTH, Member, ReadError, WriteError};
+use crate::dialect::wire::{DEPTH, ReadError, WriteError};
 use crate::value::Value;
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::LazyLock;
@@ -81,7 +81,7 @@ impl Json {
         T::deserialize(Reader::new(value, true).integral_floats(self.numbers == Numbers::JavaScript))
     }
 
-    pub(super) fn members(self, whole: &Bytes) -> Option<Vec<Member>> {
+    pub(super) fn members(self, whole: &[u8]) -> Option<Vec<Member>> {
         members::cut(self, whole)
     }
 

@@ -1,6 +1,7 @@
 //! Walks JSON text without decoding it: is it well-formed, and is it plain enough for `serde_json`?
 
 use super::{Json, Numbers};
+use std::ops::Range;
 
 /// More digits than this and Python refuses to read or print an integer (`sys.int_info.default_max_str_digits`).
 pub(super) const PYTHON_DIGITS: usize = 4300;
@@ -75,8 +76,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over an object; for each member, stands before its value with the name, as written between its quotes.
-    pub(super) fn members(&mut self, mut each: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+    /// Steps over an object; for each member, stands before its value with the place of the name, as written between its quotes.
+    pub(super) fn members(&mut self, mut each: impl FnMut(&mut Self, Range<usize>) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         self.blanks();
         if self.take(b'}').is_some() {
@@ -84,7 +85,8 @@ impl<'a> Scan<'a> {
         }
         loop {
             let name = self.string()?;
-            self.blank |= name.starts_with(b" ") || name.starts_with(br"\u0020");
+            let written = &self.text[name.clone()];
+            self.blank |= written.starts_with(b" ") || written.starts_with(br"\u0020");
             self.blanks();
             self.take(b':')?;
             self.blanks();
@@ -122,8 +124,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over a string: what is between its quotes.
-    pub(super) fn string(&mut self) -> Option<&'a [u8]> {
+    /// Steps over a string: the place between its quotes.
+    pub(super) fn string(&mut self) -> Option<Range<usize>> {
         self.take(b'"')?;
         let start = self.at;
         loop {
@@ -131,7 +133,7 @@ impl<'a> Scan<'a> {
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
-                    return Some(&self.text[start..self.at - 1]);
+                    return Some(start..self.at - 1);
                 }
                 b'\\' => self.escape()?,
                 0..=0x1f => return None,
