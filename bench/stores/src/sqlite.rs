@@ -17,8 +17,7 @@ const REPLACE: &str = "
     UPDATE dewar_session SET
         version = version + 1, expires = ?1, created = ?2, idle_seconds = ?3,
         idle_expires = ?1, absolute_expires = ?4, persistent = ?5, principal = ?6, label = ?7, data = ?8
-    WHERE key = ?9 AND gone = 0 AND expires > ?2
-    RETURNING version";
+    WHERE key = ?9 AND gone = 0 AND expires > ?2";
 
 pub(crate) async fn measure() {
     let directory = std::env::temp_dir().join(format!("dewar-bench-{}", std::process::id()));
@@ -100,7 +99,7 @@ fn write(connection: &Connection, keys: &[[u8; 32]]) -> rusqlite::Result<()> {
         let created = record.created.as_millis() as i64;
         let parameters =
             params![expires, created, record.idle_seconds, None::<i64>, false, nothing, nothing, &record.data[..], key];
-        let _: i64 = statement.query_row(parameters, |row| row.get(0))?;
+        assert_eq!(statement.execute(parameters)?, 1);
     }
     connection.execute_batch("COMMIT")
 }
