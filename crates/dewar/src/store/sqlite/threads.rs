@@ -13,6 +13,9 @@ use crate::store::StoreError;
 /// The most writes that one transaction takes.
 const GROUP: usize = 512;
 
+/// The longest that a group waits for more: others may want the file, and a disk that stalled once need not again.
+const GRACE: Duration = Duration::from_millis(5);
+
 /// The most reads that one thread takes at once; the rest is for the others.
 const BATCH: usize = 16;
 
@@ -67,10 +70,11 @@ impl Last {
     /// other: a group that is smaller than the last waits for them, for a small share of what it would cost them to
     /// wait for the disk once more.
     fn stragglers(&self, queue: &Queue) -> impl FnMut(usize) -> Vec<Job> {
-        let mut grace = self.disk / 8;
+        let mut grace = (self.disk / 8).min(GRACE);
         move |count| {
             let start = Instant::now();
-            let jobs = queue.take_within(GROUP - count, if count < self.count { grace } else { Duration::ZERO });
+            let wait = if count < self.count { grace } else { Duration::ZERO };
+            let jobs = queue.take_within(GROUP - count, wait);
             grace = grace.saturating_sub(start.elapsed());
             in_time(jobs)
         }
@@ -136,5 +140,46 @@ fn in_time(jobs: Vec<Job>) -> Vec<Job> {
 fn fail(jobs: Vec<Job>, error: &rusqlite::Error) {
     for job in jobs {
         job.fail(failed("write", error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_secs(3600);
+
+    fn job() -> Job {
+        Job::new(Instant::now() + SLOW, |_| Ok(())).0
+    }
+
+    fn shortest_wait(mut stragglers: impl FnMut() -> Vec<Job>) -> Duration {
+        let waits = (0..50).map(|_| {
+            let start = Instant::now();
+            assert!(stragglers().is_empty());
+            start.elapsed()
+        });
+        waits.min().unwrap()
+    }
+
+    #[test]
+    fn who_writes_alone_waits_for_nobody() {
+        let (queue, last) = (Queue::default(), Last { count: 1, disk: SLOW });
+        assert!(shortest_wait(|| last.stragglers(&queue)(1)) < GRACE);
+    }
+
+    #[test]
+    fn a_group_that_waited_in_vain_waits_no_more() {
+        let (queue, last) = (Queue::default(), Last { count: 9, disk: SLOW });
+        let mut stragglers = last.stragglers(&queue);
+        assert!(shortest_wait(|| stragglers(8)) < GRACE);
+    }
+
+    #[test]
+    fn what_is_there_joins_until_the_group_is_full() {
+        let (queue, last) = (Queue::default(), Last::default());
+        (0..20).for_each(|_| queue.push(job()).unwrap());
+        let mut stragglers = last.stragglers(&queue);
+        assert_eq!([stragglers(GROUP - 15).len(), stragglers(GROUP).len(), stragglers(1).len()], [15, 0, 5]);
     }
 }
