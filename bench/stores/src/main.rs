@@ -1,5 +1,5 @@
 //! `stores`: the memory store and SQLite, and Redis where `REDIS_URL` is set. One line a measurement, tab separated:
-//! what, in flight, microseconds of wall time and of this process's CPU per operation.
+//! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
     sync::Arc,
@@ -157,10 +157,17 @@ async fn purge(what: &str, store: &impl SessionAdmin) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    let names: Vec<_> = std::env::args().skip(1).collect();
+    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     println!("what\tin flight\twall microseconds\tCPU microseconds");
-    memory::measure().await;
-    sqlite::measure().await;
+    if wants("memory") {
+        memory::measure().await;
+    }
+    if wants("sqlite") {
+        sqlite::measure().await;
+    }
     match std::env::var("REDIS_URL") {
+        _ if !wants("redis") => {}
         Ok(url) => redis_store::measure(&url).await,
         Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
     }

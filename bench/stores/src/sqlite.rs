@@ -1,11 +1,11 @@
 //! SQLite beside rusqlite on one thread: single loads, and transactions of as many writes as are in flight.
 
-use std::{path::Path, time::Instant};
+use std::{cell::Cell, path::Path, time::Instant};
 
-use dewar::store::{StoreKey, sqlite::SqliteStore};
+use dewar::store::{Create, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp, sqlite::SqliteStore};
 use rusqlite::{Connection, params};
 
-use crate::{Each, NOW, TURNS, fill, of_store, purge, record, report, turn, until};
+use crate::{Each, NOW, TURNS, fill, key, of_store, purge, record, report, turn, until};
 
 const SESSIONS: u64 = 100_000;
 
@@ -17,8 +17,7 @@ const REPLACE: &str = "
     UPDATE dewar_session SET
         version = version + 1, expires = ?1, created = ?2, idle_seconds = ?3,
         idle_expires = ?1, absolute_expires = ?4, persistent = ?5, principal = ?6, label = ?7, data = ?8
-    WHERE key = ?9 AND gone = 0 AND expires > ?2
-    RETURNING version";
+    WHERE key = ?9 AND gone = 0 AND expires > ?2";
 
 pub(crate) async fn measure() {
     let directory = std::env::temp_dir().join(format!("dewar-bench-{}", std::process::id()));
@@ -43,8 +42,37 @@ pub(crate) async fn measure() {
         report("sqlite: touch", in_flight, touch);
     }
     purge("sqlite, 100000 sessions", &store).await;
+    write_beside_a_purge(&store).await;
     store.close().await;
     std::fs::remove_dir_all(&directory).expect("our own directory");
+}
+
+/// How long a purge keeps a write waiting.
+async fn write_beside_a_purge(store: &SqliteStore) {
+    fill(store, 20_000).await;
+    let later = Timestamp::from_secs(NOW.as_secs() + 100_000);
+    let record = || Record { idle_expires: Timestamp::from_secs(later.as_secs() + 86_400), ..record() };
+    let living = key(u64::MAX);
+    let Ok(Create::Created(mut version)) = store.create(&living, record(), later).await else { panic!("exists") };
+    let (mut waits, is_purged) = (Vec::new(), Cell::new(false));
+    let purging = async {
+        while store.purge(1_000, later).await.expect("the store failed") > 0 {}
+        is_purged.set(true);
+    };
+    let writing = async {
+        while !is_purged.get() {
+            let start = Instant::now();
+            let replaced = store.replace(&living, version, record(), later).await;
+            let Ok(Replace::Replaced(next)) = replaced else { panic!("{replaced:?}") };
+            version = next;
+            waits.push(start.elapsed());
+        }
+    };
+    tokio::join!(purging, writing);
+    waits.sort();
+    for (what, wait) in [("median", waits[waits.len() / 2]), ("longest", waits[waits.len() - 1])] {
+        println!("sqlite: the {what} replace beside a purge of 20000\t1\t{:.0}\t-", wait.as_secs_f64() * 1e6);
+    }
 }
 
 async fn raw_loads(file: &Path, keys: &[StoreKey]) -> Each {
@@ -100,7 +128,7 @@ fn write(connection: &Connection, keys: &[[u8; 32]]) -> rusqlite::Result<()> {
         let created = record.created.as_millis() as i64;
         let parameters =
             params![expires, created, record.idle_seconds, None::<i64>, false, nothing, nothing, &record.data[..], key];
-        let _: i64 = statement.query_row(parameters, |row| row.get(0))?;
+        assert_eq!(statement.execute(parameters)?, 1);
     }
     connection.execute_batch("COMMIT")
 }

@@ -89,6 +89,43 @@ async fn writes_that_wait_share_one_commit() {
 }
 
 #[tokio::test]
+async fn callers_that_come_back_together_share_each_commit() {
+    let directory = Directory::new();
+    let (store, commits) = slow(&directory, Duration::from_millis(20));
+    let tasks = (0..32).map(|task| {
+        let store = store.clone();
+        async move {
+            for number in 0..20 {
+                store.create(&key(task * 20 + number), record(b"x"), NOW).await.unwrap();
+            }
+        }
+    });
+    tasks.collect::<JoinSet<()>>().join_all().await;
+    // Without a moment's patience there would be two groups in turn, and 40 commits.
+    let commits = commits.load(Ordering::Relaxed);
+    assert!(commits <= 30, "{commits} commits for 20 writes of each caller");
+    assert_eq!(store.count(NOW).await.unwrap(), 640);
+}
+
+#[tokio::test]
+async fn a_purge_lets_others_write_in_between() {
+    let directory = Directory::new();
+    let (store, commits) = slow(&directory, Duration::from_millis(1));
+    let tasks = (0..1_000).map(|number| {
+        let store = store.clone();
+        async move { store.create(&key(number), record(b"x"), NOW).await.unwrap() }
+    });
+    tasks.collect::<JoinSet<Create>>().join_all().await;
+    let later = record(b"x").expires();
+    let before = commits.load(Ordering::Relaxed);
+    assert_eq!(store.purge(999, later).await.unwrap(), 999);
+    let commits = commits.load(Ordering::Relaxed) - before;
+    assert!(commits >= 10, "{commits} commits for a purge of 1,000");
+    assert_eq!(store.purge(999, later).await.unwrap(), 1);
+    assert_eq!(store.purge(999, later).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_disk_that_is_too_slow_is_an_error_in_time() {
     let directory = Directory::new();
     let (store, _) = slow(&directory, Duration::from_secs(2));

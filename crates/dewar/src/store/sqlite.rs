@@ -28,6 +28,9 @@ use super::{
     Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
 };
 
+/// The most rows that one transaction removes: each has its key on another page, and whoever writes meanwhile waits.
+const PURGED_AT_ONCE: usize = 100;
+
 /// Keeps sessions in an SQLite file. A clone is the same store.
 ///
 /// The threads end when the last clone is dropped, after what waits has been written; await
@@ -238,7 +241,16 @@ impl SessionAdmin for SqliteStore {
     }
 
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        self.write(move |connection| statements::purge(connection, limit, now)).await
+        let mut purged = 0;
+        while purged < limit {
+            let most = PURGED_AT_ONCE.min(limit - purged);
+            let count = self.write(move |connection| statements::purge(connection, most, now)).await?;
+            purged += count;
+            if count < most {
+                break;
+            }
+        }
+        Ok(purged)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt::Display,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -31,6 +31,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// How many threads wait. Where none does, none has to be woken, which is a call to the system.
+    idle: usize,
     is_closed: bool,
 }
 
@@ -90,6 +92,13 @@ impl<T: Send, F: FnMut(&Connection) -> rusqlite::Result<T> + Send> Work for Type
     }
 }
 
+impl State {
+    fn take(&mut self, limit: usize) -> Vec<Job> {
+        let count = self.jobs.len().min(limit);
+        self.jobs.drain(..count).collect()
+    }
+}
+
 impl Queue {
     pub(super) fn push(&self, job: Job) -> Result<(), StoreError> {
         let mut state = self.lock();
@@ -100,20 +109,35 @@ impl Queue {
             return Err(StoreError::new("sqlite: too much is waiting for the disk"));
         }
         state.jobs.push_back(job);
+        let is_awaited = state.idle > 0;
         drop(state);
-        self.arrived.notify_one();
+        if is_awaited {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for jobs, and takes at most `limit` of them. `None`: closed, and nothing is left.
     pub(super) fn take(&self, limit: usize) -> Option<Vec<Job>> {
-        let state = self.lock();
-        let mut state = self
-            .arrived
-            .wait_while(state, |state| state.jobs.is_empty() && !state.is_closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = state.jobs.len().min(limit);
-        (count > 0).then(|| state.jobs.drain(..count).collect())
+        let mut state = self.lock();
+        while state.jobs.is_empty() && !state.is_closed {
+            state.idle += 1;
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+        let jobs = state.take(limit);
+        (!jobs.is_empty()).then_some(jobs)
+    }
+
+    /// Takes at most `limit` of the jobs that are there; where there is none, those that come within this time.
+    pub(super) fn take_within(&self, limit: usize, time: Duration) -> Vec<Job> {
+        let mut state = self.lock();
+        if state.jobs.is_empty() && !state.is_closed && !time.is_zero() {
+            state.idle += 1;
+            state = self.arrived.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+        }
+        state.take(limit)
     }
 
     /// Refuses what is new; what waits is still done.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use rusqlite::{
-    Connection, OptionalExtension, Result, Row, ToSql, named_params, params,
+    Connection, OptionalExtension, Params, Result, Row, ToSql, params,
     types::{ToSqlOutput, Value, ValueRef},
 };
 
@@ -37,26 +37,24 @@ const LOAD: &str = "
     SELECT created, idle_seconds, idle_expires, absolute_expires, persistent, principal, label, data, version, gone
     FROM dewar_session WHERE key = ?1 AND expires > ?2";
 
+// CREATE and REPLACE are given the same `values`.
 const CREATE: &str = "
-    INSERT INTO dewar_session (key, version, gone, expires, created, idle_seconds, idle_expires,
-        absolute_expires, persistent, principal, label, data)
-    VALUES (:key, :version, 0, :expires, :created, :idle_seconds, :idle_expires,
-        :absolute_expires, :persistent, :principal, :label, :data)
+    INSERT INTO dewar_session (expires, created, idle_seconds, idle_expires, absolute_expires, persistent,
+        principal, label, data, key, version, gone)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)
     ON CONFLICT (key) DO UPDATE SET
         version = max(version + 1, excluded.version), gone = 0, expires = excluded.expires,
         created = excluded.created, idle_seconds = excluded.idle_seconds, idle_expires = excluded.idle_expires,
         absolute_expires = excluded.absolute_expires, persistent = excluded.persistent,
         principal = excluded.principal, label = excluded.label, data = excluded.data
-    WHERE expires <= :now
+    WHERE expires <= ?12
     RETURNING version";
 
 const REPLACE: &str = "
     UPDATE dewar_session SET
-        version = version + 1, expires = :expires, created = :created, idle_seconds = :idle_seconds,
-        idle_expires = :idle_expires, absolute_expires = :absolute_expires, persistent = :persistent,
-        principal = :principal, label = :label, data = :data
-    WHERE key = :key AND version = :version AND gone = 0 AND expires > :now
-    RETURNING version";
+        version = version + 1, expires = ?1, created = ?2, idle_seconds = ?3, idle_expires = ?4,
+        absolute_expires = ?5, persistent = ?6, principal = ?7, label = ?8, data = ?9
+    WHERE key = ?10 AND version = ?11 AND gone = 0 AND expires > ?12";
 
 const TOUCH: &str = "
     UPDATE dewar_session SET idle_expires = ?1, expires = min(?1, coalesce(absolute_expires, ?1))
@@ -101,16 +99,7 @@ pub(super) fn create(connection: &Connection, key: &StoreKey, record: &Record, n
     // Begun from the clock, a version is never given again to a key that was purged in between.
     let first = (now.as_millis() & ((1 << 47) - 1)) << 16;
     let mut statement = connection.prepare_cached(CREATE)?;
-    let created = statement.query_row(
-        named_params! {
-            ":key": Key(key), ":version": first as i64, ":now": millis(now),
-            ":expires": millis(record.expires()), ":created": millis(record.created),
-            ":idle_seconds": record.idle_seconds, ":idle_expires": millis(record.idle_expires),
-            ":absolute_expires": record.absolute_expires.map(millis), ":persistent": record.persistent,
-            ":principal": record.principal.as_deref(), ":label": record.label.as_deref(), ":data": &*record.data,
-        },
-        |row| version(row, 0),
-    );
+    let created = statement.query_row(values(record, key, first, now), |row| version(row, 0));
     Ok(created.optional()?.map_or(Create::Exists, Create::Created))
 }
 
@@ -121,21 +110,12 @@ pub(super) fn replace(
     record: &Record,
     now: Timestamp,
 ) -> Result<Replace> {
+    // Its new version is known: a RETURNING clause would have SQLite make a temporary table for the answer.
     let mut statement = connection.prepare_cached(REPLACE)?;
-    let replaced = statement.query_row(
-        named_params! {
-            ":key": Key(key), ":version": at.count() as i64, ":now": millis(now),
-            ":expires": millis(record.expires()), ":created": millis(record.created),
-            ":idle_seconds": record.idle_seconds, ":idle_expires": millis(record.idle_expires),
-            ":absolute_expires": record.absolute_expires.map(millis), ":persistent": record.persistent,
-            ":principal": record.principal.as_deref(), ":label": record.label.as_deref(), ":data": &*record.data,
-        },
-        |row| version(row, 0),
-    );
-    Ok(match replaced.optional()? {
-        Some(version) => Replace::Replaced(version),
-        None if is_live(connection, key, now)? => Replace::Conflict,
-        None => Replace::Gone,
+    Ok(match statement.execute(values(record, key, at.count(), now))? {
+        1 => Replace::Replaced(Version::counter(at.count() + 1)),
+        _ if is_live(connection, key, now)? => Replace::Conflict,
+        _ => Replace::Gone,
     })
 }
 
@@ -197,6 +177,23 @@ pub(super) fn list(
 pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection.prepare_cached(PURGE)?.execute(params![millis(now), limit])
+}
+
+fn values<'a>(record: &'a Record, key: &'a StoreKey, version: u64, now: Timestamp) -> impl Params + 'a {
+    (
+        millis(record.expires()),
+        millis(record.created),
+        record.idle_seconds,
+        millis(record.idle_expires),
+        record.absolute_expires.map(millis),
+        record.persistent,
+        record.principal.as_deref(),
+        record.label.as_deref(),
+        &*record.data,
+        Key(key),
+        version as i64,
+        millis(now),
+    )
 }
 
 fn is_live(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<bool> {

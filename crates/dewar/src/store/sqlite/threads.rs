@@ -1,6 +1,9 @@
 //! The threads that wait for the disk, so that no executor thread has to.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, TransactionBehavior::Immediate};
 
@@ -9,6 +12,9 @@ use crate::store::StoreError;
 
 /// The most writes that one transaction takes.
 const GROUP: usize = 512;
+
+/// The longest that a group waits for more: others may want the file, and a disk that stalled once need not again.
+const GRACE: Duration = Duration::from_millis(5);
 
 /// The most reads that one thread takes at once; the rest is for the others.
 const BATCH: usize = 16;
@@ -28,10 +34,14 @@ impl Drop for Closing {
 /// Commits what waits, together: one wait for the disk for all of them.
 pub(super) fn write(mut connection: Connection, queue: Arc<Queue>) {
     let closing = Closing(queue);
+    let mut last = Last::default();
     while let Some(jobs) = closing.0.take(GROUP) {
         let mut jobs = in_time(jobs);
-        match commit(&mut connection, &mut jobs) {
-            Ok(()) => jobs.into_iter().for_each(Job::answer),
+        match commit(&mut connection, &mut jobs, last.stragglers(&closing.0)) {
+            Ok(disk) => {
+                last = Last { count: jobs.len(), disk };
+                jobs.into_iter().for_each(Job::answer);
+            }
             Err(Failure::Begin(error)) => fail(jobs, &error),
             Err(Failure::Commit(error)) if jobs.len() == 1 => fail(jobs, &error),
             // One that cannot be written must not take its neighbours along.
@@ -42,9 +52,32 @@ pub(super) fn write(mut connection: Connection, queue: Arc<Queue>) {
 
 fn write_alone(connection: &mut Connection, job: Job) {
     let mut jobs = in_time(vec![job]);
-    match commit(connection, &mut jobs) {
-        Ok(()) => jobs.into_iter().for_each(Job::answer),
+    match commit(connection, &mut jobs, |_| Vec::new()) {
+        Ok(_) => jobs.into_iter().for_each(Job::answer),
         Err(Failure::Begin(error) | Failure::Commit(error)) => fail(jobs, &error),
+    }
+}
+
+/// The group before this one: how many were answered, and how long the disk took.
+#[derive(Default)]
+struct Last {
+    count: usize,
+    disk: Duration,
+}
+
+impl Last {
+    /// Who else may join a group of so many. Callers that were answered together come back together, one after the
+    /// other: a group that is smaller than the last waits for them, for a small share of what it would cost them to
+    /// wait for the disk once more.
+    fn stragglers(&self, queue: &Queue) -> impl FnMut(usize) -> Vec<Job> {
+        let mut grace = (self.disk / 8).min(GRACE);
+        move |count| {
+            let start = Instant::now();
+            let wait = if count < self.count { grace } else { Duration::ZERO };
+            let jobs = queue.take_within(GROUP - count, wait);
+            grace = grace.saturating_sub(start.elapsed());
+            in_time(jobs)
+        }
     }
 }
 
@@ -53,16 +86,28 @@ enum Failure {
     Commit(rusqlite::Error),
 }
 
-fn commit(connection: &mut Connection, jobs: &mut [Job]) -> Result<(), Failure> {
+/// Runs these jobs, and those that join them meanwhile. Returns how long the disk took.
+fn commit(
+    connection: &mut Connection,
+    jobs: &mut Vec<Job>,
+    mut stragglers: impl FnMut(usize) -> Vec<Job>,
+) -> Result<Duration, Failure> {
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
     // Dropped without a commit, the transaction is rolled back.
     let transaction = connection.transaction_with_behavior(Immediate).map_err(Failure::Begin)?;
-    for job in jobs {
-        job.run(&transaction).map_err(Failure::Commit)?;
+    let mut done = 0;
+    while done < jobs.len() {
+        for job in &mut jobs[done..] {
+            job.run(&transaction).map_err(Failure::Commit)?;
+        }
+        done = jobs.len();
+        jobs.extend(stragglers(done));
     }
-    transaction.commit().map_err(Failure::Commit)
+    let start = Instant::now();
+    transaction.commit().map_err(Failure::Commit)?;
+    Ok(start.elapsed())
 }
 
 /// Answers what waits, from one snapshot a batch.
@@ -95,5 +140,46 @@ fn in_time(jobs: Vec<Job>) -> Vec<Job> {
 fn fail(jobs: Vec<Job>, error: &rusqlite::Error) {
     for job in jobs {
         job.fail(failed("write", error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_secs(3600);
+
+    fn job() -> Job {
+        Job::new(Instant::now() + SLOW, |_| Ok(())).0
+    }
+
+    fn shortest_wait(mut stragglers: impl FnMut() -> Vec<Job>) -> Duration {
+        let waits = (0..50).map(|_| {
+            let start = Instant::now();
+            assert!(stragglers().is_empty());
+            start.elapsed()
+        });
+        waits.min().unwrap()
+    }
+
+    #[test]
+    fn who_writes_alone_waits_for_nobody() {
+        let (queue, last) = (Queue::default(), Last { count: 1, disk: SLOW });
+        assert!(shortest_wait(|| last.stragglers(&queue)(1)) < GRACE);
+    }
+
+    #[test]
+    fn a_group_that_waited_in_vain_waits_no_more() {
+        let (queue, last) = (Queue::default(), Last { count: 9, disk: SLOW });
+        let mut stragglers = last.stragglers(&queue);
+        assert!(shortest_wait(|| stragglers(8)) < GRACE);
+    }
+
+    #[test]
+    fn what_is_there_joins_until_the_group_is_full() {
+        let (queue, last) = (Queue::default(), Last::default());
+        (0..20).for_each(|_| queue.push(job()).unwrap());
+        let mut stragglers = last.stragglers(&queue);
+        assert_eq!([stragglers(GROUP - 15).len(), stragglers(GROUP).len(), stragglers(1).len()], [15, 0, 5]);
     }
 }
