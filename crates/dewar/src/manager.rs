@@ -25,7 +25,9 @@ use crate::{
     telemetry,
 };
 
+mod commit;
 mod devices;
+mod merge;
 mod queue;
 mod settings;
 mod stored;
@@ -384,7 +386,7 @@ impl Inner {
         if let Some(failure) = &state.failure {
             return Commit::Known(Err(failure.copy()));
         }
-        let changed = !state.operations.is_empty() || state.fate != Fate::Same;
+        let changed = state.changed || state.fate != Fate::Same;
         match &state.origin {
             Origin::Gone if state.fate != Fate::Ended => {
                 if changed {

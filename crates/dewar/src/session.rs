@@ -9,7 +9,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    data::Contents,
+    data::{Contents, Data},
     dialect::wire::Encoding,
     error::{Error, Kind},
     flash::{self, Flash},
@@ -87,12 +87,17 @@ pub(crate) struct Rules {
     pub(crate) principal_entry: Option<&'static str>,
     /// Whether the format keeps what is known beside the entries: timeouts, principal, label.
     pub(crate) keeps_facts: bool,
+    /// Whether there is a store, on which operations may have to be replayed.
+    pub(crate) replays: bool,
 }
 
 /// Everything about one session of one request.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) contents: Contents,
+    /// Whether anything was done that is not saved.
+    pub(crate) changed: bool,
+    /// What was done, where it may have to be replayed.
     pub(crate) operations: Vec<Operation>,
     pub(crate) fate: Fate,
     pub(crate) origin: Origin,
@@ -167,6 +172,7 @@ impl Session {
     pub(crate) fn new(owner: Arc<dyn Owner>, contents: Contents, origin: Origin) -> Self {
         let state = State {
             contents,
+            changed: false,
             operations: Vec::new(),
             fate: Fate::Same,
             origin,
@@ -224,10 +230,14 @@ impl Session {
         let Some(mut state) = self.writable("insert", name) else { return };
         match written {
             Ok(value) => {
+                let name = name.as_bytes();
                 let value: Arc<[u8]> = value.into();
-                let seen = state.contents.data.seen(name.as_bytes());
-                state.contents.data.insert(name.as_bytes(), Arc::clone(&value));
-                state.operations.push(Operation::Insert { name: name.as_bytes().into(), value, seen });
+                self.note(&mut state, |data| Operation::Insert {
+                    name: name.into(),
+                    value: Arc::clone(&value),
+                    seen: data.seen(name),
+                });
+                state.contents.data.insert(name, value);
             }
             Err(why) => {
                 let error = Error::entry(name.as_bytes(), why);
@@ -252,7 +262,7 @@ impl Session {
         let encoded = {
             let mut state = self.writable("remove", name)?;
             let encoded = state.contents.data.remove(name.as_bytes())?;
-            state.operations.push(Operation::Remove { name: name.as_bytes().into() });
+            self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
             encoded
         };
         match self.encoding().read(&encoded) {
@@ -318,9 +328,10 @@ impl Session {
                 continue;
             }
             state.contents.data.insert(name.as_bytes(), written);
-            let name = name.as_bytes().into();
-            let change = Box::new(move |old: Option<&[u8]>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
-            state.operations.push(Operation::Update { name, change });
+            self.note(&mut state, |_| {
+                let change = Box::new(move |old: Option<&[u8]>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
+                Operation::Update { name: name.as_bytes().into(), change }
+            });
             return Ok(value);
         }
         Err(Error::entry(name.as_bytes(), "it changes whenever its update runs"))
@@ -538,8 +549,16 @@ impl Session {
         let encoding = self.encoding();
         let Some(mut state) = self.writable(what, "") else { return };
         match operation.replay(&mut state.contents, encoding) {
-            Ok(()) => state.operations.push(operation),
+            Ok(()) => self.note(&mut state, |_| operation),
             Err(error) => drop(state.failure.get_or_insert(error)),
+        }
+    }
+
+    /// Notes that something is to be saved; what it was, where it may have to be replayed.
+    fn note(&self, state: &mut State, operation: impl FnOnce(&Data) -> Operation) {
+        state.changed = true;
+        if self.rules().replays {
+            state.operations.push(operation(&state.contents.data));
         }
     }
 

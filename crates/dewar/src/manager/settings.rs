@@ -150,6 +150,7 @@ impl Settings {
             persistent_entry: policy.persistent_entry,
             principal_entry: policy.principal_entry,
             keeps_facts: policy.keeps_facts,
+            replays: self.store.is_some(),
         };
         let names = policy.suffixes.iter().map(|suffix| format!("{}{suffix}", cookie.name)).collect();
         let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));

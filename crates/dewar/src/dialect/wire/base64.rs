@@ -55,7 +55,15 @@ pub(crate) fn encode_url_into(bytes: &[u8], buffer: &mut [u8]) {
 
 /// Appends `-` `_` base64 without padding to text.
 pub fn push_url(bytes: &[u8], out: &mut String) {
-    URL.encode_string(bytes, out);
+    let mut short = [0; 88];
+    if let Ok(length) = URL.encode_slice(bytes, &mut short)
+        && let Ok(text) = std::str::from_utf8(&short[..length])
+    {
+        return out.push_str(text);
+    }
+    let mut text = std::mem::take(out).into_bytes();
+    encode(&*URL, bytes, &mut text);
+    *out = String::from_utf8(text).expect("base64 is ASCII");
 }
 
 /// Reads `-` `_` base64 without padding. Spare bits must be zero.

@@ -1,12 +1,11 @@
 //! A whole session of JSON text: cut into entries, and joined again.
 
 use super::order::Name;
-use super::scan::Scan;
+use super::scan::{Quoted, Scan};
 use super::text::{Text, to_wtf8, unescape, write_name};
 use super::{Json, read, tag};
 use crate::dialect::wire::DEPTH;
 use crate::dialect::wire::member::{Member, Piece, last_wins};
-use std::ops::Range;
 
 /// The entries of the top-level object. Nothing where any part is malformed, or a tag is one Flask could not read.
 pub(super) fn cut(json: Json, whole: &[u8]) -> Option<Vec<Member>> {
@@ -33,13 +32,12 @@ pub(super) fn cut(json: Json, whole: &[u8]) -> Option<Vec<Member>> {
     }
 }
 
-/// A name by its place between the quotes: the place itself where it has no escapes.
-fn decoded(whole: &[u8], name: Range<usize>) -> Option<Piece> {
-    let escaped = &whole[name.clone()];
-    if !escaped.contains(&b'\\') {
-        return Piece::within(name);
+/// A name: its place where it has no escapes.
+fn decoded(whole: &[u8], name: Quoted) -> Option<Piece> {
+    if !name.is_escaped {
+        return Piece::within(name.place);
     }
-    Some(Piece::Own(match unescape(escaped)? {
+    Some(Piece::Own(match unescape(&whole[name.place])? {
         Text::Utf8(name) => name.as_bytes().into(),
         Text::Units(units) => to_wtf8(&units).into(),
     }))

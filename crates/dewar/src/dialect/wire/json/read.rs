@@ -23,7 +23,7 @@ fn any<'a>(json: Json, encoded: &'a [u8], scan: &mut Scan<'a>, depth: usize) -> 
             let depth = depth.checked_sub(1)?;
             let mut members = Vec::new();
             scan.members(|scan, name| {
-                members.push((text(&encoded[name])?, any(json, encoded, scan, depth)?));
+                members.push((text(&encoded[name.place])?, any(json, encoded, scan, depth)?));
                 Some(())
             })?;
             last_wins(&mut members);
@@ -38,7 +38,7 @@ fn any<'a>(json: Json, encoded: &'a [u8], scan: &mut Scan<'a>, depth: usize) -> 
             })?;
             Some(Value::List(items))
         }
-        b'"' => text(&encoded[scan.string()?]),
+        b'"' => text(&encoded[scan.string()?.place]),
         _ => {
             let start = scan.at;
             scan.skip(depth)?;

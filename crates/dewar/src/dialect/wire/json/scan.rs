@@ -15,11 +15,19 @@ pub(super) struct Scan<'a> {
     pub(super) plain: bool,
     /// Some name began with a blank, as Flask's tags do.
     pub(super) blank: bool,
+    /// How many escapes there were.
+    escapes: usize,
+}
+
+/// The place of a string between its quotes.
+pub(super) struct Quoted {
+    pub(super) place: Range<usize>,
+    pub(super) is_escaped: bool,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(json: Json, text: &'a [u8]) -> Self {
-        Scan { json, text, at: 0, plain: true, blank: false }
+        Scan { json, text, at: 0, plain: true, blank: false, escapes: 0 }
     }
 
     /// Exactly one value, nested at most so deep: whether it is plain.
@@ -76,8 +84,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over an object; for each member, stands before its value with the place of the name, as written between its quotes.
-    pub(super) fn members(&mut self, mut each: impl FnMut(&mut Self, Range<usize>) -> Option<()>) -> Option<()> {
+    /// Steps over an object; for each member, stands before its value with the name, as written.
+    pub(super) fn members(&mut self, mut each: impl FnMut(&mut Self, Quoted) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         self.blanks();
         if self.take(b'}').is_some() {
@@ -85,7 +93,7 @@ impl<'a> Scan<'a> {
         }
         loop {
             let name = self.string()?;
-            let written = &self.text[name.clone()];
+            let written = &self.text[name.place.clone()];
             self.blank |= written.starts_with(b" ") || written.starts_with(br"\u0020");
             self.blanks();
             self.take(b':')?;
@@ -124,16 +132,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over a string: the place between its quotes.
-    pub(super) fn string(&mut self) -> Option<Range<usize>> {
+    /// Steps over a string.
+    pub(super) fn string(&mut self) -> Option<Quoted> {
         self.take(b'"')?;
-        let start = self.at;
+        let (start, escapes) = (self.at, self.escapes);
         loop {
             self.at += ordinary(&self.text[self.at..]);
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
-                    return Some(start..self.at - 1);
+                    return Some(Quoted { place: start..self.at - 1, is_escaped: self.escapes > escapes });
                 }
                 b'\\' => self.escape()?,
                 0..=0x1f => return None,
@@ -143,6 +151,7 @@ impl<'a> Scan<'a> {
     }
 
     fn escape(&mut self) -> Option<()> {
+        self.escapes += 1;
         match self.text.get(self.at + 1)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 2,
             b'u' => {
