@@ -2,7 +2,7 @@
 
 import raw
 from raw import HTTP_NAMES, NAMES
-from svg import bar, dot, legend, line, log_scale, number, path, picture, text
+from svg import bar, cut, dot, legend, line, log_scale, number, path, picture, text
 
 TOGETHER = [
     ("On a store, in memory", ["memory", "tower-sessions"]),
@@ -69,11 +69,11 @@ def http():
 
 
 def panel(out, y, title, groups, found):
-    left, width, height = 300, 480, 11
+    left, width, height = 300, 480, 13
     groups = [(group, [peer for peer in peers if ("1", "read", peer) in found]) for group, peers in groups]
     groups = [(group, peers) for group, peers in groups if peers]
-    most = max(found["1", scenario, peer].cpu for _, peers in groups for peer in peers for scenario in ("read", "write"))
-    scale = width / most
+    values = [found["1", scenario, peer].cpu for _, peers in groups for peer in peers for scenario in ("read", "write")]
+    scale = width / longest(values)
     out.append(text(24, y, title, "title"))
     y += 20
     top, bars = y, []
@@ -82,17 +82,28 @@ def panel(out, y, title, groups, found):
         y += 22
         for peer in peers:
             kind = "ours" if HTTP_NAMES[peer].startswith("dewar") else "theirs"
-            bars.append(text(left - 10, y + 15, HTTP_NAMES[peer], anchor="end"))
+            bars.append(text(left - 10, y + 17, HTTP_NAMES[peer], anchor="end"))
             for scenario, shade in (("read", kind), ("write", f"{kind}-too")):
                 value = found["1", scenario, peer].cpu
-                bars.append(bar(left, y, value * scale, height - 1, shade))
-                bars.append(text(left + value * scale + 6, y + 9, number(value), "small"))
+                long = min(value * scale, width)
+                bars.append(bar(left, y, long, height - 1, shade))
+                if long < value * scale:
+                    bars.append(cut(left + long - 40, y, height - 1))
+                bars.append(text(left + long + 6, y + 10, number(value), "small"))
                 y += height
-            y += 6
+            y += 7
         y += 10
     bare = left + found["1", "read", "bare"].cpu * scale
     out += [line(left - 0.5, top, left - 0.5, y - 10), *bars, line(bare, top, bare, y - 10, "rule")]
     return y
+
+
+def longest(values):
+    """Of the bars that are drawn whole: one that is three times the next would leave nothing to see of the others."""
+    values = sorted(values)
+    while len(values) > 1 and values[-1] > 3 * values[-2]:
+        values.pop()
+    return values[-1]
 
 
 def codecs():

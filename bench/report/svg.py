@@ -25,6 +25,12 @@ def bar(x, y, width, height, kind):
     return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 1):.1f}" height="{height}" rx="2"/>'
 
 
+def cut(x, y, height):
+    """Across a bar that goes on: two gaps."""
+    gap = lambda at: f'<path d="M{at:.1f} {y + height + 1:.1f}l6 {-height - 2}" stroke="#ffffff" stroke-width="3"/>'
+    return gap(x) + gap(x + 7)
+
+
 def line(x1, y1, x2, y2, kind="axis"):
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 

@@ -12,11 +12,14 @@ def table(head, body):
 
 
 def aims_table(aims):
-    """Aims are (what, measured, aim, whether more is better)."""
+    """Aims are (what, measured, aim, whether more is better). Nothing is measured where there is nothing to divide by."""
     body = []
     for what, measured, aim, more in aims:
-        met = measured >= aim if more else measured <= aim
         sign = ">=" if more else "<="
+        if measured is None:
+            body.append([what, "-", f"{sign} {aim}", "-"])
+            continue
+        met = measured >= aim if more else measured <= aim
         body.append([what, f"{measured:.2f}", f"{sign} {aim}", "yes" if met else "no"])
     return table(["ratio", "measured", "aim", "met"], body)
 
@@ -133,10 +136,12 @@ def http():
             body.append([HTTP_NAMES[peer], *(cell(one, bare) if one else "-" for one, bare in measured)])
         return table(["", *heads], body)
 
-    fewer = {HTTP_NAMES[peer]: one.sessions for (sessions, _, peer), one in found.items() if one.sessions < int(sessions)}
+    there = {peer: one.sessions for (sessions, _, peer), one in found.items() if one.sessions < int(sessions)}
+    fewer = ", ".join(f"{HTTP_NAMES[peer]} {count:,}" for peer, count in there.items())
     out = ["## HTTP\n", "Servers of one thread behind a socket; 16 connections that stay open, each asking again when it is answered; a session"]
     out.append("of 292 bytes. One cookie, then 100,000 sessions in turn. What a client asks for is checked before it is measured.")
-    out += [f"{name} has {count:,} sessions instead: it makes no more in the time." for name, count in fewer.items()]
+    if fewer:
+        out.append(f"Fewer where a peer makes no more in the time it has: {fewer}.")
     out.append("Both SQLite peers have a write on the disk before they answer: WAL with synchronous=FULL.\n")
     out.append("Microseconds of the server's CPU for each request, and how many times that of bare axum:\n")
     out.append(each(lambda one, bare: f"{one.cpu:,.1f} / {one.cpu / bare.cpu:.2f}"))
@@ -164,8 +169,8 @@ def http():
     ]:
         many = "" if sessions == "1" else ", 100,000 sessions"
         if (sessions, scenario, ours) in found and (sessions, scenario, theirs) in found:
-            ratio = max(0, found[sessions, scenario, ours].beyond) / found[sessions, scenario, theirs].beyond
-            aims.append((f"{scenario}{many}: {what}", ratio, aim, False))
+            ours, theirs = (found[sessions, scenario, peer].beyond for peer in (ours, theirs))
+            aims.append((f"{scenario}{many}: {what}", max(0.0, ours) / theirs if theirs > 0 else None, aim, False))
     out.append("CPU beyond bare axum:\n")
     out.append(aims_table(aims))
     return "\n".join(out)

@@ -89,12 +89,13 @@ async fn interleave(
         _ => "/login",
     };
     let mut turns = vec![Vec::with_capacity(rounds); seeded.len()];
-    // The first round only warms up.
+    // The first round only warms up; JavaScript is compiled while it runs.
     for round in 0..=rounds {
         for at in 0..seeded.len() {
             // Each round begins with another peer, so that none always follows the same.
             let at = (at + round) % seeded.len();
             let (server, cookies) = &seeded[at];
+            let length = if round == 0 { length.max(server.peer.warm_up()) } else { length };
             let each = load::turn(server, path, cookies, redis, length).await;
             if round > 0 {
                 turns[at].push(each);

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// Where a peer keeps the session.
@@ -67,6 +68,10 @@ impl Peer {
 
     pub(crate) fn on_redis(self) -> bool {
         self.name.ends_with("redis")
+    }
+
+    pub(crate) fn warm_up(self) -> Duration {
+        if matches!(self.program, Program::Node) { Duration::from_millis(1_500) } else { Duration::ZERO }
     }
 
     /// How it is started, or what is missing.
