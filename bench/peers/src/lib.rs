@@ -10,14 +10,16 @@ use std::fmt;
 
 use axum::{Router, routing::get};
 use dewar::{SessionLayer, dialect::Flask, store::memory::MemoryStore};
-use serde_json::{Map, Value, json};
 
+mod axum_sessions;
 mod jars;
 mod nothing;
 mod ours;
+mod session;
 mod towers;
 
 pub use nothing::Nothing;
+pub use session::session;
 
 /// Who keeps the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,11 @@ pub fn dewar(set: impl FnOnce(SessionLayer) -> SessionLayer) -> Router {
     ours::app(set(layer()))
 }
 
+/// axum_session keeps its sessions with a task that sweeps them, so it is begun inside a runtime.
+pub async fn axum_session() -> Router {
+    axum_sessions::memory().await
+}
+
 fn bare() -> Router {
     Router::new()
         .route("/untouched", get(async || "Hello"))
@@ -118,17 +125,6 @@ fn bare() -> Router {
         .route("/write", get(async || 42_u32.to_string()))
         .route("/login", get(async || "Hello"))
         .route("/seed", get(async || "Hello"))
-}
-
-/// A person who is logged in and shops: 292 bytes as compact JSON.
-pub fn session() -> Map<String, Value> {
-    let session = json!({
-        "firstName": "Ada", "lastName": "Lovelace", "favoriteColor": "moss green", "visits": 41,
-        "cart": [{ "article": 4711, "amount": 2, "note": "gift wrapping" }, { "article": 815, "amount": 1, "note": "" }],
-        "next": "/account/orders?page=2", "csrf": "4f1c2d5e6f708192a3b4c5d6e7f80912", "locale": "en-GB", "seen": true,
-    });
-    let Value::Object(session) = session else { unreachable!("an object stands above") };
-    session
 }
 
 #[cfg(test)]

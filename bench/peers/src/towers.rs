@@ -7,7 +7,7 @@ pub(crate) fn memory() -> Router {
     app(MemoryStore::default())
 }
 
-fn app(store: impl SessionStore + Clone) -> Router {
+pub(crate) fn app(store: impl SessionStore + Clone) -> Router {
     Router::new()
         .route("/untouched", get(async || "Hello"))
         .route(

@@ -1,31 +1,9 @@
-"""Makes results/table.md and the plots of what results/raw holds."""
+"""The tables, as Markdown: what was measured, and beside it what was aimed at."""
 
-import csv
-import html
 import re
-from pathlib import Path
 
-HERE = Path(__file__).parent
-RAW = HERE / "results" / "raw"
-
-NAMES = {
-    "sealed": "dewar, sealed cookie",
-    "memory": "dewar, memory store",
-    "flask": "dewar, Flask's format",
-    "flask-compressed": "dewar, Flask's format, compressed",
-    "tower-sessions": "tower-sessions, memory store",
-    "private-jar": "private jar + JSON",
-    "signed-jar": "signed jar + JSON",
-}
-SCENARIOS = ["untouched", "read", "write", "login"]
-
-
-def rows(name):
-    path = RAW / f"{name}.tsv"
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return list(csv.reader(file, delimiter="\t"))[1:]
+import raw
+from raw import HTTP_NAMES, NAMES, SCENARIOS, rows
 
 
 def table(head, body):
@@ -34,20 +12,23 @@ def table(head, body):
 
 
 def aims_table(aims):
-    """Aims are (what, measured, aim, whether more is better)."""
+    """Aims are (what, measured, aim, whether more is better). Nothing is measured where there is nothing to divide by."""
     body = []
     for what, measured, aim, more in aims:
-        met = measured >= aim if more else measured <= aim
         sign = ">=" if more else "<="
+        if measured is None:
+            body.append([what, "-", f"{sign} {aim}", "-"])
+            continue
+        met = measured >= aim if more else measured <= aim
         body.append([what, f"{measured:.2f}", f"{sign} {aim}", "yes" if met else "no"])
     return table(["ratio", "measured", "aim", "met"], body)
 
 
 def inprocess():
-    times = {(row[0], row[1], row[2]): float(row[3]) for row in rows("inprocess")}
+    times = raw.inprocess()
     if not times:
-        return "", {}
-    out = ["## In process\n", (RAW / "machine.txt").read_text().replace("\n", ", ").rstrip(", ") + ".\n"]
+        return ""
+    out = ["## In process\n"]
     out.append("Microseconds of CPU that a request costs beyond a layer that does nothing; no socket, a session of 292")
     out.append("bytes, medians of 201 interleaved rounds. One cookie, then 100,000 sessions in turn.\n")
     body = []
@@ -71,7 +52,7 @@ def inprocess():
         ("write: Flask's format / signed jar", ratio("flask", "signed-jar", "write"), 0.35, False),
     ]
     out.append(aims_table(aims))
-    return "\n".join(out), times
+    return "\n".join(out)
 
 
 def allocations():
@@ -98,15 +79,9 @@ def allocations():
 
 
 def codecs():
-    path = RAW / "codecs.txt"
-    if not path.exists():
+    ns = raw.codecs()
+    if not ns:
         return ""
-    found = re.findall(r"test (\S+) \.\.\. bench: +([\d,]+) ns", path.read_text())
-    ns = {name: float(value.replace(",", "")) for name, value in found}
-    for line in (RAW / "flask.txt").read_text().splitlines():
-        if "\t" in line:
-            name, microseconds = line.split("\t")
-            ns[name] = float(microseconds) * 1000
     body = []
     kinds = [
         ("sealed", "dewar/{}/sealed", "floor/{}/sealed", "cookie/{}/private-jar"),
@@ -133,7 +108,7 @@ def stores():
     cell = lambda text: text if text == "-" or not re.fullmatch(r"[\d.]+", text) else f"{float(text):,.2f}"
     text = "## Stores\n\nMicroseconds for each operation, medians of interleaved turns; records of 240 bytes.\n\n"
     text += table(["", "in flight", "wall", "CPU of this process"], [[row[0], row[1], cell(row[2]), cell(row[3])] for row in found])
-    each = {(row[0], row[1]): (float(row[2]), float(row[3])) for row in found if row[3] != "-"}
+    each = raw.stores()
     aims = []
     if ("sqlite: load", "32") in each:
         aims.append(("SQLite, CPU of a load, 32 in flight / rusqlite", each["sqlite: load", "32"][1] / each["rusqlite: load", "1"][1], 3, False))
@@ -146,60 +121,56 @@ def stores():
     return text + "\n" + aims_table(aims)
 
 
-STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #1f2933 }
-  .title { font-size: 17px; font-weight: 600 }
-  .small { font-size: 11.5px; fill: #616e7c }
-  .head { font-weight: 600 }
-  .ours { fill: #0f766e } .theirs { fill: #b8c2cc } .axis { stroke: #e4e7eb }
-"""
+def http():
+    found = raw.http()
+    if not found:
+        return ""
+    columns = [("1", scenario) for scenario in SCENARIOS] + [("100000", scenario) for scenario in ("read", "write")]
+    heads = [scenario if sessions == "1" else f"{scenario}, 100,000" for sessions, scenario in columns]
 
+    def each(cell):
+        peers = [peer for peer in HTTP_NAMES if ("1", "read", peer) in found]
+        body = []
+        for peer in peers:
+            measured = [(found.get((*column, peer)), found[(*column, "bare")]) for column in columns]
+            body.append([HTTP_NAMES[peer], *(cell(one, bare) if one else "-" for one, bare in measured)])
+        return table(["", *heads], body)
 
-def plot(times):
-    """What a session costs a request: bars, ours beside the peer that does the same."""
-    groups = [
-        ("On a store, in memory", ["memory", "tower-sessions"]),
-        ("Encrypted in the cookie", ["sealed", "private-jar"]),
-        ("Signed in the cookie", ["flask", "signed-jar"]),
-    ]
-    shown = [(group, scenario, peer) for group, peers in groups for scenario in ("read", "write") for peer in peers]
-    most = max(times["1", scenario, peer] for _, scenario, peer in shown)
-    left, width, bar = 300, 470, 20
-    scale = width / most
-    y = 72
-    out = []
-    for group, peers in groups:
-        out.append(f'<text class="head" x="24" y="{y + 14}">{html.escape(group)}</text>')
-        y += 26
-        for scenario in ("read", "write"):
-            for peer in peers:
-                value = times["1", scenario, peer]
-                ours = peer not in ("tower-sessions", "private-jar", "signed-jar")
-                label = f"{scenario}, {'dewar' if ours else NAMES[peer].split(', ')[0]}"
-                kind = "ours" if ours else "theirs"
-                out.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end">{html.escape(label)}</text>')
-                out.append(f'<rect class="{kind}" x="{left}" y="{y}" width="{value * scale:.1f}" height="{bar - 3}" rx="2"/>')
-                out.append(f'<text class="small" x="{left + value * scale + 6:.1f}" y="{y + 13}">{value:.2f}</text>')
-                y += bar
-            y += 7
-        y += 12
-    total = left + width + 60
-    head = f"""<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{y + 4}" viewBox="0 0 {total} {y + 4}">
-<style>{STYLE}</style>
-<rect width="100%" height="100%" fill="#ffffff"/>
-<text class="title" x="24" y="32">What a session costs a request</text>
-<text class="small" x="24" y="52">Microseconds of CPU beyond an empty layer; axum in process, a session of 292 bytes. Less is better.</text>
-<line class="axis" x1="{left - 0.5}" y1="72" x2="{left - 0.5}" y2="{y - 12}"/>
-"""
-    (HERE / "results" / "request.svg").write_text(head + "\n".join(out) + "\n</svg>\n")
+    there = {peer: one.sessions for (sessions, _, peer), one in found.items() if one.sessions < int(sessions)}
+    fewer = ", ".join(f"{HTTP_NAMES[peer]} {count:,}" for peer, count in there.items())
+    out = ["## HTTP\n", "Servers of one thread behind a socket; 16 connections that stay open, each asking again when it is answered; a session"]
+    out.append("of 292 bytes. One cookie, then 100,000 sessions in turn. What a client asks for is checked before it is measured.")
+    if fewer:
+        out.append(f"Fewer where a peer makes no more in the time it has: {fewer}.")
+    out.append("Both SQLite peers have a write on the disk before they answer: WAL with synchronous=FULL.\n")
+    out.append("Microseconds of the server's CPU for each request, and how many times that of bare axum:\n")
+    out.append(each(lambda one, bare: f"{one.cpu:,.1f} / {one.cpu / bare.cpu:.2f}"))
+    out.append("Microseconds beyond bare axum, compared within a round:\n")
+    out.append(each(lambda one, _: f"{one.beyond:,.2f}"))
+    out.append("Requests a second; the client runs on the same machine:\n")
+    out.append(each(lambda one, _: f"{one.a_second:,.0f}"))
+    if any(one.redis for one in found.values()):
+        out.append("Microseconds of the Redis server's own CPU for each request:\n")
+        on_redis = [peer for peer in HTTP_NAMES if getattr(found.get(("1", "read", peer)), "redis", None) is not None]
+        body = [[HTTP_NAMES[peer], *(f"{found[(*column, peer)].redis:.1f}" for column in columns)] for peer in on_redis]
+        out.append(table(["", *heads], body))
 
-
-def main():
-    text, times = inprocess()
-    parts = ["# Measurements\n\nWritten by `bench/run`; the raw output is in `raw/`.\n", text, allocations(), codecs(), stores()]
-    (HERE / "results" / "table.md").write_text("\n".join(part for part in parts if part))
-    if times:
-        plot(times)
-
-
-main()
+    aims = []
+    for what, ours, theirs, scenario, sessions, aim in [
+        ("memory / tower-sessions", "memory", "tower-sessions", "untouched", "1", 0.45),
+        ("memory / tower-sessions", "memory", "tower-sessions", "read", "1", 0.25),
+        ("memory / tower-sessions", "memory", "tower-sessions", "write", "1", 0.2),
+        ("memory / tower-sessions", "memory", "tower-sessions", "read", "100000", 0.3),
+        ("memory / tower-sessions", "memory", "tower-sessions", "write", "100000", 0.25),
+        ("sealed / private jar", "sealed", "private-jar", "read", "1", 0.25),
+        ("sealed / private jar", "sealed", "private-jar", "write", "1", 0.25),
+        ("Flask's format / signed jar", "flask", "signed-jar", "read", "1", 0.45),
+        ("Flask's format / signed jar", "flask", "signed-jar", "write", "1", 0.35),
+    ]:
+        many = "" if sessions == "1" else ", 100,000 sessions"
+        if (sessions, scenario, ours) in found and (sessions, scenario, theirs) in found:
+            ours, theirs = (found[sessions, scenario, peer].beyond for peer in (ours, theirs))
+            aims.append((f"{scenario}{many}: {what}", max(0.0, ours) / theirs if theirs > 0 else None, aim, False))
+    out.append("CPU beyond bare axum:\n")
+    out.append(aims_table(aims))
+    return "\n".join(out)
