@@ -61,7 +61,7 @@ fn dialect(c: &mut Criterion, name: &str, dialect: &dyn Dialect) {
     let encoding = dialect.policy().encoding;
     let mut contents = Contents::new(NOW, 86_400, None, false);
     for (name, value) in peers::session() {
-        contents.data.insert(name.as_bytes(), encoding.write(&value).unwrap().into());
+        contents.data.insert(name.as_bytes(), encoding.write(&value).unwrap());
     }
     // Any bytes serve: what random numbers cost is measured with the whole request.
     let mut random = |bytes: &mut [u8]| bytes.fill(7);
