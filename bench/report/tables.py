@@ -97,7 +97,7 @@ def codecs():
             if "python" in columns[2]:
                 aim = {"opencompressed": 6, "commitcompressed": 3}.get(verb + columns[2].rsplit("/", 1)[1], 30)
                 aims.append((f"{verb}, Flask in Python / {name}", peer / ours, aim, True))
-    text = "## Codecs\n\nNanoseconds of CPU. The peer of `sealed` is the private jar with JSON; of Flask's format, itsdangerous in Python as\nFlask uses it. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
+    text = "## Codecs\n\nNanoseconds of CPU, the least of three passes. The peer of `sealed` is the private jar with JSON; of Flask's format, itsdangerous in Python as\nFlask uses it. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
     return text + table(["", "dewar", "floors", "peer"], body) + "\n" + aims_table(aims)
 
 
