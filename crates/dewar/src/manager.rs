@@ -131,7 +131,7 @@ impl SessionManager {
 
     /// The first half of a commit, which may have to wait for the store. Closes the session.
     pub(crate) fn begin(&self, session: &Session, context: &mut Context<'_>) -> Commit {
-        Arc::clone(&self.inner).begin(session, Phase::Committing, context)
+        self.inner.begin(session, Phase::Committing, context)
     }
 
     /// The second half of a commit: the response's headers.
@@ -193,7 +193,7 @@ impl Owner for Inner {
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
-            let begun = poll_fn(|context| Poll::Ready(Arc::clone(&self).begin(&session, Phase::Open, context))).await;
+            let begun = poll_fn(|context| Poll::Ready(self.begin(&session, Phase::Open, context))).await;
             let due = match begun {
                 Commit::Known(due) => due?,
                 Commit::Waits(stored) => finish_in_any_case(stored).await?,
@@ -373,7 +373,7 @@ impl Inner {
     }
 
     /// The first half of a commit. What needs no store is decided here and now.
-    fn begin(self: Arc<Self>, session: &Session, phase: Phase, context: &mut Context<'_>) -> Commit {
+    fn begin(self: &Arc<Self>, session: &Session, phase: Phase, context: &mut Context<'_>) -> Commit {
         let mut state = session.lock();
         match state.phase {
             Phase::Open => {}

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, http::Request, routing::get};
-use dewar::{Key, Secret, Session, SessionLayer, testing::Visitor};
+use dewar::{Key, Secret, Session, SessionLayer, store::memory::MemoryStore, testing::Visitor};
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
@@ -83,12 +83,10 @@ async fn count(
     counted
 }
 
-#[allow(clippy::print_stdout)]
-async fn beyond_nothing(path: &str) -> usize {
-    let layer = SessionLayer::new(Secret::generate()).unwrap();
+async fn beyond_nothing(layer: &SessionLayer, path: &str) -> usize {
     let visitor = Visitor::with(&layer.manager().unwrap(), session()).await.unwrap();
     let cookie = visitor.cookie();
-    let mut with = routes().layer(layer).with_state::<()>(()).into_service::<Body>();
+    let mut with = routes().layer(layer.clone()).with_state::<()>(()).into_service::<Body>();
     let with = count(&mut with, path, &cookie).await;
     let same = Router::new()
         .route("/untouched", get(async || "untouched"))
@@ -100,13 +98,15 @@ async fn beyond_nothing(path: &str) -> usize {
     with - bare
 }
 
-/// The counter is the process's, so the three are one test, on one thread.
+/// The counter is the process's, so all are one test, on one thread.
 #[tokio::test(flavor = "current_thread")]
 async fn a_session_costs_few_allocations() {
-    let within =
-        |what: &str, counted: usize, most: usize| assert!(counted <= most, "{what}: {counted}, at most {most}");
-    let counted = [beyond_nothing("/untouched").await, beyond_nothing("/get").await, beyond_nothing("/update").await];
-    within("untouched", counted[0], 2);
-    within("get", counted[1], 8);
-    within("update", counted[2], 14);
+    let sealed = SessionLayer::new(Secret::generate()).unwrap();
+    let memory = SessionLayer::new(Secret::generate()).unwrap().store(MemoryStore::new());
+    for (layer, what, most) in [(sealed, "sealed", [2, 7, 12]), (memory, "memory", [2, 6, 14])] {
+        for (path, most) in ["/untouched", "/get", "/update"].into_iter().zip(most) {
+            let counted = beyond_nothing(&layer, path).await;
+            assert!(counted <= most, "{what}, {path}: {counted}, at most {most}");
+        }
+    }
 }

@@ -124,12 +124,12 @@ impl Inner {
 
     /// Brings what a request did to the store, and what came of it back to the session. What the store does not
     /// answer at once is returned, in a box.
-    pub(super) fn store(self: Arc<Self>, job: Job, context: &mut Context<'_>) -> Commit {
+    pub(super) fn store(self: &Arc<Self>, job: Job, context: &mut Context<'_>) -> Commit {
         let begun = match self.replace_now(&job, context) {
             Ok(due) => return Commit::Known(Ok(due)),
             Err(begun) => begun,
         };
-        let mut rest = Box::pin(self.store_slowly(job, begun));
+        let mut rest = Box::pin(Arc::clone(self).store_slowly(job, begun));
         match rest.as_mut().poll(context) {
             Poll::Ready(due) => Commit::Known(due),
             Poll::Pending => Commit::Waits(rest),

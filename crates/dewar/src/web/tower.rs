@@ -226,12 +226,12 @@ impl<S> Layer<S> for SessionLayer {
 
     fn layer(&self, inner: S) -> SessionService<S> {
         let manager = self.manager().unwrap_or_else(|error| panic!("SessionLayer: {error}"));
-        SessionService {
-            inner,
+        let means = Means {
             manager,
             #[cfg(feature = "templates")]
             templates: self.templates.clone(),
-        }
+        };
+        SessionService { inner, means: Arc::new(means) }
     }
 }
 
@@ -239,6 +239,12 @@ impl<S> Layer<S> for SessionLayer {
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,
+    means: Arc<Means>,
+}
+
+/// What all requests of one layer share.
+#[derive(Debug)]
+struct Means {
     manager: SessionManager,
     #[cfg(feature = "templates")]
     templates: Option<crate::template::Engine>,
@@ -246,10 +252,8 @@ pub struct SessionService<S> {
 
 /// What a request carries: the means to open its session, and the session once it is open.
 pub(crate) struct Visit {
-    manager: SessionManager,
+    means: Arc<Means>,
     session: OnceLock<Session>,
-    #[cfg(feature = "templates")]
-    templates: Option<crate::template::Engine>,
 }
 
 thread_local! {
@@ -258,21 +262,22 @@ thread_local! {
 }
 
 impl Visit {
-    fn begin(visit: Self) -> Arc<Self> {
-        let Some(mut spare) = SPARE.take() else { return Arc::new(visit) };
-        match Arc::get_mut(&mut spare) {
-            Some(room) => {
-                *room = visit;
-                spare
-            }
-            None => Arc::new(visit),
+    fn begin(means: &Arc<Means>) -> Arc<Self> {
+        let mut spare = SPARE.take();
+        match spare.as_mut().and_then(Arc::get_mut) {
+            Some(room) if Arc::ptr_eq(&room.means, means) => {}
+            Some(room) => room.means = Arc::clone(means),
+            None => spare = None,
         }
+        spare.unwrap_or_else(|| Arc::new(Self { means: Arc::clone(means), session: OnceLock::new() }))
     }
 
-    /// Keeps the room for the next, and nothing that was in it.
+    /// Keeps the room for the next, and nothing that was in it: nobody's data waits for another request.
     fn end(mut self: Arc<Self>) {
         if let Some(room) = Arc::get_mut(&mut self) {
             room.session.take();
+        }
+        if self.session.get().is_none() {
             SPARE.set(Some(self));
         }
     }
@@ -280,7 +285,7 @@ impl Visit {
     /// The response with what became of the session, or an error in its place.
     fn finish<R: Default>(self: Arc<Self>, due: Result<CookieDue, Error>, mut response: Response<R>) -> Response<R> {
         let finished = match self.session.get() {
-            Some(session) => self.manager.finish(session, due, response.headers_mut()),
+            Some(session) => self.means.manager.finish(session, due, response.headers_mut()),
             None => Ok(()),
         };
         self.end();
@@ -311,7 +316,7 @@ impl Handle {
 
     #[cfg(feature = "axum")]
     pub(crate) fn manager(&self) -> SessionManager {
-        self.0.manager.clone()
+        self.0.means.manager.clone()
     }
 
     /// # Errors
@@ -319,7 +324,7 @@ impl Handle {
     /// Where the layer was given no pages.
     #[cfg(feature = "templates")]
     pub(crate) fn templates(&self) -> Result<crate::template::Engine, Error> {
-        self.0.templates.clone().ok_or_else(|| {
+        self.0.means.templates.clone().ok_or_else(|| {
             let line = "there are no templates: add `.templates(\"templates\")` to the SessionLayer";
             Error::new(Kind::MissingLayer, line)
         })
@@ -338,7 +343,7 @@ impl Session {
         if let Some(session) = visit.session.get() {
             return Ok(session.clone());
         }
-        let opened = visit.manager.open(&parts.headers).await?;
+        let opened = visit.means.manager.open(&parts.headers).await?;
         // Where two tasks of one request open it at once, both get the one that came first.
         Ok(visit.session.get_or_init(|| opened).clone())
     }
@@ -359,14 +364,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let outer = request.extensions().get::<Handle>();
-        let nested = outer.is_some_and(|outer| outer.0.manager.cookie_name() == self.manager.cookie_name());
+        let cookie_name = self.means.manager.cookie_name();
+        let nested = outer.is_some_and(|outer| outer.0.means.manager.cookie_name() == cookie_name);
         let visit = (!nested).then(|| {
-            let visit = Visit::begin(Visit {
-                manager: self.manager.clone(),
-                session: OnceLock::new(),
-                #[cfg(feature = "templates")]
-                templates: self.templates.clone(),
-            });
+            let visit = Visit::begin(&self.means);
             request.extensions_mut().insert(Handle(Arc::clone(&visit)));
             visit
         });
@@ -408,7 +409,7 @@ where
                 visit.end();
                 return Poll::Ready(Ok(response));
             };
-            match visit.manager.begin(session, context) {
+            match visit.means.manager.begin(session, context) {
                 Commit::Known(due) => return Poll::Ready(Ok(visit.finish(due, response))),
                 Commit::Waits(stored) => {
                     let stored = Box::pin(finish_in_any_case(stored));
