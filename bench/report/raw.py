@@ -66,14 +66,13 @@ def codecs():
     if not path.exists():
         return {}
     found = re.findall(r"test (\S+) \.\.\. bench: +([\d,]+) ns", path.read_text())
-    ns = {}
-    for name, value in found:
-        ns[name] = min(ns.get(name, float("inf")), float(value.replace(",", "")))
+    passes = [(name, float(value.replace(",", ""))) for name, value in found]
     for line in (RAW / "flask.txt").read_text().splitlines():
         if "\t" in line:
             name, microseconds = line.split("\t")
-            ns[name] = float(microseconds) * 1000
-    return ns
+            passes.append((name, float(microseconds) * 1000))
+    # Of a name that comes again, the least stands last.
+    return dict(sorted(passes, key=lambda one: -one[1]))
 
 
 def stores():

@@ -83,34 +83,30 @@ impl Queues {
     /// The right to write, where nobody has it.
     pub(super) fn lead(&self, key: &StoreKey) -> Option<Leader> {
         let mut lines = self.lines(key);
-        if lines.find(key.hash64(), |line| line.key == *key).is_some() {
-            return None;
-        }
-        open(&mut lines, key.clone(), Vec::new());
-        Some(Leader { queues: self.clone(), key: Some(key.clone()) })
+        let has_leader = lines.find(key.hash64(), |line| line.key == *key).is_some();
+        (!has_leader).then(|| self.open(&mut lines, key))
     }
 
     pub(super) fn enter(&self, key: &StoreKey, operations: Vec<Operation>) -> Entered {
-        if let Some(line) = self.lines(key).find_mut(key.hash64(), |line| line.key == *key) {
+        let mut lines = self.lines(key);
+        if let Some(line) = lines.find_mut(key.hash64(), |line| line.key == *key) {
             let (answer, turn) = oneshot::channel();
             line.waiting.push(Waiting { operations, answer: Some(answer) });
             return Entered::Waiting(turn);
         }
-        match self.lead(key) {
-            Some(leader) => Entered::Leading(leader, operations),
-            // Somebody was faster between the two looks.
-            None => self.enter(key, operations),
-        }
+        Entered::Leading(self.open(&mut lines, key), operations)
+    }
+
+    fn open(&self, lines: &mut Lines, key: &StoreKey) -> Leader {
+        let line = Line { key: key.clone(), waiting: Vec::new() };
+        lines.insert_unique(key.hash64(), line, |line| line.key.hash64());
+        Leader { queues: self.clone(), key: Some(key.clone()) }
     }
 
     fn lines(&self, key: &StoreKey) -> MutexGuard<'_, Lines> {
         let shard = (key.hash64() >> 32) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn open(lines: &mut Lines, key: StoreKey, waiting: Vec<Waiting>) {
-    lines.insert_unique(key.hash64(), Line { key, waiting }, |line| line.key.hash64());
 }
 
 impl Leader {

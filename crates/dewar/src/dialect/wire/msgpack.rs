@@ -237,3 +237,26 @@ const FIXED: [(u8, u8); 256] = {
     }
     fixed
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn hopping_ends_where_skipping_does(
+            marker in any::<u8>(),
+            mut bytes in prop::collection::vec(prop_oneof![0u8..=0x0f, 0x80..=0x93u8, 0xa0..=0xa3u8, 0xc0..=0xdfu8], 0..48),
+        ) {
+            bytes.insert(0, marker);
+            let (mut hops, mut skips) = (Scan::new(&bytes), Scan::new(&bytes));
+            if skips.skip(DEPTH).is_some() {
+                prop_assert_eq!(hops.hop(), Some(()));
+                prop_assert_eq!(hops.rest, skips.rest);
+            }
+        }
+    }
+}
