@@ -21,7 +21,9 @@ pub struct App {
 impl App {
     /// An application with this many sessions, each in a cookie of its own.
     pub async fn with_sessions(peer: Peer, sessions: usize) -> Self {
-        let mut app = Self { peer, service: peer.app().into_service(), cookies: Vec::new(), turn: 0 };
+        // As `axum::serve` does: without it, a router puts its layers on anew for every request.
+        let service = peer.app().with_state(()).into_service();
+        let mut app = Self { peer, service, cookies: Vec::new(), turn: 0 };
         for _ in 0..sessions {
             let response = app.call("/seed", None).await;
             let set_cookie = response.headers().get(header::SET_COOKIE);

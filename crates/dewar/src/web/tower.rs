@@ -55,7 +55,8 @@ use crate::{
 #[must_use = "a layer does nothing until it is given to `.layer(...)`"]
 pub struct SessionLayer {
     settings: Arc<Settings>,
-    manager: Arc<OnceLock<SessionManager>>,
+    /// Made once, and shared by all clones: a router without state asks for its layers with every request.
+    means: Arc<OnceLock<Arc<Means>>>,
     #[cfg(feature = "templates")]
     templates: Option<crate::template::Engine>,
 }
@@ -87,7 +88,7 @@ impl SessionLayer {
     fn with_keyring(keyring: Keyring) -> Self {
         Self {
             settings: Arc::new(Settings::new(keyring)),
-            manager: Arc::default(),
+            means: Arc::default(),
             #[cfg(feature = "templates")]
             templates: None,
         }
@@ -192,6 +193,9 @@ impl SessionLayer {
     #[cfg(feature = "templates")]
     pub fn templates(mut self, pages: impl Into<crate::template::Pages>) -> Self {
         self.templates = Some(crate::template::Engine::new(pages.into()));
+        // A manager that was made already stays.
+        let made = self.means.get().map(|means| Arc::new(self.with_manager(means.manager.clone())));
+        self.means = Arc::new(made.map_or_else(OnceLock::new, OnceLock::from));
         self
     }
 
@@ -201,16 +205,28 @@ impl SessionLayer {
     ///
     /// Where settings contradict each other or a browser would throw the cookie away.
     pub fn manager(&self) -> Result<SessionManager, Error> {
-        if let Some(manager) = self.manager.get() {
-            return Ok(manager.clone());
+        Ok(self.means()?.manager.clone())
+    }
+
+    fn means(&self) -> Result<&Arc<Means>, Error> {
+        if let Some(means) = self.means.get() {
+            return Ok(means);
         }
-        let manager = self.settings.build()?;
-        Ok(self.manager.get_or_init(|| manager).clone())
+        let means = Arc::new(self.with_manager(self.settings.build()?));
+        Ok(self.means.get_or_init(|| means))
+    }
+
+    fn with_manager(&self, manager: SessionManager) -> Means {
+        Means {
+            manager,
+            #[cfg(feature = "templates")]
+            templates: self.templates.clone(),
+        }
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
-        self.manager = Arc::default();
+        self.means = Arc::default();
         self
     }
 }
@@ -225,13 +241,8 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> SessionService<S> {
-        let manager = self.manager().unwrap_or_else(|error| panic!("SessionLayer: {error}"));
-        let means = Means {
-            manager,
-            #[cfg(feature = "templates")]
-            templates: self.templates.clone(),
-        };
-        SessionService { inner, means: Arc::new(means) }
+        let means = self.means().unwrap_or_else(|error| panic!("SessionLayer: {error}"));
+        SessionService { inner, means: Arc::clone(means) }
     }
 }
 
