@@ -1,6 +1,5 @@
 //! Tokens that are authentic, and whose session each opens; made anew in every run, always the same.
 
-use bytes::Bytes;
 use dewar::{
     Keyring,
     dialect::{
@@ -60,7 +59,7 @@ fn write(reader: Reader, name: &str, keyring: &Keyring, issued: Timestamp, who: 
     };
     let encoding = if reader == Reader::Flask { Encoding::Json(Json::FLASK) } else { Encoding::MessagePack };
     let mut contents = Contents::new(issued, 86_400, None, false);
-    let mut insert = |name: &str, written: Vec<u8>| drop(contents.data.insert(name.as_bytes(), Bytes::from(written)));
+    let mut insert = |name: &str, written: Vec<u8>| contents.data.insert(name.as_bytes(), written);
     insert("who", encoding.write(&who).expect("a number"));
     insert("text", encoding.write(&"x".repeat(rest)).expect("text"));
     let mut random = random(u64::from(who) + 1);
