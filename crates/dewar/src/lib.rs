@@ -74,6 +74,7 @@ mod journal;
 mod key;
 mod lifetime;
 mod manager;
+mod principal;
 mod secret;
 mod session;
 pub mod store;

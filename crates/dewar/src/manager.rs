@@ -34,6 +34,7 @@ mod stored;
 
 pub use devices::Device;
 use queue::Queues;
+use settings::Identity;
 #[cfg(feature = "tower")]
 pub(crate) use settings::Settings;
 
@@ -79,6 +80,8 @@ struct Inner {
     skew: Duration,
     clock: Clock,
     queues: Queues,
+    /// Tells this manager's secrets and dialect from another's.
+    identity: Identity,
     #[cfg(feature = "runtime")]
     purge: std::sync::Once,
 }
@@ -127,6 +130,24 @@ impl SessionManager {
     /// The name of the session's cookie.
     pub fn cookie_name(&self) -> &str {
         &self.inner.cookie.name
+    }
+
+    /// Whether both keep a session the same way, so that one may stand in for the other.
+    #[cfg(feature = "tower")]
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let (one, two) = (&*self.inner, &*other.inner);
+        let same_store = match (&one.store, &two.store) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            _ => false,
+        };
+        std::ptr::eq(one, two)
+            || same_store
+                && one.identity == two.identity
+                && one.cookie == two.cookie
+                && one.rules == two.rules
+                && one.reissue == two.reissue
+                && one.skew == two.skew
     }
 
     /// The first half of a commit, which may have to wait for the store. Closes the session.
@@ -193,6 +214,13 @@ impl Owner for Inner {
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
+            if matches!(session.lock().phase, Phase::Committing | Phase::Closed) {
+                telemetry::committed_too_late();
+                return Err(Error::new(
+                    Kind::Closed,
+                    "the session was committed after its response had gone; nothing was saved",
+                ));
+            }
             let begun = poll_fn(|context| Poll::Ready(self.begin(&session, Phase::Open, context))).await;
             let due = match begun {
                 Commit::Known(due) => due?,

@@ -165,6 +165,14 @@ impl Keyring {
     pub fn secrets(&self) -> &[Secret] {
         &self.secrets
     }
+
+    /// Tells one keyring from another.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let digest = self.secrets.iter().fold(Sha256::new_with_prefix("dewar keyring\0"), |digest, secret| {
+            digest.chain_update(Sha256::digest(secret.reveal()))
+        });
+        digest.finalize().into()
+    }
 }
 
 impl fmt::Debug for Keyring {

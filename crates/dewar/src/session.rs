@@ -17,6 +17,7 @@ use crate::{
     journal::Operation,
     key::Name,
     lifetime::Lifetime,
+    principal::Somebody,
     store::{StoreKey, Timestamp, Version},
     telemetry,
     value::Value,
@@ -74,7 +75,7 @@ pub(crate) trait Owner: Send + Sync {
 }
 
 /// What holds for every session of one manager.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) encoding: Encoding,
     pub(crate) idle: u32,
@@ -459,8 +460,8 @@ impl Session {
     ///
     /// This is what stops session fixation. Call it after the password was checked, not before.
     pub fn set_principal(&self, principal: &str) {
-        let former = self.principal();
-        if former.as_deref() == Some(principal) {
+        let former = self.somebody();
+        if former.as_ref().is_some_and(|former| former.is(principal)) {
             return;
         }
         // A log-in with a cookie whose session has ended begins a session of its own.
@@ -483,10 +484,20 @@ impl Session {
     }
 
     /// The user whom this session belongs to, once known.
+    ///
+    /// Where another framework's log-in wrote it, an integer or a UUID is its text (`7` is `"7"`), and anything else that is not
+    /// `null` is somebody, too.
     pub fn principal(&self) -> Option<String> {
+        self.somebody().map(Somebody::into_text)
+    }
+
+    fn somebody(&self) -> Option<Somebody> {
         match self.rules().principal_entry {
-            Some(entry) => self.get(entry),
-            None => self.access().contents.principal.as_deref().map(str::to_owned),
+            Some(entry) => {
+                let encoded = self.access().contents.data.encoded(entry.as_bytes())?;
+                Somebody::read(self.encoding(), &encoded)
+            }
+            None => self.access().contents.principal.as_deref().map(|text| Somebody::Known(text.to_owned())),
         }
     }
 
@@ -517,6 +528,15 @@ impl Session {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs while the lock is held, so a poisoned state is a whole one.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing that is written from here on is saved.
+    #[cfg(feature = "tower")]
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closed;
+        }
     }
 
     fn rules(&self) -> &Rules {

@@ -30,6 +30,29 @@ pub(crate) fn written_too_late(what: &str, name: &str) {
     count!("dewar_late_writes_total");
 }
 
+/// A stream or task of a request asked for the session after its head had gone.
+#[cfg(feature = "tower")]
+pub(crate) fn opened_too_late() {
+    tracing::error!("the session was asked for after its response had gone; it is not opened");
+    count!("dewar_late_opens_total");
+}
+
+/// A stream or task of a request committed the session after its head had gone, or would never come.
+pub(crate) fn committed_too_late() {
+    tracing::error!("the session was committed after its response had gone; nothing was saved");
+    count!("dewar_late_commits_total");
+}
+
+/// A request went through two layers with the same cookie and other settings.
+#[cfg(feature = "tower")]
+pub(crate) fn layers_disagree(cookie: &str) {
+    tracing::error!(
+        cookie,
+        "two session layers around this route have this cookie name and different settings: put a clone of one layer in both places, \
+         or give one of them another name with .cookie_name(\"...\")"
+    );
+}
+
 /// An entry holds a value of another type than was asked for.
 pub(crate) fn wrong_type(error: &Error) {
     tracing::warn!(%error, "the entry was taken for absent");

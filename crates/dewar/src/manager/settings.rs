@@ -16,11 +16,19 @@ use crate::{
 /// Makes a dialect of the application's secrets; given so that it is made once, when all settings are known.
 type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
 
+/// What tells two managers apart whose other settings are equal: the dialect's type, and a digest of the secrets.
+#[derive(PartialEq, Eq)]
+pub(super) struct Identity {
+    dialect: Option<&'static str>,
+    secrets: [u8; 32],
+}
+
 /// Everything that can be set. What is not set is the dialect's own.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) keyring: Keyring,
-    pub(crate) dialect: Option<MakeDialect>,
+    /// The name of its type, and how it is made.
+    pub(crate) dialect: Option<(&'static str, MakeDialect)>,
     pub(crate) store: Option<Arc<dyn ErasedStore>>,
     pub(crate) cookie_name: Option<String>,
     pub(crate) path: Option<String>,
@@ -65,7 +73,7 @@ impl Settings {
     /// names the setting and says what to write instead.
     pub(crate) fn build(&self) -> Result<SessionManager, Error> {
         let dialect: Box<dyn Dialect> = match (&self.dialect, &self.store) {
-            (Some(make), _) => make(&self.keyring),
+            (Some((_, make)), _) => make(&self.keyring),
             (None, Some(_)) => Box::new(Opaque::new()),
             (None, None) => Box::new(Sealed::new(&self.keyring)),
         };
@@ -83,6 +91,7 @@ impl Settings {
         }
 
         let mut cookie = policy.cookie.clone();
+        let default_name = cookie.name.clone();
         if self.allow_http {
             if self.secure == Some(true) {
                 return Err(Error::setting(
@@ -90,25 +99,21 @@ impl Settings {
                 ));
             }
             cookie.secure = false;
-            if let Some(plain) = cookie.name.strip_prefix("__Host-") {
-                cookie.name = plain.to_owned();
-            }
         }
-        cookie.name = self.cookie_name.clone().unwrap_or(cookie.name);
         cookie.path = self.path.clone().unwrap_or(cookie.path);
         cookie.domain = self.domain.clone().or(cookie.domain);
         cookie.same_site = self.same_site.or(cookie.same_site);
         cookie.secure = self.secure.unwrap_or(cookie.secure);
         cookie.http_only = self.http_only.unwrap_or(cookie.http_only);
         cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
-        // The default name promises more than a cookie for a domain or a path can keep.
-        let moved = cookie.domain.is_some() || cookie.path != "/" || !cookie.secure;
-        if self.cookie_name.is_none()
-            && moved
-            && let Some(plain) = cookie.name.strip_prefix("__Host-")
-        {
-            cookie.name = plain.to_owned();
-        }
+        cookie.name = match (&self.cookie_name, default_name.strip_prefix("__Host-")) {
+            (Some(name), _) => name.clone(),
+            // Our own name promises more than a cookie for a domain or a path can keep.
+            (None, Some(plain)) if cookie.domain.is_some() || cookie.path != "/" || !cookie.secure => {
+                format!("{plain}{}", name_of_path(&cookie.path))
+            }
+            (None, _) => default_name,
+        };
         cookie.check()?;
 
         let lifetime = self.lifetime.unwrap_or(Lifetime { idle: None, absolute: None, persistent: policy.persistent });
@@ -165,6 +170,10 @@ impl Settings {
                 clock: self.clock.clone(),
                 store: self.store.clone(),
                 queues: Queues::default(),
+                identity: Identity {
+                    dialect: self.dialect.as_ref().map(|(name, _)| *name),
+                    secrets: self.keyring.digest(),
+                },
                 #[cfg(feature = "runtime")]
                 purge: std::sync::Once::new(),
                 dialect,
@@ -172,6 +181,19 @@ impl Settings {
         };
         Ok(manager)
     }
+}
+
+/// What a path adds to our own cookie name, so that two parts of an application have one each: `.admin` for `/admin`.
+fn name_of_path(path: &str) -> String {
+    let mut name = String::new();
+    for byte in path.bytes().filter(|_| path != "/") {
+        match byte {
+            b'/' => name.push('.'),
+            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(byte)),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    name
 }
 
 impl SessionManager {

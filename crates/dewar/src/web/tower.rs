@@ -1,15 +1,14 @@
 //! [`SessionLayer`]: the manager as a layer of tower.
 
 use std::{
-    cell::Cell,
-    fmt,
+    fmt, mem,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{Request, Response, header, request::Parts};
+use http::{HeaderMap, Request, Response, header, request::Parts};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -23,6 +22,7 @@ use crate::{
     secret::Keyring,
     session::{CookieDue, Session},
     store::SessionAdmin,
+    telemetry,
 };
 
 /// Gives every request its session, and saves it when the response is ready.
@@ -45,7 +45,11 @@ use crate::{
 /// ```
 ///
 /// A request whose handler never names the session costs next to nothing. A layer inside another one with the
-/// same cookie name uses the outer one's session.
+/// same cookie name uses the outer one's session: a clone of it, or one with the same settings. Two that disagree (another path,
+/// store or secret) answer with a 500, and the log says what to write.
+///
+/// The session belongs to the request: once the response's head has gone, or will not come any more, it is closed. A streaming body or a task
+/// opens and commits it before the response is returned.
 ///
 /// # Panics
 ///
@@ -99,7 +103,8 @@ impl SessionLayer {
     /// A dialect is made of the application's secrets; its own settings go into a closure. The cookie's name and
     /// attributes are then that framework's, where nothing else is said.
     pub fn dialect<D: Dialect>(self, make: impl Fn(&Keyring) -> D + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.dialect = Some(Arc::new(move |keyring| Box::new(make(keyring)))))
+        let make = Arc::new(move |keyring: &Keyring| -> Box<dyn Dialect> { Box::new(make(keyring)) });
+        self.set(|settings| settings.dialect = Some((std::any::type_name::<D>(), make)))
     }
 
     /// Keeps the sessions in a store, and only a random id in the cookie.
@@ -126,7 +131,8 @@ impl SessionLayer {
         self.set(|settings| settings.cookie_name = Some(name.into()))
     }
 
-    /// The cookie's `Path`. Another one than `/` gives up the `__Host-` of the default name.
+    /// The cookie's `Path`. Another one than `/` gives up the `__Host-` of the default name and becomes part of it (`session.admin` for `/admin`), so
+    /// that two parts of one application never read each other's.
     pub fn path(self, path: impl Into<String>) -> Self {
         self.set(|settings| settings.path = Some(path.into()))
     }
@@ -261,50 +267,77 @@ struct Means {
     templates: Option<crate::template::Engine>,
 }
 
-/// What a request carries: the means to open its session, and the session once it is open.
+/// What a request carries: the means to open its session, and the session while it is open.
 pub(crate) struct Visit {
     means: Arc<Means>,
-    session: OnceLock<Session>,
+    stage: Mutex<Stage>,
 }
 
-thread_local! {
-    /// The room of a visit that is over, for the next: a request that never opens its session should not pay for it.
-    static SPARE: Cell<Option<Arc<Visit>>> = const { Cell::new(None) };
+/// How far a request has come. One lock decides between a session that is being opened and a head that leaves.
+enum Stage {
+    Unopened,
+    Open(Session),
+    /// The head has gone, or will never come: nothing is opened any more.
+    Over,
 }
 
 impl Visit {
     fn begin(means: &Arc<Means>) -> Arc<Self> {
-        let mut spare = SPARE.take();
-        match spare.as_mut().and_then(Arc::get_mut) {
-            Some(room) if Arc::ptr_eq(&room.means, means) => {}
-            Some(room) => room.means = Arc::clone(means),
-            None => spare = None,
-        }
-        spare.unwrap_or_else(|| Arc::new(Self { means: Arc::clone(means), session: OnceLock::new() }))
+        Arc::new(Self { means: Arc::clone(means), stage: Mutex::new(Stage::Unopened) })
     }
 
-    /// Keeps the room for the next, and nothing that was in it: nobody's data waits for another request.
-    fn end(mut self: Arc<Self>) {
-        if let Some(room) = Arc::get_mut(&mut self) {
-            room.session.take();
+    /// # Errors
+    ///
+    /// Where the store failed, and where the response's head has gone, also while the store was asked.
+    async fn session(&self, headers: &HeaderMap) -> Result<Session, Error> {
+        match &*self.stage() {
+            Stage::Open(session) => return Ok(session.clone()),
+            Stage::Over => return Err(opened_too_late()),
+            Stage::Unopened => {}
         }
-        if self.session.get().is_none() {
-            SPARE.set(Some(self));
+        let opened = self.means.manager.open(headers).await?;
+        let mut stage = self.stage();
+        match &*stage {
+            // Where two tasks of one request open it at once, both get the one that came first.
+            Stage::Open(session) => Ok(session.clone()),
+            Stage::Over => Err(opened_too_late()),
+            Stage::Unopened => {
+                *stage = Stage::Open(opened.clone());
+                Ok(opened)
+            }
         }
     }
 
-    /// The response with what became of the session, or an error in its place.
-    fn finish<R: Default>(self: Arc<Self>, due: Result<CookieDue, Error>, mut response: Response<R>) -> Response<R> {
-        let finished = match self.session.get() {
-            Some(session) => self.means.manager.finish(session, due, response.headers_mut()),
-            None => Ok(()),
-        };
-        self.end();
-        match finished {
-            Ok(()) => response,
-            // A layer further in made a response of the panic already.
-            Err(error) if error.is_panic() && response.status().is_server_error() => response,
-            Err(error) => error_response(&error),
+    /// The head leaves: from here on nothing is opened. The session, where one was.
+    fn leave(&self) -> Option<Session> {
+        match mem::replace(&mut *self.stage(), Stage::Over) {
+            Stage::Open(session) => Some(session),
+            Stage::Unopened | Stage::Over => None,
+        }
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        // Nothing that can panic runs while the lock is held, so a poisoned stage is a whole one.
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opened_too_late() -> Error {
+    telemetry::opened_too_late();
+    Error::new(
+        Kind::Closed,
+        "the session was opened after its response had gone: take it before the response is returned, and commit what a stream or task writes",
+    )
+}
+
+/// A request on its way. Dropped before its head has left (a time-out, a client that hung up, a panic), it closes the session:
+/// whatever survives must not write on.
+struct Underway(Arc<Visit>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.leave() {
+            session.close();
         }
     }
 }
@@ -348,15 +381,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Where the store failed, and where the layer is missing.
+    /// Where the store failed, where the layer is missing, and where the response has gone already ([`Error::is_closed`]).
     pub async fn from_parts(parts: &Parts) -> Result<Self, Error> {
-        let visit = &Handle::of(parts)?.0;
-        if let Some(session) = visit.session.get() {
-            return Ok(session.clone());
-        }
-        let opened = visit.means.manager.open(&parts.headers).await?;
-        // Where two tasks of one request open it at once, both get the one that came first.
-        Ok(visit.session.get_or_init(|| opened).clone())
+        Handle::of(parts)?.0.session(&parts.headers).await
     }
 }
 
@@ -374,15 +401,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let outer = request.extensions().get::<Handle>();
-        let cookie_name = self.means.manager.cookie_name();
-        let nested = outer.is_some_and(|outer| outer.0.means.manager.cookie_name() == cookie_name);
-        let visit = (!nested).then(|| {
-            let visit = Visit::begin(&self.means);
-            request.extensions_mut().insert(Handle(Arc::clone(&visit)));
-            visit
-        });
-        ResponseFuture { inner: self.inner.call(request), visit, waiting: None }
+        let manager = &self.means.manager;
+        let outer = request.extensions().get::<Handle>().map(|outer| &outer.0.means.manager);
+        let underway = match outer.filter(|outer| outer.cookie_name() == manager.cookie_name()) {
+            Some(outer) if !outer.agrees_with(manager) => {
+                telemetry::layers_disagree(manager.cookie_name());
+                return ResponseFuture { inner: None, underway: None, waiting: None };
+            }
+            Some(_) => None,
+            None => {
+                let visit = Visit::begin(&self.means);
+                request.extensions_mut().insert(Handle(Arc::clone(&visit)));
+                Some(Underway(visit))
+            }
+        };
+        ResponseFuture { inner: Some(self.inner.call(request)), underway, waiting: None }
     }
 }
 
@@ -390,9 +423,10 @@ pin_project! {
     /// The response with its session saved.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, R> {
+        // None: the request was refused.
         #[pin]
-        inner: F,
-        visit: Option<Arc<Visit>>,
+        inner: Option<F>,
+        underway: Option<Underway>,
         // Most responses wait for nothing, and their future is moved about.
         waiting: Option<Box<Waiting<R>>>,
     }
@@ -401,6 +435,7 @@ pin_project! {
 struct Waiting<R> {
     response: Response<R>,
     visit: Arc<Visit>,
+    session: Session,
     stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
 }
 
@@ -414,25 +449,47 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         if this.waiting.is_none() {
-            let response = ready!(this.inner.poll(context))?;
-            let Some(visit) = this.visit.take() else { return Poll::Ready(Ok(response)) };
-            let Some(session) = visit.session.get() else {
-                visit.end();
-                return Poll::Ready(Ok(response));
-            };
-            match visit.means.manager.begin(session, context) {
-                Commit::Known(due) => return Poll::Ready(Ok(visit.finish(due, response))),
+            let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(Ok(refused())) };
+            let answered = ready!(inner.poll(context));
+            // An error of the inner service has no head to carry a cookie: dropping this closes the session.
+            let underway = this.underway.take();
+            let response = answered?;
+            let Some(underway) = underway else { return Poll::Ready(Ok(response)) };
+            let visit = Arc::clone(&underway.0);
+            let Some(session) = visit.leave() else { return Poll::Ready(Ok(response)) };
+            match visit.means.manager.begin(&session, context) {
+                Commit::Known(due) => return Poll::Ready(Ok(finish(&visit, &session, due, response))),
                 Commit::Waits(stored) => {
                     let stored = Box::pin(finish_in_any_case(stored));
-                    *this.waiting = Some(Box::new(Waiting { response, visit, stored }));
+                    *this.waiting = Some(Box::new(Waiting { response, visit, session, stored }));
                 }
             }
         }
         let Some(waiting) = this.waiting else { unreachable!("the commit was begun above") };
         let due = ready!(waiting.stored.as_mut().poll(context));
         let Some(waiting) = this.waiting.take() else { unreachable!("the commit was polled above") };
-        Poll::Ready(Ok(waiting.visit.finish(due, waiting.response)))
+        Poll::Ready(Ok(finish(&waiting.visit, &waiting.session, due, waiting.response)))
     }
+}
+
+/// The response with what became of the session, or an error in its place.
+fn finish<R: Default>(
+    visit: &Visit,
+    session: &Session,
+    due: Result<CookieDue, Error>,
+    mut response: Response<R>,
+) -> Response<R> {
+    match visit.means.manager.finish(session, due, response.headers_mut()) {
+        Ok(()) => response,
+        // A layer further in made a response of the panic already.
+        Err(error) if error.is_panic() && response.status().is_server_error() => response,
+        Err(error) => error_response(&error),
+    }
+}
+
+/// The answer to a request that went through two layers which disagree.
+fn refused<R: Default>() -> Response<R> {
+    error_response(&Error::setting("two layers of one cookie name disagree"))
 }
 
 impl<F, R> fmt::Debug for ResponseFuture<F, R> {

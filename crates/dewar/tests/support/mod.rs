@@ -1,6 +1,7 @@
 //! What several tests share.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod faulty;
 pub mod histories;
 pub mod http;
 pub mod races;

@@ -1,0 +1,39 @@
+//! Whose session it is, as an entry of another framework's log-in says it.
+
+use crate::{dialect::wire::Encoding, value::Value};
+
+/// The user of a session: whatever is there and is not `null` is somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Somebody {
+    /// Text, or what reads as text: Flask-Login writes an integer where the application's ids are integers.
+    Known(String),
+    /// A value of another kind, as it is encoded: the same as another only where the bytes are.
+    Unreadable(Vec<u8>),
+}
+
+impl Somebody {
+    /// `None`: nobody.
+    pub(crate) fn read(encoding: Encoding, encoded: &[u8]) -> Option<Self> {
+        Some(match encoding.read(encoded) {
+            Ok(Value::Null) => return None,
+            Ok(Value::Text(text)) => Self::Known(text),
+            Ok(Value::Integer(id)) => Self::Known(id.to_string()),
+            Ok(Value::BigInteger(id)) => Self::Known(id.to_string()),
+            Ok(Value::Uuid(id)) => Self::Known(id.to_string()),
+            _ => Self::Unreadable(encoded.to_vec()),
+        })
+    }
+
+    /// Whether this is the user of this name.
+    pub(crate) fn is(&self, principal: &str) -> bool {
+        matches!(self, Self::Known(text) if text == principal)
+    }
+
+    /// What a handler is shown.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Known(text) => text,
+            Self::Unreadable(encoded) => String::from_utf8_lossy(&encoded).into_owned(),
+        }
+    }
+}
