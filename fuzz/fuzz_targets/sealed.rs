@@ -163,17 +163,14 @@ fn contents(session: &Written<'_>) -> Contents {
     let issued = if session.at { session.created } else { NOW.as_millis() - u64::from(session.age) };
     let data = Data::parse(Encoding::MessagePack, &Bytes::copy_from_slice(session.data)).unwrap_or_default();
     let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(Box::from);
-    Contents {
-        data,
-        created: Timestamp::from_millis(if session.at { session.created } else { issued }),
-        issued: Timestamp::from_millis(issued),
-        idle: session.idle,
-        absolute: session.absolute.filter(|absolute| *absolute != 0),
-        persistent: session.persistent,
-        principal: text(session.principal),
-        label: text(session.label),
-        beside: Bytes::new(),
-    }
+    let absolute = session.absolute.filter(|absolute| *absolute != 0);
+    let issued = Timestamp::from_millis(issued);
+    let mut contents = Contents::new(issued, session.idle, absolute, session.persistent);
+    contents.data = data;
+    contents.created = if session.at { Timestamp::from_millis(session.created) } else { issued };
+    contents.principal = text(session.principal);
+    contents.label = text(session.label);
+    contents
 }
 
 fn token(session: &Written<'_>, contents: &Contents) -> String {

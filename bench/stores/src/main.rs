@@ -9,7 +9,7 @@ use std::{
 use cpu_time::ProcessTime;
 use dewar::{
     dialect::SessionId,
-    store::{Load, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp},
+    store::{Load, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp, Version},
 };
 use tokio::task::LocalSet;
 
@@ -39,7 +39,15 @@ fn record() -> Record {
         persistent: false,
         principal: None,
         label: None,
+        lineage: 0,
+        epoch: None,
+        guarded_until: None,
     }
+}
+
+/// The next version of a writer.
+fn next() -> Version {
+    Version::from_bits(rand::random())
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +101,7 @@ async fn replaces(store: &impl SessionStore, keys: &[StoreKey], task: u64, end: 
     let key = &keys[task as usize];
     let Ok(Load::Found(_, mut version)) = store.load(key, NOW).await else { panic!("missing") };
     until(end, async |_| {
-        let replaced = store.replace(key, version, record(), NOW).await;
+        let replaced = store.replace(key, version, next(), record(), NOW).await;
         replaced.map(|replaced| match replaced {
             Replace::Replaced(next) => version = next,
             other => panic!("{other:?}"),
@@ -117,7 +125,7 @@ async fn fill(store: &(impl SessionStore + Clone), sessions: u64) -> Arc<Vec<Sto
         let (store, keys) = (store.clone(), Arc::clone(&keys));
         local.spawn_local(async move {
             for key in keys.iter().skip(task).step_by(100) {
-                store.create(key, record(), NOW).await.expect("the store failed");
+                store.create(key, next(), record(), NOW).await.expect("the store failed");
             }
         });
     }

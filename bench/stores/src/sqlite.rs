@@ -5,7 +5,7 @@ use std::{cell::Cell, path::Path, time::Instant};
 use dewar::store::{Create, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp, sqlite::SqliteStore};
 use rusqlite::{Connection, params};
 
-use crate::{Each, NOW, TURNS, fill, key, of_store, purge, record, report, turn, until};
+use crate::{Each, NOW, TURNS, fill, key, of_store, purge, record, report, turn, until, next};
 
 const SESSIONS: u64 = 100_000;
 
@@ -53,7 +53,8 @@ async fn write_beside_a_purge(store: &SqliteStore) {
     let later = Timestamp::from_secs(NOW.as_secs() + 100_000);
     let record = || Record { idle_expires: Timestamp::from_secs(later.as_secs() + 86_400), ..record() };
     let living = key(u64::MAX);
-    let Ok(Create::Created(mut version)) = store.create(&living, record(), later).await else { panic!("exists") };
+    let Ok(Create::Created(written)) = store.create(&living, next(), record(), later).await else { panic!("exists") };
+    let mut version = written.version;
     let (mut waits, is_purged) = (Vec::new(), Cell::new(false));
     let purging = async {
         while store.purge(1_000, later).await.expect("the store failed") > 0 {}
@@ -62,7 +63,7 @@ async fn write_beside_a_purge(store: &SqliteStore) {
     let writing = async {
         while !is_purged.get() {
             let start = Instant::now();
-            let replaced = store.replace(&living, version, record(), later).await;
+            let replaced = store.replace(&living, version, next(), record(), later).await;
             let Ok(Replace::Replaced(next)) = replaced else { panic!("{replaced:?}") };
             version = next;
             waits.push(start.elapsed());

@@ -132,6 +132,12 @@ pub struct Contents {
     pub label: Option<Box<str>>,
     /// What another framework keeps beside the entries (express-session's `cookie`), untouched.
     pub beside: Bytes,
+    /// Names the session of a principal across renewals; zero without one.
+    pub(crate) lineage: u64,
+    /// The epoch of its principal that it began in; `None`: it begins now.
+    pub(crate) epoch: Option<u64>,
+    /// Until when a cookie that it was moved from could come back.
+    pub(crate) guarded_until: Option<Timestamp>,
 }
 
 impl Contents {
@@ -147,6 +153,9 @@ impl Contents {
             principal: None,
             label: None,
             beside: Bytes::new(),
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
         }
     }
 

@@ -10,7 +10,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// A visitor's doing is never an error: a hostile or stale cookie opens an empty session.
 /// The message names the place (a setting, an entry, a template) and never a secret or a value.
-/// As a response it is a `503` with `Retry-After` where the store failed, else a `500`.
+/// As a response it is a `503` with `Retry-After` where the store failed, a `409` where the request may be repeated, else a `500`.
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     TooLarge,
     Entry,
     Closed,
+    Conflict,
     Panicked,
     #[cfg(feature = "tower")]
     MissingLayer,
@@ -76,16 +77,22 @@ impl Error {
         self.kind == Kind::Closed
     }
 
+    /// Another request renewed the session by a log-in, or it expired, while this one ran: nothing was saved, and it may be repeated.
+    pub fn is_conflict(&self) -> bool {
+        self.kind == Kind::Conflict
+    }
+
     /// Whoever held the session panicked, so that nothing was saved.
     #[cfg(feature = "tower")]
     pub(crate) fn is_panic(&self) -> bool {
         self.kind == Kind::Panicked
     }
 
-    /// The HTTP status that tells a client what happened: 503 for the store, 500 for all else.
+    /// The HTTP status that tells a client what happened: 503 for the store, 409 for a conflict, 500 for all else.
     pub fn status(&self) -> http::StatusCode {
         match self.kind {
             Kind::Store => http::StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Conflict => http::StatusCode::CONFLICT,
             _ => http::StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

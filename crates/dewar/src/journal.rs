@@ -7,6 +7,7 @@ use crate::{
     dialect::wire::{Encoded, Encoding},
     error::Error,
     flash::{self, Flash},
+    lifetime::Timestamp,
 };
 
 /// An `update` as it is kept: from the encoded value of now to the encoded value of then.
@@ -39,8 +40,11 @@ pub(crate) enum Operation {
         absolute: Option<u32>,
         persistent: bool,
     },
+    /// `lineage` names the session across renewals, where it has no name yet.
     SetPrincipal {
         principal: Box<str>,
+        at: Timestamp,
+        lineage: u64,
     },
     SetLabel {
         label: Box<str>,
@@ -85,7 +89,15 @@ impl Operation {
                 contents.absolute = *absolute;
                 contents.persistent = *persistent;
             }
-            Self::SetPrincipal { principal } => contents.principal = Some(principal.clone()),
+            Self::SetPrincipal { principal, at, lineage } => {
+                if contents.principal.as_deref() != Some(principal) {
+                    contents.lineage = *lineage;
+                }
+                contents.principal = Some(principal.clone());
+                // Whoever authenticates begins: the absolute timeout, and the epoch.
+                contents.created = *at;
+                contents.epoch = None;
+            }
             Self::SetLabel { label } => contents.label = Some(label.clone()),
         }
         Ok(())

@@ -77,6 +77,7 @@ mod manager;
 mod principal;
 mod secret;
 mod session;
+mod state;
 pub mod store;
 mod telemetry;
 #[cfg(feature = "templates")]

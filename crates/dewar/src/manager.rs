@@ -5,38 +5,41 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     cookie::{self, Attributes, Candidates, Until},
     data::Contents,
-    dialect::{Body, Cookies, Dialect, Duplicates, Keeps, Limits, Refusal, Sealed, Token},
+    dialect::{Body, Cookies, Dialect, Duplicates, Limits, Refusal, Sealed, Token},
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
-    session::{CookieDue, Fate, Origin, Owner, Phase, Rules, Session},
-    store::ErasedStore,
+    session::{Owner, Rules, Session},
+    state::{Origin, Phase},
+    store::{ErasedStore, Load, Tombstone, Version, Why},
     telemetry,
 };
 
 mod commit;
 mod devices;
 mod merge;
+mod plan;
 mod queue;
 mod settings;
 mod stored;
+mod surely;
 
 pub use devices::Device;
 use queue::Queues;
 use settings::Identity;
 #[cfg(feature = "tower")]
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Origin as DialectOrigin, Settings};
 
 /// The most bytes of a cookie's value that are looked at: four times what browsers keep.
 const OVERSIZE: usize = 4 * cookie::LIMIT;
@@ -48,7 +51,7 @@ const OVERSIZE: usize = 4 * cookie::LIMIT;
 ///
 /// ```
 /// use dewar::{Keyring, Secret, SessionManager};
-/// use http::{HeaderMap, header};
+/// use http::{HeaderMap, HeaderValue, header};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
 /// let manager = SessionManager::new(Keyring::new(Secret::generate()))?;
@@ -88,8 +91,41 @@ struct Inner {
 
 /// What a commit comes to: known at once, or after a store has answered, which was asked.
 pub(crate) enum Commit {
-    Known(Result<CookieDue, Error>),
-    Waits(Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>),
+    Known(Result<(), Error>),
+    Waits(Running),
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl Commit {
+    /// Begins it here and now. What has to wait goes on in a task of the runtime's: whoever waits for it may go away.
+    fn run(mut running: Running, context: &mut Context<'_>) -> Self {
+        match running.as_mut().poll(context) {
+            Poll::Ready(result) => Self::Known(result),
+            Poll::Pending => Self::Waits(in_a_task(running)),
+        }
+    }
+
+    async fn done(self) -> Result<(), Error> {
+        match self {
+            Self::Known(result) => result,
+            Self::Waits(running) => running.await,
+        }
+    }
+}
+
+#[cfg(feature = "runtime")]
+fn in_a_task(running: Running) -> Running {
+    use tracing::Instrument;
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return running };
+    let task = runtime.spawn(running.in_current_span());
+    let ended = |error| crate::store::StoreError::new("the task that saved the session ended early").because(error);
+    Box::pin(async move { task.await.unwrap_or_else(|error| Err(ended(error).into())) })
+}
+
+#[cfg(not(feature = "runtime"))]
+fn in_a_task(running: Running) -> Running {
+    running
 }
 
 /// A session that is being opened. It does nothing until it is polled, and stays small: futures are moved about.
@@ -115,16 +151,17 @@ impl SessionManager {
     ///
     /// Call it when the response's head is known and before it is sent.
     ///
+    /// Dropping the future changes nothing: what has begun is finished.
+    ///
     /// # Errors
     ///
     /// Where the store failed, the session does not fit its cookie, or an entry could not be written. Send
-    /// the error in place of the response then: what the handler wrote is not saved.
+    /// the error in place of the response then, with these headers: what was not committed before is not saved.
     pub async fn commit(&self, session: &Session, response: &mut HeaderMap) -> Result<(), Error> {
-        let due = match poll_fn(|context| Poll::Ready(self.begin(session, context))).await {
-            Commit::Known(due) => due,
-            Commit::Waits(stored) => stored.await,
-        };
-        self.finish(session, due, response)
+        let begun = poll_fn(|context| Poll::Ready(self.begin(session, context))).await;
+        let done = begun.done().await;
+        self.finish(session, response);
+        done.inspect_err(telemetry::failed)
     }
 
     /// The name of the session's cookie.
@@ -132,9 +169,8 @@ impl SessionManager {
         &self.inner.cookie.name
     }
 
-    /// Whether both keep a session the same way, so that one may stand in for the other.
-    #[cfg(feature = "tower")]
-    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+    /// Whether both keep a session the same way, so that a layer within another one may use its session.
+    pub fn agrees_with(&self, other: &Self) -> bool {
         let (one, two) = (&*self.inner, &*other.inner);
         let same_store = match (&one.store, &two.store) {
             (None, None) => true,
@@ -152,37 +188,26 @@ impl SessionManager {
 
     /// The first half of a commit, which may have to wait for the store. Closes the session.
     pub(crate) fn begin(&self, session: &Session, context: &mut Context<'_>) -> Commit {
-        self.inner.begin(session, Phase::Committing, context)
+        self.inner.begin(session, true, context)
     }
 
-    /// The second half of a commit: the response's headers.
-    pub(crate) fn finish(
-        &self,
-        session: &Session,
-        due: Result<CookieDue, Error>,
-        response: &mut HeaderMap,
-    ) -> Result<(), Error> {
+    /// The second half of a commit: the headers of a response, also of one that says that it failed.
+    pub(crate) fn finish(&self, session: &Session, response: &mut HeaderMap) {
+        // Whoever holds it still may read it into the body.
+        let is_held = session.is_held();
         let mut state = session.lock();
         state.phase = Phase::Closed;
-        let due = due.inspect_err(telemetry::failed)?;
-        if state.accessed || due != CookieDue::No {
+        let done = std::mem::take(&mut state.operations);
+        let due = std::mem::take(&mut state.due);
+        if state.accessed || is_held || !due.is_empty() {
             cookie::vary(response);
+            cookie::cache_control(response, !due.is_empty());
         }
-        match due {
-            CookieDue::No => {}
-            CookieDue::Remove => self.inner.remove_cookies(response)?,
-            CookieDue::Set => {
-                let body = match &state.origin {
-                    Origin::Store { id, .. } => Body::Id(id),
-                    _ => Body::Data(&state.contents),
-                };
-                self.inner.set_cookies(body, &state.contents, response).inspect_err(telemetry::failed)?;
-            }
+        for cookie in due {
+            response.append(header::SET_COOKIE, cookie);
         }
-        if state.accessed || due != CookieDue::No {
-            cookie::cache_control(response, due != CookieDue::No);
-        }
-        Ok(())
+        drop(state);
+        drop(done);
     }
 }
 
@@ -212,33 +237,18 @@ impl Owner for Inner {
         &self.rules
     }
 
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn bits(&self) -> u64 {
+        bits()
+    }
+
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
-            if matches!(session.lock().phase, Phase::Committing | Phase::Closed) {
-                telemetry::committed_too_late();
-                return Err(Error::new(
-                    Kind::Closed,
-                    "the session was committed after its response had gone; nothing was saved",
-                ));
-            }
-            let begun = poll_fn(|context| Poll::Ready(self.begin(&session, Phase::Open, context))).await;
-            let due = match begun {
-                Commit::Known(due) => due?,
-                Commit::Waits(stored) => finish_in_any_case(stored).await?,
-            };
-            let mut state = session.lock();
-            if matches!(state.origin, Origin::Gone) && state.fate != Fate::Ended {
-                return Err(Error::new(
-                    Kind::Closed,
-                    "the session ended while this request ran; its changes are discarded",
-                ));
-            }
-            if due == CookieDue::Set && self.dialect.policy().keeps == Keeps::Data {
-                let mut headers = HeaderMap::new();
-                self.set_cookies(Body::Data(&state.contents), &state.contents, &mut headers)?;
-            }
-            state.cookie_due = due;
-            Ok(())
+            let begun = poll_fn(|context| Poll::Ready(self.begin(&session, false, context))).await;
+            begun.done().await
         })
     }
 }
@@ -306,18 +316,26 @@ impl Inner {
         #[cfg(feature = "runtime")]
         self.purge_in_background();
         let opened = match self.read(request, now) {
-            Ok(None) => Ok((self.empty(now), Origin::New { refused: false })),
+            Ok(None) => Ok((self.empty(now), Origin::Fresh { refused: false })),
             Ok(Some(Token::Id { id, outdated })) => {
                 let mut answer = match self.backend() {
                     Ok(store) => store.load(id.key().clone(), now),
                     Err(error) => return Ok(Err(error)),
                 };
                 match answer.as_mut().poll(context) {
+                    Poll::Ready(Ok(Load::Gone(tombstone))) if plan::is_followed(&tombstone, now) => {
+                        return Err(Box::pin(async move { Ok(self.session(self.follow(tombstone, now).await?, now)) }));
+                    }
                     Poll::Ready(Ok(found)) => self.open_found(id, found, outdated, now),
                     Poll::Ready(Err(error)) => return Ok(Err(error.into())),
                     Poll::Pending => {
                         return Err(Box::pin(async move {
-                            let opened = self.open_found(id, answer.await?, outdated, now);
+                            let opened = match answer.await? {
+                                Load::Gone(tombstone) if plan::is_followed(&tombstone, now) => {
+                                    self.follow(tombstone, now).await?
+                                }
+                                found => self.open_found(id, found, outdated, now),
+                            };
                             Ok(self.session(opened, now))
                         }));
                     }
@@ -338,18 +356,18 @@ impl Inner {
                     Ok(self.session(opened, now))
                 }));
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(refusal.into()),
         };
         Ok(Ok(self.session(opened, now)))
     }
 
     /// What a token leads to: the session in it, or the one in the store that it names.
-    async fn open(&self, token: Token, now: Timestamp) -> Result<Result<(Contents, Origin), Refusal>, Error> {
+    async fn open(&self, token: Token, now: Timestamp) -> Result<Found, Error> {
         match token {
-            Token::Id { id, outdated } => {
-                let found = self.backend()?.load(id.key().clone(), now).await?;
-                Ok(self.open_found(id, found, outdated, now))
-            }
+            Token::Id { id, outdated } => match self.backend()?.load(id.key().clone(), now).await? {
+                Load::Gone(tombstone) if plan::is_followed(&tombstone, now) => self.follow(tombstone, now).await,
+                found => Ok(self.open_found(id, found, outdated, now)),
+            },
             Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
                 Box::pin(self.take_over(contents, &fingerprint, now)).await
             }
@@ -364,10 +382,14 @@ impl Inner {
     }
 
     /// The session that was opened, or an empty one where the cookie was refused.
-    fn session(self: &Arc<Self>, opened: Result<(Contents, Origin), Refusal>, now: Timestamp) -> Session {
-        let (contents, origin) = opened.unwrap_or_else(|refusal| {
+    fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> Session {
+        let (contents, origin) = opened.unwrap_or_else(|closed| {
+            let refusal = closed.refusal();
             telemetry::refused(&self.cookie.name, refusal);
-            let origin = if refusal == Refusal::Gone { Origin::Gone } else { Origin::New { refused: true } };
+            let origin = match closed {
+                Closed::Dead(tombstone) => Origin::Late(tombstone),
+                Closed::Refused(refusal) => Origin::Fresh { refused: refusal != Refusal::Unknown },
+            };
             (self.empty(now), origin)
         });
         Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
@@ -375,84 +397,25 @@ impl Inner {
 
     /// Opens the one cookie of several that is authentic. Another site on the domain may have set the
     /// others: while they are not authentic they do no harm; where two are, nobody can say who this is.
-    async fn open_only_authentic(
-        &self,
-        request: &HeaderMap,
-        now: Timestamp,
-    ) -> Result<Result<(Contents, Origin), Refusal>, Error> {
+    async fn open_only_authentic(&self, request: &HeaderMap, now: Timestamp) -> Result<Found, Error> {
         let found = Candidates::find(request, &self.names[0]);
-        let mut only = Err(Refusal::Malformed);
+        let mut only = Err(Closed::Refused(Refusal::Malformed));
         for (at, candidate) in found.as_slice().iter().enumerate() {
             if found.as_slice()[..at].contains(candidate) {
                 continue;
             }
             let opened = match self.read_one(candidate, request, now) {
                 Ok(token) => self.open(token, now).await?,
-                Err(refusal) => Err(refusal),
+                Err(refusal) => Err(refusal.into()),
             };
             match (&only, opened) {
-                (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous)),
+                (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous.into())),
                 (Ok(_), Err(_)) => {}
-                (Err(Refusal::Gone), Err(_)) => {}
+                (Err(Closed::Dead(_)), Err(_)) => {}
                 (Err(_), opened) => only = opened,
             }
         }
         Ok(only)
-    }
-
-    /// The first half of a commit. What needs no store is decided here and now.
-    fn begin(self: &Arc<Self>, session: &Session, phase: Phase, context: &mut Context<'_>) -> Commit {
-        let mut state = session.lock();
-        match state.phase {
-            Phase::Open => {}
-            Phase::Committing | Phase::Closed => return Commit::Known(Ok(CookieDue::No)),
-            Phase::Panicked => {
-                return Commit::Known(Err(Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")));
-            }
-        }
-        state.phase = phase;
-        if let Some(failure) = &state.failure {
-            return Commit::Known(Err(failure.copy()));
-        }
-        let changed = state.changed || state.fate != Fate::Same;
-        match &state.origin {
-            Origin::Gone if state.fate != Fate::Ended => {
-                if changed {
-                    telemetry::discarded();
-                }
-                return Commit::Known(Ok(CookieDue::No));
-            }
-            Origin::Store { touch: true, .. } | Origin::Former { .. } => {}
-            Origin::Store { reissue: true, .. } | Origin::Cookie { reissue: true } if !changed => {
-                state.contents.issued = self.clock.now();
-                return Commit::Known(Ok(CookieDue::Set));
-            }
-            _ if !changed => return Commit::Known(Ok(state.cookie_due)),
-            _ => {}
-        }
-        let now = self.clock.now();
-        if state.fate == Fate::Ended {
-            state.contents.created = now;
-        }
-        state.contents.issued = now;
-        if self.store.is_some() {
-            let job = self.job(session, &mut state, now);
-            drop(state);
-            return match job {
-                Ok(job) => self.store(job, context),
-                Err(error) => Commit::Known(Err(error)),
-            };
-        }
-        let had_cookie = match state.origin {
-            Origin::Cookie { .. } => true,
-            Origin::New { refused } => refused && state.fate == Fate::Ended,
-            _ => false,
-        };
-        Commit::Known(Ok(match (state.contents.is_empty(), had_cookie) {
-            (false, _) => CookieDue::Set,
-            (true, true) => CookieDue::Remove,
-            (true, false) => CookieDue::No,
-        }))
     }
 
     fn is_persistent(&self, contents: &Contents) -> bool {
@@ -465,7 +428,12 @@ impl Inner {
         }
     }
 
-    fn set_cookies(&self, body: Body<'_>, contents: &Contents, response: &mut HeaderMap) -> Result<(), Error> {
+    /// The `Set-Cookie` values of a session.
+    ///
+    /// # Errors
+    ///
+    /// Where a browser would not keep them.
+    fn cookies(&self, body: Body<'_>, contents: &Contents) -> Result<Vec<HeaderValue>, Error> {
         // The moment that the commit began is the one moment of all that it writes.
         let now = contents.issued;
         let policy = self.dialect.policy();
@@ -478,18 +446,40 @@ impl Inner {
         for (name, value) in self.names.iter().zip(&values) {
             check_size(name.len() + value.len(), contents)?;
         }
-        for (name, value) in self.names.iter().zip(&values) {
-            response.append(header::SET_COOKIE, cookie::write(&self.cookie, &policy.spelling, name, value, until)?);
-        }
-        Ok(())
+        let cookies = self.names.iter().zip(&values);
+        cookies.map(|(name, value)| cookie::write(&self.cookie, &policy.spelling, name, value, until)).collect()
     }
 
-    fn remove_cookies(&self, response: &mut HeaderMap) -> Result<(), Error> {
+    /// The `Set-Cookie` values that remove one.
+    fn removal(&self) -> Result<Vec<HeaderValue>, Error> {
         let spelling = &self.dialect.policy().spelling;
-        for (name, value) in self.names.iter().zip(&self.dialect.removal(&self.cookie.name)) {
-            response.append(header::SET_COOKIE, cookie::write(&self.cookie, spelling, name, value, Until::Now)?);
+        let values = self.dialect.removal(&self.cookie.name);
+        let cookies = self.names.iter().zip(&values);
+        cookies.map(|(name, value)| cookie::write(&self.cookie, spelling, name, value, Until::Now)).collect()
+    }
+}
+
+/// What a cookie leads to: a session, or the reason why it leads to none.
+type Found = Result<(Contents, Origin), Closed>;
+
+enum Closed {
+    Refused(Refusal),
+    /// It was there, and is dead.
+    Dead(Tombstone),
+}
+
+impl Closed {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => *refusal,
+            Self::Dead(_) => Refusal::Gone,
         }
-        Ok(())
+    }
+}
+
+impl From<Refusal> for Closed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -532,15 +522,19 @@ fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random numbers");
 }
 
-/// Runs a commit to its end, also when whoever waits for it goes away: in a task of its own.
-pub(crate) async fn finish_in_any_case(
-    stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
-) -> Result<CookieDue, Error> {
-    #[cfg(feature = "runtime")]
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        let ended =
-            |error| crate::store::StoreError::new("the task that saved the session ended early").because(error).into();
-        return runtime.spawn(stored).await.unwrap_or_else(|error| Err(ended(error)));
-    }
-    stored.await
+fn bits() -> u64 {
+    let mut bytes = [0; 8];
+    random(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+/// A version tells states apart and guards nothing, so a generator in the process will do: no system call for a plain write.
+/// A fork copies its state; the process's number keeps the two apart.
+fn fresh_version() -> Version {
+    let process = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Version::from_bits(rand::random::<u64>() ^ process)
+}
+
+fn tombstone(why: Why, now: Timestamp) -> Tombstone {
+    Tombstone::new(why, bits() >> 1, now)
 }

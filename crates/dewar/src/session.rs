@@ -13,12 +13,11 @@ use crate::{
     dialect::wire::Encoding,
     error::{Error, Kind},
     flash::{self, Flash},
-    id::SessionId,
     journal::Operation,
     key::Name,
-    lifetime::Lifetime,
+    lifetime::{Lifetime, Timestamp},
     principal::Somebody,
-    store::{StoreKey, Timestamp, Version},
+    state::{Intent, Origin, Phase, State},
     telemetry,
     value::Value,
 };
@@ -52,10 +51,30 @@ use crate::{
 /// With a store, what racing requests write to different entries is merged, and
 /// [`update`](Session::update) counts right. In a cookie alone, the last response wins.
 ///
+/// With a store, whatever was answered with a 2xx is in the record, unless the visit was ended while the request ran: then its
+/// changes are dropped. What a request meets whose session is not what it was:
+///
+/// | | logged out, revoked | cleared and begun again, another user's | renewed by a log-in | missing or expired |
+/// | --- | --- | --- | --- | --- |
+/// | it died while the request ran, which changed something | dropped; [`commit`](Session::commit) says closed | the same | a 409, which may be repeated | a 409 |
+/// | it was dead before, and the request changes something | a stranger, who begins a new session | for 10 seconds a 409, then a stranger | the same | a stranger |
+/// | the request changes nothing | nothing | nothing | nothing | nothing |
+/// | [`set_principal`](Session::set_principal) | begins a session with what this request wrote | the same | keeps what it had loaded, too | as at the left |
+///
+/// A plain [`renew`](Session::renew) is gentler: for 30 seconds requests with the old id go on in the renewed session. No request removes a
+/// cookie unless it ended or emptied the session itself. A handler sees none of it but an empty session, and errors of `commit`.
+///
+/// # When the response has gone
+///
+/// The session belongs to its request. Once the head of the response has gone, or will not come any more (a time-out, a client that hung up, an error of
+/// an inner service), it is closed: a write is an error in the log, [`commit`](Session::commit) says so. A streaming body and a task commit before.
+/// A response that is made outside the `SessionLayer` never passes through it: put layers that answer by themselves (time-outs, panics caught)
+/// inside, so that what was committed reaches the browser.
+///
 /// # Security
 ///
-/// Call [`set_principal`](Session::set_principal) or [`renew`](Session::renew) when somebody logs in, and
-/// [`clear`](Session::clear) when they log out.
+/// Call [`set_principal`](Session::set_principal) when somebody logs in, and
+/// [`clear`](Session::clear) when they log out. [`renew`](Session::renew) is for rotation.
 #[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -70,6 +89,10 @@ struct Shared {
 pub(crate) trait Owner: Send + Sync {
     /// What holds for every session of this owner.
     fn rules(&self) -> &Rules;
+    /// The moment it is.
+    fn now(&self) -> Timestamp;
+    /// Random bits.
+    fn bits(&self) -> u64;
     /// Writes what the session holds, and leaves it open.
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 }
@@ -92,97 +115,9 @@ pub(crate) struct Rules {
     pub(crate) replays: bool,
 }
 
-/// Everything about one session of one request.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) contents: Contents,
-    /// Whether anything was done that is not saved.
-    pub(crate) changed: bool,
-    /// What was done, where it may have to be replayed.
-    pub(crate) operations: Vec<Operation>,
-    pub(crate) fate: Fate,
-    pub(crate) origin: Origin,
-    pub(crate) phase: Phase,
-    /// Whether the response depends on the session.
-    pub(crate) accessed: bool,
-    /// A value that could not be written, to be reported by the commit.
-    pub(crate) failure: Option<Error>,
-    /// Whether a commit in mid-request left a cookie to be set with the response.
-    pub(crate) cookie_due: CookieDue,
-}
-
-/// What becomes of the session that was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It goes on under its id.
-    Same,
-    /// Its data goes on under a new id, and the old id ends.
-    Renewed,
-    /// It ends; what is here now is another session.
-    Ended,
-}
-
-/// Where the session that was opened came from.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// Nowhere: there was no (valid) cookie.
-    New {
-        /// Whether there was one, and it was refused.
-        refused: bool,
-    },
-    /// From the cookie itself.
-    Cookie {
-        /// Whether the cookie is due to be issued again.
-        reissue: bool,
-    },
-    /// From a cookie of before there was a store: it is taken over under this id, and `marker`
-    /// keeps the cookie from being taken over again.
-    Former { id: SessionId, marker: StoreKey, expires: Timestamp },
-    /// From a store, where it has ended: what this request writes is discarded.
-    Gone,
-    /// From a store, in this version.
-    Store {
-        id: SessionId,
-        version: Version,
-        /// Whether the expiry is due to be moved.
-        touch: bool,
-        /// Whether the cookie is due to be issued again.
-        reissue: bool,
-        /// Whether nothing was in it, so that the browser may have lost its cookie.
-        empty: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    Committing,
-    Closed,
-    /// Whoever held it panicked: nothing of it is to be saved.
-    Panicked,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CookieDue {
-    No,
-    Set,
-    Remove,
-}
-
 impl Session {
     pub(crate) fn new(owner: Arc<dyn Owner>, contents: Contents, origin: Origin) -> Self {
-        let state = State {
-            contents,
-            changed: false,
-            operations: Vec::new(),
-            fate: Fate::Same,
-            origin,
-            phase: Phase::Open,
-            accessed: false,
-            failure: None,
-            cookie_due: CookieDue::No,
-        };
-        Self { shared: Arc::new(Shared { owner, state: Mutex::new(state) }) }
+        Self { shared: Arc::new(Shared { owner, state: Mutex::new(State::new(contents, origin)) }) }
     }
 
     /// The value of an entry; `None` where there is none.
@@ -228,10 +163,14 @@ impl Session {
 
     fn insert_named<T: Serialize + ?Sized>(&self, name: &str, value: &T) {
         let written = self.encoding().write(value);
+        let mut dropped = Vec::new();
         let Some(mut state) = self.writable("insert", name) else { return };
         match written {
             Ok(value) => {
-                let name = name.as_bytes();
+                let (healed, name) = (name, name.as_bytes());
+                if self.rules().principal_entry.map(str::as_bytes) == Some(name) {
+                    dropped = self.change_principal(&mut state, &value);
+                }
                 let value: Arc<[u8]> = value.into();
                 self.note(&mut state, |data| Operation::Insert {
                     name: name.into(),
@@ -239,11 +178,24 @@ impl Session {
                     seen: data.seen(name),
                 });
                 state.contents.data.insert(name, value);
+                state.heal(healed);
             }
-            Err(why) => {
-                let error = Error::entry(name.as_bytes(), why);
-                state.failure.get_or_insert(error);
+            Err(why) => state.fail(name, Error::entry(name.as_bytes(), why)),
+        }
+        drop(state);
+        drop(dropped);
+    }
+
+    /// An entry that another framework's log-in keeps the user in is the principal: from one to another, the former's entries go.
+    fn change_principal(&self, state: &mut State, encoded: &[u8]) -> Vec<Operation> {
+        let (former, next) = (somebody(self.rules(), &state.contents), Somebody::read(self.encoding(), encoded));
+        match (former, next) {
+            (Some(former), Some(next)) if former != next => state.begin_again(self.empty(), Intent::Switch),
+            (None, Some(_)) => {
+                state.intent = state.intent.max(Intent::LogIn);
+                Vec::new()
             }
+            _ => Vec::new(),
         }
     }
 
@@ -262,6 +214,7 @@ impl Session {
         let name = name.name();
         let encoded = {
             let mut state = self.writable("remove", name)?;
+            state.heal(name);
             let encoded = state.contents.data.remove(name.as_bytes())?;
             self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
             encoded
@@ -329,6 +282,7 @@ impl Session {
                 continue;
             }
             state.contents.data.insert(name.as_bytes(), written);
+            state.heal(name);
             self.note(&mut state, |_| {
                 let change = Box::new(move |old: Option<&[u8]>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
                 Operation::Update { name: name.as_bytes().into(), change }
@@ -376,22 +330,21 @@ impl Session {
     /// still holds the old id has nothing; in a cookie alone, a copy of the cookie lives until it expires.
     pub fn clear(&self) {
         let Some(mut state) = self.writable("clear", "") else { return };
-        let rules = self.rules();
-        let now = state.contents.issued;
-        state.contents = Contents::new(now, rules.idle, rules.absolute, rules.persistent);
-        state.operations.clear();
-        state.failure = None;
-        state.fate = Fate::Ended;
+        let done = state.begin_again(self.empty(), Intent::End);
+        drop(state);
+        drop(done);
     }
 
     /// Keeps the data and changes the id, so that an id known to somebody else is worth nothing.
     ///
-    /// Call it when the visitor's rights change. [`set_principal`](Session::set_principal) does it by itself.
+    /// Call it by the hour, for example. A log-in is [`set_principal`](Session::set_principal)'s: whoever knew the old id may follow a renewal
+    /// for a while, but never a log-in.
+    ///
+    /// With a store, requests that left the browser before the new cookie arrived go on in the renewed session for 30 seconds, without a cookie of
+    /// their own. If the answer with the new cookie never reaches the browser, the visit is over after that: only the browser was given the new id.
     pub fn renew(&self) {
         let Some(mut state) = self.writable("renew", "") else { return };
-        if state.fate == Fate::Same {
-            state.fate = Fate::Renewed;
-        }
+        state.intent = state.intent.max(Intent::Renew);
     }
 
     /// Leaves a message for the next page, with Flask's default category, `"message"`.
@@ -438,6 +391,14 @@ impl Session {
             );
             return self.fail("set_lifetime", error);
         }
+        if lifetime.idle == Some(0) || lifetime.absolute == Some(0) {
+            let why = "set_lifetime: a timeout of less than a second ends the session at once";
+            return self.fail("set_lifetime", Error::setting(why));
+        }
+        if let Some(mut state) = self.writable("set_lifetime", "") {
+            state.heal("set_lifetime");
+            state.sets_lifetime = true;
+        }
         if let Some(entry) = rules.persistent_entry {
             return self.insert_named(entry, &lifetime.persistent);
         }
@@ -453,34 +414,50 @@ impl Session {
 
     /// Says whose session this is, once somebody has logged in.
     ///
-    /// From nobody to somebody the id is renewed and the data kept; from one user to another the
-    /// former's entries are dropped, with label and lifetime; the same user again changes nothing. To nobody: [`clear`](Session::clear).
+    /// From nobody to somebody, and for the same user again, the id is renewed and the data kept; from one user to another the
+    /// former's entries are dropped, with label and lifetime. The absolute timeout begins anew. To nobody: [`clear`](Session::clear).
+    ///
+    /// It is for the moment when somebody proved who they are. Called with every request it would renew the id every time:
+    /// [`principal`](Session::principal) is for asking.
     ///
     /// # Security
     ///
     /// This is what stops session fixation. Call it after the password was checked, not before.
     pub fn set_principal(&self, principal: &str) {
-        let former = self.somebody();
-        if former.as_ref().is_some_and(|former| former.is(principal)) {
-            return;
-        }
-        // A log-in with a cookie whose session has ended begins a session of its own.
-        let gone = matches!(self.lock().origin, Origin::Gone);
-        match former {
-            None if !gone => self.renew(),
-            _ => self.clear(),
-        }
         let rules = self.rules();
-        match rules.principal_entry {
-            Some(entry) => self.insert_named(entry, principal),
-            None if rules.keeps_facts => {
-                self.apply("set_principal", Operation::SetPrincipal { principal: principal.into() });
-            }
-            None => self.fail(
-                "set_principal",
-                Error::setting("this session format keeps no principal: insert an entry of your own"),
-            ),
+        let Some(mut state) = self.writable("set_principal", "") else { return };
+        state.heal("set_principal");
+        let former = somebody(rules, &state.contents);
+        let is_same = former.as_ref().is_some_and(|former| former.is(principal));
+        let mut dropped = Vec::new();
+        if former.is_some() && !is_same {
+            dropped = state.begin_again(self.empty(), Intent::Switch);
+        } else {
+            state.intent = state.intent.max(Intent::LogIn);
         }
+        let operation = match rules.principal_entry {
+            // What reads the same keeps its bytes: an integer stays one.
+            Some(_) if is_same => return state.changed = true,
+            Some(entry) => {
+                drop(state);
+                return self.insert_named(entry, principal);
+            }
+            None if rules.keeps_facts => Operation::SetPrincipal {
+                principal: principal.into(),
+                at: self.shared.owner.now(),
+                lineage: (self.shared.owner.bits() >> 1).max(1),
+            },
+            None => {
+                let why = "this session format keeps no principal: insert an entry of your own";
+                return state.fail("set_principal", Error::setting(why));
+            }
+        };
+        match operation.replay(&mut state.contents, rules.encoding) {
+            Ok(()) => self.note(&mut state, |_| operation),
+            Err(error) => state.fail("set_principal", error),
+        }
+        drop(state);
+        drop(dropped);
     }
 
     /// The user whom this session belongs to, once known.
@@ -492,34 +469,39 @@ impl Session {
     }
 
     fn somebody(&self) -> Option<Somebody> {
-        match self.rules().principal_entry {
-            Some(entry) => {
-                let encoded = self.access().contents.data.encoded(entry.as_bytes())?;
-                Somebody::read(self.encoding(), &encoded)
-            }
-            None => self.access().contents.principal.as_deref().map(|text| Somebody::Known(text.to_owned())),
-        }
+        somebody(self.rules(), &self.access().contents)
+    }
+
+    /// When the user authenticated, where the format keeps it: the last [`set_principal`](Session::set_principal).
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        let state = self.access();
+        (self.rules().keeps_facts && state.contents.principal.is_some()).then_some(state.contents.created)
     }
 
     /// Names this session for the list of the user's devices: `"Firefox on Linux"`.
     ///
-    /// Only a session of our own format keeps a label; elsewhere it is dropped.
+    /// Only a session of our own format keeps a label; elsewhere the commit fails.
     pub fn set_label(&self, label: &str) {
-        if self.rules().keeps_facts {
-            self.apply("set_label", Operation::SetLabel { label: label.into() });
+        if !self.rules().keeps_facts {
+            return self
+                .fail("set_label", Error::setting("set_label: this session format keeps no label; leave it out"));
         }
+        self.apply("set_label", Operation::SetLabel { label: label.into() });
     }
 
     /// Saves now, instead of with the response, so that the handler learns whether it succeeded.
     ///
-    /// The session stays open; what is written later is saved with the response. The cookie is set
-    /// with the response in any case.
+    /// `Ok` means: on a store, it is stored; in a cookie, this state is frozen, and every response carries it, an error too. The session
+    /// stays open; what is written later is saved with the response.
     ///
     /// # Errors
     ///
     /// Where the store failed, the session does not fit its cookie, or an entry could not be
-    /// written. The changes stay in the session, and the response's commit tries again. Also where the session was
-    /// ended meanwhile by another request, which discards the changes ([`Error::is_closed`]).
+    /// written: the changes stay in the session, and the response's commit tries again. Where the session was
+    /// ended meanwhile by another request, which discards the changes, and where the response has gone ([`Error::is_closed`]). Where
+    /// another request logged in or let it expire ([`Error::is_conflict`]): the request may be repeated.
+    ///
+    /// Dropping the future changes nothing: what has begun is finished, and the response waits for it.
     pub async fn commit(&self) -> Result<(), Error> {
         Arc::clone(&self.shared.owner).settle(self.clone()).await
     }
@@ -534,9 +516,19 @@ impl Session {
     #[cfg(feature = "tower")]
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        if state.phase == Phase::Open {
+        if state.phase != Phase::Committing {
             state.phase = Phase::Closed;
         }
+        state.changed = false;
+        // A closure may own a clone of this session.
+        let done = std::mem::take(&mut state.operations);
+        drop(state);
+        drop(done);
+    }
+
+    /// Whether somebody else holds it, too.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
     }
 
     fn rules(&self) -> &Rules {
@@ -569,8 +561,11 @@ impl Session {
         let encoding = self.encoding();
         let Some(mut state) = self.writable(what, "") else { return };
         match operation.replay(&mut state.contents, encoding) {
-            Ok(()) => self.note(&mut state, |_| operation),
-            Err(error) => drop(state.failure.get_or_insert(error)),
+            Ok(()) => {
+                state.heal(what);
+                self.note(&mut state, |_| operation);
+            }
+            Err(error) => state.fail(what, error),
         }
     }
 
@@ -584,8 +579,13 @@ impl Session {
 
     fn fail(&self, what: &str, error: Error) {
         if let Some(mut state) = self.writable(what, "") {
-            state.failure.get_or_insert(error);
+            state.fail(what, error);
         }
+    }
+
+    fn empty(&self) -> Contents {
+        let rules = self.rules();
+        Contents::new(self.shared.owner.now(), rules.idle, rules.absolute, rules.persistent)
     }
 }
 
@@ -607,6 +607,14 @@ impl fmt::Debug for Session {
         let state = self.lock();
         let names = state.contents.data.iter().map(|(name, _)| text(name));
         f.debug_set().entries(names).finish()
+    }
+}
+
+/// Whose session it is, as the format says it.
+pub(crate) fn somebody(rules: &Rules, contents: &Contents) -> Option<Somebody> {
+    match rules.principal_entry {
+        Some(entry) => Somebody::read(rules.encoding, contents.data.get(entry.as_bytes())?),
+        None => contents.principal.as_deref().map(|text| Somebody::Known(text.to_owned())),
     }
 }
 

@@ -70,6 +70,12 @@ pub(crate) fn discarded() {
     count!("dewar_discarded_total");
 }
 
+/// A request met a session that another had renewed by a log-in, or that had expired meanwhile.
+pub(crate) fn met_another() {
+    tracing::debug!("the session was renewed by a log-in, or expired, while this request ran; it may be repeated");
+    count!("dewar_repeatable_total");
+}
+
 /// The cookie comes near the size that browsers keep.
 pub(crate) fn nearly_too_large(bytes: usize, largest: &str) {
     tracing::warn!(bytes, limit = crate::cookie::LIMIT, largest, "the session nearly fills its cookie");

@@ -9,7 +9,7 @@ use std::{
 
 use dewar::{
     dialect::SessionId,
-    store::{Load, Record, SessionStore, StoreKey, Timestamp, memory::MemoryStore},
+    store::{Load, Record, SessionStore, StoreKey, Timestamp, Version, memory::MemoryStore},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -60,8 +60,11 @@ fn a_million_sessions_cost_at_most_170_bytes_each_beyond_their_payload() {
             persistent: false,
             principal: None,
             label: None,
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
         };
-        now(store.create(&key(number), record, NOW)).unwrap();
+        now(store.create(&key(number), Version::from_bits(number), record, NOW)).unwrap();
     }
     // A first load shares the data, which costs a count of its readers.
     for number in 0..SESSIONS {

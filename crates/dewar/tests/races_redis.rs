@@ -35,5 +35,5 @@ async fn a_log_out_during_the_take_over_is_final() {
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn five_thousand_histories_of_racing_clients_equal_the_model() {
     let server = Server::start(&[]);
-    support::histories::run(store(&server), 5_000, &[1]).await;
+    support::histories::run(store(&server), 5_000, &[1], false).await;
 }

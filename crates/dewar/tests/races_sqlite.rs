@@ -30,5 +30,5 @@ async fn a_log_out_during_the_take_over_is_final() {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_histories_of_racing_clients_equal_the_model() {
     let directory = Directory::new();
-    support::histories::run(store(&directory), 5_000, &support::histories::EVERY_PAUSE).await;
+    support::histories::run(store(&directory), 5_000, &support::histories::EVERY_PAUSE, true).await;
 }

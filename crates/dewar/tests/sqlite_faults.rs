@@ -14,10 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dewar::store::{Create, Delete, Load, SessionAdmin, SessionStore, rusqlite0_42, sqlite::SqliteStore};
+use dewar::store::{
+    Create, Delete, Load, Rename, SessionAdmin, SessionStore, Tombstone, Version, Why, Written, rusqlite0_42,
+    sqlite::SqliteStore,
+};
 use rusqlite::Connection;
 use support::stores::{Directory, NOW, key, record};
 use tokio::task::JoinSet;
+
+/// The version of every record here.
+const V: Version = Version::from_bits(7);
+
+fn tombstone() -> Tombstone {
+    Tombstone::new(Why::Ended, 1, NOW)
+}
 
 /// A store whose every commit takes this long, and the count of its commits.
 fn slow(directory: &Directory, delay: Duration) -> (SqliteStore, Arc<AtomicU32>) {
@@ -50,13 +60,13 @@ fn faulty(directory: &Directory, pages: u32, on_commit: impl FnMut() -> bool + S
 async fn a_slow_disk_is_noticed_by_those_who_write_alone() {
     let directory = Directory::new();
     let (store, _) = slow(&directory, Duration::from_millis(200));
-    store.create(&key(0), record(b"first"), NOW).await.unwrap();
+    store.create(&key(0), V, record(b"first"), NOW).await.unwrap();
 
     // One executor thread for all of this: had it waited for the disk once, the rest would stand still.
     let writing = store.clone();
     let writes = tokio::spawn(async move {
         for number in 1..6 {
-            writing.create(&key(number), record(b"x"), NOW).await.unwrap();
+            writing.create(&key(number), V, record(b"x"), NOW).await.unwrap();
         }
     });
     let mut longest = Duration::ZERO;
@@ -79,7 +89,7 @@ async fn writes_that_wait_share_one_commit() {
     let (store, commits) = slow(&directory, Duration::from_millis(100));
     let tasks = (0..1_000).map(|number| {
         let store = store.clone();
-        async move { store.create(&key(number), record(b"x"), NOW).await.unwrap() }
+        async move { store.create(&key(number), V, record(b"x"), NOW).await.unwrap() }
     });
     let created = tasks.collect::<JoinSet<Create>>().join_all().await;
     assert!(created.iter().all(|created| matches!(created, Create::Created(_))));
@@ -96,7 +106,7 @@ async fn callers_that_come_back_together_share_each_commit() {
         let store = store.clone();
         async move {
             for number in 0..20 {
-                store.create(&key(task * 20 + number), record(b"x"), NOW).await.unwrap();
+                store.create(&key(task * 20 + number), V, record(b"x"), NOW).await.unwrap();
             }
         }
     });
@@ -113,7 +123,7 @@ async fn a_purge_lets_others_write_in_between() {
     let (store, commits) = slow(&directory, Duration::from_millis(1));
     let tasks = (0..1_000).map(|number| {
         let store = store.clone();
-        async move { store.create(&key(number), record(b"x"), NOW).await.unwrap() }
+        async move { store.create(&key(number), V, record(b"x"), NOW).await.unwrap() }
     });
     tasks.collect::<JoinSet<Create>>().join_all().await;
     let later = record(b"x").expires();
@@ -131,7 +141,7 @@ async fn a_disk_that_is_too_slow_is_an_error_in_time() {
     let (store, _) = slow(&directory, Duration::from_secs(2));
     let store = store.time_limit(Duration::from_millis(200));
     let start = Instant::now();
-    let error = store.create(&key(1), record(b"x"), NOW).await.unwrap_err();
+    let error = store.create(&key(1), V, record(b"x"), NOW).await.unwrap_err();
     assert_eq!(error.to_string(), "sqlite: no answer within 200ms");
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(store.load(&key(2), NOW).await.unwrap(), Load::Missing);
@@ -149,7 +159,7 @@ async fn a_record_that_finds_no_room_fails_alone() {
         let (store, large) = (store.clone(), large.clone());
         async move {
             let record = if number % 5 == 3 { large } else { record(b"small") };
-            (number, store.create(&key(number), record, NOW).await)
+            (number, store.create(&key(number), V, record, NOW).await)
         }
     });
     for (number, created) in tasks.collect::<JoinSet<_>>().join_all().await {
@@ -171,7 +181,7 @@ async fn a_full_disk_is_an_error_and_never_a_false_success() {
     let mut confirmed = Vec::new();
     let mut refused = 0;
     for number in 0..400 {
-        match store.create(&key(number), record(&[7; 2_000]), NOW).await {
+        match store.create(&key(number), V, record(&[7; 2_000]), NOW).await {
             Ok(created) => {
                 assert!(matches!(created, Create::Created(_)));
                 confirmed.push(number);
@@ -190,8 +200,8 @@ async fn a_full_disk_is_an_error_and_never_a_false_success() {
     for number in &confirmed {
         assert!(matches!(store.load(&key(*number), NOW).await.unwrap(), Load::Found(..)), "{number}");
     }
-    assert_eq!(store.delete(&key(confirmed[0]), None, NOW).await.unwrap(), Delete::Deleted);
-    assert!(matches!(store.create(&key(1_000), record(b"room again"), NOW).await.unwrap(), Create::Created(_)));
+    assert_eq!(store.delete(&key(confirmed[0]), None, tombstone(), NOW).await.unwrap(), Delete::Deleted);
+    assert!(matches!(store.create(&key(1_000), V, record(b"room again"), NOW).await.unwrap(), Create::Created(_)));
 }
 
 #[tokio::test]
@@ -200,14 +210,35 @@ async fn a_log_out_that_could_not_be_stored_says_so() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let broken = Arc::clone(&is_broken);
     let store = faulty(&directory, 1_000_000, move || !broken.load(Ordering::Relaxed));
-    let Create::Created(version) = store.create(&key(1), record(b"x"), NOW).await.unwrap() else { panic!() };
+    let Create::Created(Written { version, .. }) = store.create(&key(1), V, record(b"x"), NOW).await.unwrap() else {
+        panic!()
+    };
     is_broken.store(true, Ordering::Relaxed);
-    let error = store.delete(&key(1), None, NOW).await.unwrap_err().to_string();
+    let error = store.delete(&key(1), None, tombstone(), NOW).await.unwrap_err().to_string();
     assert!(error.starts_with("sqlite: cannot write: "), "{error}");
-    assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Found(record(b"x"), version));
+    assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Found(_, found) if found == version));
     is_broken.store(false, Ordering::Relaxed);
-    assert_eq!(store.delete(&key(1), None, NOW).await.unwrap(), Delete::Deleted);
-    assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone);
+    assert_eq!(store.delete(&key(1), None, tombstone(), NOW).await.unwrap(), Delete::Deleted);
+    assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone(tombstone()));
+}
+
+#[tokio::test]
+async fn a_rename_that_could_not_be_stored_left_everything_where_it_was() {
+    let directory = Directory::new();
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = Arc::clone(&is_broken);
+    let store = faulty(&directory, 1_000_000, move || !broken.load(Ordering::Relaxed));
+    store.create(&key(1), V, record(b"x"), NOW).await.unwrap();
+    is_broken.store(true, Ordering::Relaxed);
+    let rename = async || store.rename(&key(1), Some(V), &key(2), V, record(b"x"), tombstone(), NOW).await;
+    let error = rename().await.unwrap_err().to_string();
+    assert!(error.starts_with("sqlite: cannot write: "), "{error}");
+    assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Found(..)));
+    assert_eq!(store.load(&key(2), NOW).await.unwrap(), Load::Missing);
+    is_broken.store(false, Ordering::Relaxed);
+    assert!(matches!(rename().await.unwrap(), Rename::Renamed(_)));
+    assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone(tombstone()));
+    assert!(matches!(store.load(&key(2), NOW).await.unwrap(), Load::Found(..)));
 }
 
 const CHILD: &str = "DEWAR_TEST_SQLITE_CHILD";
@@ -221,7 +252,7 @@ async fn a_process_that_writes_until_it_is_killed() {
         let store = store.clone();
         async move {
             for number in (task..).step_by(8) {
-                store.create(&key(number), record(&number.to_le_bytes()), NOW).await.unwrap();
+                store.create(&key(number), V, record(&number.to_le_bytes()), NOW).await.unwrap();
                 eprintln!("confirmed {number}");
             }
         }

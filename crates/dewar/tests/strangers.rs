@@ -362,8 +362,8 @@ async fn a_layer_that_is_dropped_keeps_neither_its_store_nor_its_secrets() {
 async fn layers_for_two_paths_keep_their_sessions_apart() {
     let named = |layer: SessionLayer| layer.manager().unwrap().cookie_name().to_owned();
     assert_eq!(named(layer().dangerously_allow_http()), "session");
-    assert_eq!(named(layer().dangerously_allow_http().path("/admin")), "session.admin");
-    assert_eq!(named(layer().path("/shop/a.b")), "session.shop.a%2Eb");
+    assert_eq!(named(layer().dangerously_allow_http().path("/admin")), "session-admin");
+    assert_eq!(named(layer().path("/shop/a.b")), "session-shop-a%2Eb");
     assert_eq!(named(layer().path("/admin").cookie_name("admin")), "admin");
     assert_eq!(named(layer().dialect(Flask::new).path("/admin")), "session", "Flask's name is Flask's");
 
@@ -374,7 +374,7 @@ async fn layers_for_two_paths_keep_their_sessions_apart() {
     let set = |response: Response<Body>| response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
     let site = set(send(&app, "/log-in?visitor", &HeaderValue::from_static("")).await);
     let office = set(send(&app, "/admin/log-in?boss", &HeaderValue::from_static("")).await);
-    assert!(site.starts_with("session=") && office.starts_with("session.admin="), "{site} {office}");
+    assert!(site.starts_with("session=") && office.starts_with("session-admin="), "{site} {office}");
 }
 
 #[tokio::test]

@@ -323,6 +323,9 @@ fn read_plaintext(mut text: Bytes, encoding: super::wire::Encoding) -> Option<Co
         principal,
         label,
         beside: Bytes::new(),
+        lineage: 0,
+        epoch: None,
+        guarded_until: None,
     })
 }
 

@@ -4,8 +4,8 @@ use super::{Inner, SessionManager};
 use crate::{
     dialect::wire::base64,
     error::Error,
-    session::{Origin, Session},
-    store::{Record, StoreKey, Timestamp},
+    session::Session,
+    store::{Record, Revoke, StoreKey, Timestamp, Why},
 };
 
 /// How many sessions are asked of a store at once.
@@ -56,65 +56,78 @@ impl SessionManager {
     /// Where the store failed, and where there is none.
     pub async fn devices(&self, session: &Session) -> Result<Vec<Device>, Error> {
         let Some(principal) = session.principal() else { return Ok(Vec::new()) };
-        let current = current(session);
-        self.inner.devices(&principal, current.as_ref()).await
+        let current = session.lock().contents.lineage;
+        self.inner.devices(&principal, Some(current)).await
     }
 
-    /// Ends one session of a user. Returns whether there was one: a handle of somebody else's finds nothing.
+    /// Ends one session of a user, also if it was renewed since the list was made. Returns whether it was alive: a handle of
+    /// somebody else's finds nothing.
     ///
     /// # Errors
     ///
     /// Where the store failed, and where there is none. The session may then still be alive.
     pub async fn revoke(&self, principal: &str, handle: &str) -> Result<bool, Error> {
-        Ok(self.inner.revoke(principal, |key| self::handle(key) == handle).await? > 0)
+        let Some(lineage) = lineage(handle) else { return Ok(false) };
+        Ok(self.inner.revoke(principal, Revoke::Lineage(lineage)).await? > 0)
     }
 
     /// Ends every other session of the user whom this one belongs to. Returns how many.
     ///
+    /// When it returns, none of them that began before lives, under whatever id.
+    ///
     /// # Errors
     ///
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
-    pub async fn revoke_others(&self, session: &Session) -> Result<usize, Error> {
+    pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let Some(principal) = session.principal() else { return Ok(0) };
-        let current = current(session);
-        self.inner.revoke(&principal, |key| Some(key) != current.as_ref()).await
+        let current = session.lock().contents.lineage;
+        self.inner.revoke(&principal, Revoke::AllBut(current)).await
     }
 
     /// Ends every session of a user: after a change of password, or a theft. Returns how many.
     ///
+    /// When it returns, no session of theirs that began before lives, under whatever id, nor does a cookie of before there was a store.
+    ///
     /// # Errors
     ///
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
-    pub async fn revoke_all(&self, principal: &str) -> Result<usize, Error> {
-        self.inner.revoke(principal, |_| true).await
+    pub async fn revoke_all(&self, principal: &str) -> Result<u64, Error> {
+        self.inner.revoke(principal, Revoke::All).await
+    }
+
+    /// Ends every session of everybody: after a breach (ASVS 7.4.5). Returns how many.
+    ///
+    /// When it returns, no session that began before lives, nor does a cookie of before there was a store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store failed, and where there is none. Some sessions may then still be alive.
+    pub async fn revoke_everyone(&self) -> Result<u64, Error> {
+        let now = self.inner.clock.now();
+        Ok(self.inner.backend()?.revoke_everyone(super::tombstone(Why::Ended, now), now).await?)
     }
 }
 
 impl Inner {
-    async fn devices(&self, principal: &str, current: Option<&StoreKey>) -> Result<Vec<Device>, Error> {
+    async fn devices(&self, principal: &str, current: Option<u64>) -> Result<Vec<Device>, Error> {
         let sessions = self.sessions(principal).await?;
         let mut devices: Vec<Device> = sessions
             .into_iter()
-            .map(|(key, record)| Device {
-                handle: handle(&key),
+            .map(|(_, record)| Device {
+                handle: handle(record.lineage),
                 label: record.label.as_deref().map(str::to_owned),
                 created: record.created,
                 last_seen: record.last_seen(),
-                current: Some(&key) == current,
+                current: Some(record.lineage) == current,
             })
             .collect();
         devices.sort_by_key(|device| std::cmp::Reverse((device.current, device.last_seen)));
         Ok(devices)
     }
 
-    async fn revoke(&self, principal: &str, wanted: impl Fn(&StoreKey) -> bool) -> Result<usize, Error> {
+    async fn revoke(&self, principal: &str, which: Revoke) -> Result<u64, Error> {
         let now = self.clock.now();
-        let mut ended = 0;
-        for (key, _) in self.sessions(principal).await?.iter().filter(|(key, _)| wanted(key)) {
-            self.backend()?.delete(key, None, now).await?;
-            ended += 1;
-        }
-        Ok(ended)
+        Ok(self.backend()?.revoke(principal, which, super::tombstone(Why::Ended, now), now).await?)
     }
 
     async fn sessions(&self, principal: &str) -> Result<Vec<(StoreKey, Record)>, Error> {
@@ -132,17 +145,14 @@ impl Inner {
     }
 }
 
-/// Half of the key's digest: enough to find it among a user's sessions, and nothing of a foreign id.
-fn handle(key: &StoreKey) -> String {
+/// A session's lineage, in a form for links. It names a session among a user's, and is nothing that a cookie could be made of.
+fn handle(lineage: u64) -> String {
     let mut text = String::new();
-    base64::push_url(&key.digest()[..16], &mut text);
+    base64::push_url(&lineage.to_be_bytes(), &mut text);
     text
 }
 
-/// Where the session that asks is kept, if it is.
-fn current(session: &Session) -> Option<StoreKey> {
-    match &session.lock().origin {
-        Origin::Store { id, .. } => Some(id.key().clone()),
-        _ => None,
-    }
+fn lineage(handle: &str) -> Option<u64> {
+    let bytes = base64::decode_url(handle.as_bytes())?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

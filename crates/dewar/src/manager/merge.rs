@@ -1,25 +1,25 @@
 //! Commits that meet: requests that wait for one session are replayed together into one record.
 
 use std::{
-    mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     time::Duration,
 };
 
 use super::{
     Inner,
-    commit::{ATTEMPTS, Begun, Done, Job},
-    queue::{Base, Entered, Merged, Turn, Waiting},
+    commit::{ATTEMPTS, Begun, Job, gone_with_its_runtime},
+    fresh_version,
+    queue::{Base, Changes, Entered, Failed, Merged, Turn, Waiting},
     stored::malformed,
 };
 use crate::{
     data::Contents,
-    dialect::{SessionId, wire::Encoding},
+    dialect::wire::Encoding,
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,
-    store::{Answer, Load, Record, Replace, StoreError, StoreKey, Version},
+    state::Doubt,
+    store::{Answer, Load, Record, Replace, StoreError, StoreKey, Tombstone, Version},
     telemetry,
 };
 
@@ -30,36 +30,36 @@ impl Inner {
     pub(super) async fn merge(
         &self,
         job: &mut Job,
-        id: SessionId,
+        key: &StoreKey,
         version: Option<Version>,
-        again: bool,
         begun: Option<Begun>,
-    ) -> Result<Done, Error> {
-        let operations = mem::take(&mut job.operations);
-        let key = id.key();
+    ) -> Result<Merged, Failed> {
+        let changes = std::mem::take(&mut job.changes);
+        let in_doubt = changes.doubt.is_some();
         let (entered, answer) = match begun {
-            Some(Begun { leader, answer }) => (Entered::Leading(leader, operations), Some(answer)),
-            None => (self.queues.enter(key, operations), None),
+            Some(Begun { leader, answer }) => (Entered::Leading(leader, changes), Some(answer)),
+            None => (self.queues.enter(key, changes, false), None),
         };
         let (leader, mut batch, mut base) = match entered {
-            Entered::Leading(leader, operations) => {
+            Entered::Leading(leader, changes) => {
                 let (record, is_empty) = (&job.record, job.is_empty);
-                let base = version.map(|version| Base { version, record: record.clone(), is_empty, is_written: true });
-                (leader, vec![Waiting { operations, answer: None }], base)
+                let base = version.filter(|_| !in_doubt);
+                let base = base.map(|version| Base { version, record: record.clone(), is_empty, is_written: true });
+                (leader, vec![Waiting::own(changes)], base)
             }
             Entered::Waiting(turn) => match turn.await {
                 Ok(Turn::Lead(leader, batch, base)) => (leader, batch, base),
-                Ok(Turn::Answered(merged, operations)) => {
-                    job.operations = operations;
-                    return merged.map(|merged| Done::merged(merged, id, again));
+                Ok(Turn::Answered(merged, changes)) => {
+                    job.changes = changes;
+                    return merged;
                 }
-                Err(_) => return Err(StoreError::new("the commit that this one waited for was given up").into()),
+                Err(_) => return Err(gone_with_its_runtime().into()),
             },
         };
-        let outcomes = self.write(key, &mut batch, &mut base, answer, job.now).await;
-        let (merged, operations) = leader.answer(batch, outcomes, base);
-        job.operations = operations;
-        merged.map(|merged| Done::merged(merged, id, again))
+        let outcomes = self.write(key, &mut batch, &mut base, answer, job.version, job.now).await;
+        let (merged, changes) = leader.answer(batch, outcomes, base);
+        job.changes = changes;
+        merged
     }
 
     /// Replays the waiting requests, in their order, into one record, and replaces it at its version.
@@ -69,65 +69,76 @@ impl Inner {
         batch: &mut [Waiting],
         base: &mut Option<Base>,
         mut begun: Option<Answer<'static, Replace>>,
+        first: Version,
         now: Timestamp,
-    ) -> Vec<Result<Merged, Error>> {
+    ) -> Vec<Result<Merged, Failed>> {
+        let all = |batch: &[Waiting], error: &Error| answers(batch, || Err(error.copy().into()));
+        let mut version = first;
         for attempt in 0..ATTEMPTS {
-            let (version, record, is_empty, revived, outcomes) = match base.take() {
+            let (at, record, is_empty, revived, is_merged, outcomes) = match base.take() {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
-                Some(base) if base.is_written => (base.version, base.record, base.is_empty, false, vec![Ok(())]),
+                Some(base) if base.is_written => (base.version, base.record, base.is_empty, false, false, vec![Ok(())]),
                 base => {
-                    let (record, version) = match base {
+                    let (record, at) = match base {
                         Some(base) => (base.record, base.version),
-                        None => match self.reload(key, now).await {
-                            Ok(Some(found)) => found,
-                            Ok(None) => return answers(batch, || Ok(Merged::Gone)),
-                            Err(error) => return answers(batch, || Err(error.copy())),
+                        None => match self.look(key, now).await {
+                            Ok(Ok(found)) => found,
+                            Ok(Err(tombstone)) => return answers(batch, || Ok(Merged::Gone(tombstone.clone()))),
+                            Err(error) => return all(batch, &error),
                         },
                     };
-                    let Some(mut contents) = self.contents(record) else {
-                        return answers(batch, || Err(malformed()));
-                    };
+                    let Some(mut contents) = self.contents(record) else { return all(batch, &malformed()) };
                     let revived = contents.is_empty();
-                    let outcomes = self.replay(batch, &mut contents);
+                    let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;
                     match self.record(&contents, now) {
-                        Ok(record) => (version, record, contents.is_empty(), revived, outcomes),
-                        Err(error) => return answers(batch, || Err(error.copy())),
+                        Ok(record) => (at, record, contents.is_empty(), revived, true, outcomes),
+                        Err(error) => return all(batch, &error),
                     }
                 }
             };
             if outcomes.iter().all(Result::is_err) {
-                return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone)).collect();
+                return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone(None))).collect();
             }
-            let replaced = match (begun.take(), self.backend()) {
-                (Some(answer), _) => answer.await.map_err(Error::from),
-                (None, Ok(store)) => {
-                    Arc::clone(store).replace(key.clone(), version, record.clone(), now).await.map_err(Error::from)
-                }
-                (None, Err(error)) => Err(error),
+            let replaced = match begun.take() {
+                Some(answer) => self.replace_surely(key, at, version, &record, now, answer).await,
+                None => self.replace_at(key, at, version, &record, now).await,
             };
             match replaced {
                 Ok(Replace::Replaced(version)) => {
-                    let merged = Merged::Kept { version, record: record.clone(), is_empty, revived };
+                    let merged = Merged::Kept { version, record: record.clone(), is_empty, revived, is_merged };
                     *base = Some(Base { version, record, is_empty, is_written: false });
                     return outcomes.into_iter().map(|outcome| outcome.map(|()| merged.clone())).collect();
                 }
-                Ok(Replace::Gone) => return answers(batch, || Ok(Merged::Gone)),
+                Ok(Replace::Gone(tombstone)) => return answers(batch, || Ok(Merged::Gone(tombstone.clone()))),
                 Ok(Replace::Conflict) => wait(attempt).await,
-                Err(error) => return answers(batch, || Err(error.copy())),
+                Err(unknown) => {
+                    let failed = |(waiting, outcome): (&Waiting, Result<(), Failed>)| {
+                        // Who was left out of it is in no doubt.
+                        outcome?;
+                        let operations = waiting.changes.operations.len();
+                        let doubt = Doubt { at: Some(at), mine: version, operations };
+                        Err(Failed { error: unknown.0.copy(), doubt: Some(doubt) })
+                    };
+                    return batch.iter().zip(outcomes).map(failed).collect();
+                }
             }
+            version = fresh_version();
         }
-        answers(batch, || Err(contended()))
+        answers(batch, || Err(contended().into()))
     }
 
     /// Replays the requests in their order. One that fails must not harm its neighbours, so all others begin again without it.
-    fn replay(&self, batch: &[Waiting], contents: &mut Contents) -> Vec<Result<(), Error>> {
+    fn replay(&self, batch: &[Waiting], contents: &mut Contents, at: Version) -> Vec<Result<(), Failed>> {
         let base = contents.clone();
         let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(())).collect();
         loop {
             let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
-            let failed =
-                good.map(|(waiting, outcome)| (outcome, guarded(&waiting.operations, contents, self.rules.encoding)));
+            let failed = good.map(|(waiting, outcome)| {
+                let replayed = still_to_do(&waiting.changes, at)
+                    .and_then(|operations| Ok(guarded(operations, contents, self.rules.encoding)?));
+                (outcome, replayed)
+            });
             let Some((outcome, error)) =
                 failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next()
             else {
@@ -138,21 +149,44 @@ impl Inner {
         }
     }
 
-    async fn reload(&self, key: &StoreKey, now: Timestamp) -> Result<Option<(Record, Version)>, Error> {
-        match self.backend()?.load(key.clone(), now).await? {
-            Load::Found(record, version) => Ok(Some((record, version))),
-            Load::Gone | Load::Missing => Ok(None),
+    /// What stands under a key, or why nothing does.
+    pub(super) async fn look(
+        &self,
+        key: &StoreKey,
+        now: Timestamp,
+    ) -> Result<Result<(Record, Version), Option<Tombstone>>, Error> {
+        Ok(match self.backend()?.load(key.clone(), now).await? {
+            Load::Found(record, version) => Ok((record, version)),
+            Load::Gone(tombstone) => Err(Some(tombstone)),
+            Load::Missing => Err(None),
+        })
+    }
+}
+
+/// The operations that are not in this state yet.
+///
+/// # Errors
+///
+/// Where an earlier attempt may have been done, and others have written since: nobody can know whether it is in there.
+pub(super) fn still_to_do(changes: &Changes, at: Version) -> Result<&[Operation], Failed> {
+    match &changes.doubt {
+        None => Ok(&changes.operations),
+        Some(doubt) if doubt.mine == at => Ok(&changes.operations[doubt.operations.min(changes.operations.len())..]),
+        Some(doubt) if doubt.at == Some(at) || doubt.operations == 0 => Ok(&changes.operations),
+        Some(doubt) => {
+            let why = "an earlier write to this session may have been done, and others have written since: it is not done again";
+            Err(Failed { error: StoreError::new(why).into(), doubt: Some(doubt.clone()) })
         }
     }
 }
 
 /// A panic of the application's closure is that request's own failure.
-fn guarded(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+pub(super) fn guarded(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
     catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, encoding)))
         .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))
 }
 
-fn answers(batch: &[Waiting], answer: impl Fn() -> Result<Merged, Error>) -> Vec<Result<Merged, Error>> {
+fn answers(batch: &[Waiting], answer: impl Fn() -> Result<Merged, Failed>) -> Vec<Result<Merged, Failed>> {
     batch.iter().map(|_| answer()).collect()
 }
 

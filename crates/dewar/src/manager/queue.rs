@@ -1,4 +1,4 @@
-//! Commits to one session stand in one line: the first writes, and those who came meanwhile go together after it.
+//! Commits to one session stand in one queue: the first writes, and those who came meanwhile go together after it.
 
 use std::{
     mem,
@@ -11,30 +11,40 @@ use hashbrown::HashTable;
 use crate::{
     error::Error,
     journal::Operation,
-    store::{Record, StoreKey, Version},
+    state::Doubt,
+    store::{Record, StoreKey, Tombstone, Version},
 };
 
 const SHARDS: usize = 16;
 
-/// The lines of all sessions to which this process is writing.
+/// The queues of all sessions to which this process is writing.
 #[derive(Clone, Default)]
 pub(super) struct Queues {
-    shards: Arc<[Mutex<Lines>; SHARDS]>,
+    shards: Arc<[Mutex<Shard>; SHARDS]>,
 }
 
-type Lines = HashTable<Line>;
+type Shard = HashTable<Queue>;
 
-/// Who waits for one session. A line that is there, though empty, has a leader.
-struct Line {
+/// Who waits for one session. A queue that is there, though empty, has a leader.
+struct Queue {
     key: StoreKey,
     waiting: Vec<Waiting>,
 }
 
 /// A request that waits for its turn.
 pub(super) struct Waiting {
-    pub(super) operations: Vec<Operation>,
+    pub(super) changes: Changes,
     /// Where its answer goes; `None`: it is the leader's own.
     pub(super) answer: Option<oneshot::Sender<Turn>>,
+    /// Whether it has to be alone: it renews or ends the session.
+    alone: bool,
+}
+
+/// What a request wants to write, and what of it may have been written already.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) operations: Vec<Operation>,
+    pub(super) doubt: Option<Doubt>,
 }
 
 /// What a commit to an existing session came to.
@@ -46,8 +56,23 @@ pub(super) enum Merged {
         is_empty: bool,
         /// Whether the session was empty before, so that the browser may have lost its cookie.
         revived: bool,
+        /// Whether others' writes are in it, which the request has not seen.
+        is_merged: bool,
     },
-    Gone,
+    /// It is dead, and why; `None`: missing or expired.
+    Gone(Option<Tombstone>),
+}
+
+/// Why a commit to an existing session did not succeed, and what may have been written nevertheless.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    pub(super) doubt: Option<Doubt>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, doubt: None }
+    }
 }
 
 /// A state of the record that is known without asking the store.
@@ -62,18 +87,18 @@ pub(super) struct Base {
 
 /// What a request is told that waited.
 pub(super) enum Turn {
-    /// It was written with others. The operations come back, for whoever tries again.
-    Answered(Result<Merged, Error>, Vec<Operation>),
+    /// It was written with others. The changes come back, for whoever tries again.
+    Answered(Result<Merged, Failed>, Changes),
     /// It is to write for all these, itself among them.
     Lead(Leader, Vec<Waiting>, Option<Base>),
 }
 
 pub(super) enum Entered {
-    Leading(Leader, Vec<Operation>),
+    Leading(Leader, Changes),
     Waiting(oneshot::Receiver<Turn>),
 }
 
-/// The right to write to one session. Dropped without [`Leader::answer`], it sends everybody away.
+/// The right to write to one session. Dropped, it goes to the next who waits.
 pub(super) struct Leader {
     queues: Queues,
     key: Option<StoreKey>,
@@ -82,30 +107,37 @@ pub(super) struct Leader {
 impl Queues {
     /// The right to write, where nobody has it.
     pub(super) fn lead(&self, key: &StoreKey) -> Option<Leader> {
-        let mut lines = self.lines(key);
-        let has_leader = lines.find(key.hash64(), |line| line.key == *key).is_some();
-        (!has_leader).then(|| self.open(&mut lines, key))
+        let mut shard = self.shard(key);
+        let has_leader = shard.find(key.hash64(), |queue| queue.key == *key).is_some();
+        (!has_leader).then(|| self.open(&mut shard, key))
     }
 
-    pub(super) fn enter(&self, key: &StoreKey, operations: Vec<Operation>) -> Entered {
-        let mut lines = self.lines(key);
-        if let Some(line) = lines.find_mut(key.hash64(), |line| line.key == *key) {
+    /// Joins the queue to write these changes, with others or `alone`.
+    pub(super) fn enter(&self, key: &StoreKey, changes: Changes, alone: bool) -> Entered {
+        let mut shard = self.shard(key);
+        if let Some(queue) = shard.find_mut(key.hash64(), |queue| queue.key == *key) {
             let (answer, turn) = oneshot::channel();
-            line.waiting.push(Waiting { operations, answer: Some(answer) });
+            queue.waiting.push(Waiting { changes, answer: Some(answer), alone });
             return Entered::Waiting(turn);
         }
-        Entered::Leading(self.open(&mut lines, key), operations)
+        Entered::Leading(self.open(&mut shard, key), changes)
     }
 
-    fn open(&self, lines: &mut Lines, key: &StoreKey) -> Leader {
-        let line = Line { key: key.clone(), waiting: Vec::new() };
-        lines.insert_unique(key.hash64(), line, |line| line.key.hash64());
+    fn open(&self, shard: &mut Shard, key: &StoreKey) -> Leader {
+        let queue = Queue { key: key.clone(), waiting: Vec::new() };
+        shard.insert_unique(key.hash64(), queue, |queue| queue.key.hash64());
         Leader { queues: self.clone(), key: Some(key.clone()) }
     }
 
-    fn lines(&self, key: &StoreKey) -> MutexGuard<'_, Lines> {
+    fn shard(&self, key: &StoreKey) -> MutexGuard<'_, Shard> {
         let shard = (key.hash64() >> 32) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    pub(super) fn own(changes: Changes) -> Self {
+        Self { changes, answer: None, alone: false }
     }
 }
 
@@ -114,15 +146,15 @@ impl Leader {
     pub(super) fn answer(
         self,
         batch: Vec<Waiting>,
-        outcomes: Vec<Result<Merged, Error>>,
+        outcomes: Vec<Result<Merged, Failed>>,
         base: Option<Base>,
-    ) -> (Result<Merged, Error>, Vec<Operation>) {
-        let mut own = (Ok(Merged::Gone), Vec::new());
+    ) -> (Result<Merged, Failed>, Changes) {
+        let mut own = (Ok(Merged::Gone(None)), Changes::default());
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
             match waiting.answer {
                 // Who does not listen any more needs no answer.
-                Some(answer) => drop(answer.send(Turn::Answered(outcome, waiting.operations))),
-                None => own = (outcome, waiting.operations),
+                Some(answer) => drop(answer.send(Turn::Answered(outcome, waiting.changes))),
+                None => own = (outcome, waiting.changes),
             }
         }
         self.hand_over(|| base);
@@ -132,45 +164,51 @@ impl Leader {
     /// Hands over to the next who came, with the state of the record that is known.
     pub(super) fn hand_over(mut self, base: impl FnOnce() -> Option<Base>) {
         let Some(mut key) = self.key.take() else { return };
-        let Some(mut line) = self.leave(&key) else { return };
+        let Some(mut batch) = self.leave(&key) else { return };
         let mut base = base();
         loop {
-            let Some(next) = line.iter_mut().find_map(|waiting| waiting.answer.take()) else {
-                // All of them went away. Others may have come meanwhile.
-                let Some(arrived) = self.leave(&key) else { return };
-                line = arrived;
+            let Some(next) = batch.iter_mut().find_map(|waiting| waiting.answer.take()) else {
+                // All of them went away. Others may wait still.
+                let Some(others) = self.leave(&key) else { return };
+                batch = others;
                 continue;
             };
             let successor = Self { queues: self.queues.clone(), key: Some(key) };
-            // A successor that went away gives the right back, with the line as it was.
-            let Err(Turn::Lead(mut returned, refused, known)) = next.send(Turn::Lead(successor, line, base)) else {
+            // A successor that went away gives the right back, with the batch as it was.
+            let Err(Turn::Lead(mut returned, refused, known)) = next.send(Turn::Lead(successor, batch, base)) else {
                 return;
             };
             let Some(again) = returned.key.take() else { return };
-            (key, line, base) = (again, refused, known);
-            line.retain(|waiting| waiting.answer.is_some());
+            (key, batch, base) = (again, refused, known);
+            batch.retain(|waiting| waiting.answer.is_some());
         }
     }
 
-    /// Takes everybody who waits; where nobody does, closes the line.
+    /// Takes those who go together: the first who waits, and all behind it until one that has to be alone. Where nobody waits, closes the queue.
     fn leave(&self, key: &StoreKey) -> Option<Vec<Waiting>> {
-        let mut lines = self.queues.lines(key);
-        let Ok(mut line) = lines.find_entry(key.hash64(), |line| line.key == *key) else { return None };
-        if line.get().waiting.is_empty() {
-            line.remove();
-            return None;
+        let mut shard = self.queues.shard(key);
+        let Ok(mut queue) = shard.find_entry(key.hash64(), |queue| queue.key == *key) else { return None };
+        let waiting = &mut queue.get_mut().waiting;
+        let together = match waiting.first() {
+            None => {
+                queue.remove();
+                return None;
+            }
+            Some(first) if first.alone => 1,
+            Some(_) => waiting.iter().position(|waiting| waiting.alone).unwrap_or(waiting.len()),
+        };
+        if together == waiting.len() {
+            return Some(mem::take(waiting));
         }
-        Some(mem::take(&mut line.get_mut().waiting))
+        Some(waiting.drain(..together).collect())
     }
 }
 
+/// A leader that dies (its runtime ended) leaves what it had begun to nobody, and what waits to the next.
 impl Drop for Leader {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
-            let mut lines = self.queues.lines(&key);
-            if let Ok(line) = lines.find_entry(key.hash64(), |line| line.key == key) {
-                line.remove();
-            }
+            Self { queues: self.queues.clone(), key: Some(key) }.hand_over(|| None);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an application may say about its sessions, and the contradictions that are refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::TypeId, sync::Arc, time::Duration};
 
 use super::{Inner, SessionManager, queue::Queues};
 use crate::{
@@ -16,19 +16,34 @@ use crate::{
 /// Makes a dialect of the application's secrets; given so that it is made once, when all settings are known.
 type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
 
-/// What tells two managers apart whose other settings are equal: the dialect's type, and a digest of the secrets.
+/// What tells two managers apart whose other settings are equal: how the dialect is made, and a digest of the secrets.
 #[derive(PartialEq, Eq)]
 pub(super) struct Identity {
-    dialect: Option<&'static str>,
+    dialect: Option<Origin>,
     secrets: [u8; 32],
+}
+
+/// Which function makes a dialect. One that holds settings is the same only as its clone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    function: TypeId,
+    settings: Option<usize>,
+}
+
+impl Origin {
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))] // A dialect is given to a layer.
+    pub(crate) fn of<F: 'static>(function: &Arc<F>) -> Self {
+        let settings = (size_of::<F>() > 0).then_some(Arc::as_ptr(function) as usize);
+        Self { function: TypeId::of::<F>(), settings }
+    }
 }
 
 /// Everything that can be set. What is not set is the dialect's own.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) keyring: Keyring,
-    /// The name of its type, and how it is made.
-    pub(crate) dialect: Option<(&'static str, MakeDialect)>,
+    /// Which function makes it, and that function.
+    pub(crate) dialect: Option<(Origin, MakeDialect)>,
     pub(crate) store: Option<Arc<dyn ErasedStore>>,
     pub(crate) cookie_name: Option<String>,
     pub(crate) path: Option<String>,
@@ -128,6 +143,13 @@ impl Settings {
                 "lifetime: an absolute timeout of less than a second ends every session at once",
             ));
         }
+        if lifetime.absolute.is_some()
+            && absolute.is_some_and(|absolute| lifetime.idle.is_some_and(|idle| idle > absolute))
+        {
+            return Err(Error::setting(
+                "lifetime: the idle timeout is longer than the absolute one, so it would never end a session; make it shorter, or leave it out",
+            ));
+        }
         if lifetime.absolute.is_some() && !policy.keeps_facts {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",
@@ -171,7 +193,7 @@ impl Settings {
                 store: self.store.clone(),
                 queues: Queues::default(),
                 identity: Identity {
-                    dialect: self.dialect.as_ref().map(|(name, _)| *name),
+                    dialect: self.dialect.as_ref().map(|(origin, _)| *origin),
                     secrets: self.keyring.digest(),
                 },
                 #[cfg(feature = "runtime")]
@@ -183,13 +205,13 @@ impl Settings {
     }
 }
 
-/// What a path adds to our own cookie name, so that two parts of an application have one each: `.admin` for `/admin`.
+/// What a path adds to our own cookie name, so that two parts of an application have one each: `-admin` for `/admin`.
 fn name_of_path(path: &str) -> String {
     let mut name = String::new();
     for byte in path.bytes().filter(|_| path != "/") {
         match byte {
-            b'/' => name.push('.'),
-            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(byte)),
+            b'/' => name.push('-'),
+            b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(byte)),
             other => name.push_str(&format!("%{other:02X}")),
         }
     }

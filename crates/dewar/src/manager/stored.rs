@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Inner;
+use super::{Closed, Found, Inner, commit::HOPS, plan::is_followed};
 #[cfg(feature = "runtime")]
 use crate::telemetry;
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     dialect::{RecordData, Refusal, SessionId},
     error::Error,
     lifetime::Timestamp,
-    session::Origin,
-    store::{ErasedStore, GONE_FOR, Load, Record, StoreError, StoreKey, Version},
+    state::{At, Origin},
+    store::{ErasedStore, GONE_FOR, Load, Record, StoreError, StoreKey, Tombstone, Version, Why},
 };
 
 /// How often expired records are removed, where the store does not do it by itself.
@@ -25,9 +25,6 @@ const PURGED_EVERY: Duration = Duration::from_secs(60);
 /// How many are removed before others have their turn.
 #[cfg(feature = "runtime")]
 const PURGED_AT_ONCE: usize = 1000;
-
-/// How a session came out of the store, or why it did not.
-type Opened = Result<Result<(Contents, Origin), Refusal>, Error>;
 
 impl Inner {
     pub(super) fn backend(&self) -> Result<&Arc<dyn ErasedStore>, Error> {
@@ -49,56 +46,86 @@ impl Inner {
     }
 
     /// Opens the session of this id as the store has it.
-    pub(super) fn open_found(
-        &self,
-        id: SessionId,
-        found: Load,
-        outdated: bool,
-        now: Timestamp,
-    ) -> Result<(Contents, Origin), Refusal> {
+    pub(super) fn open_found(&self, id: SessionId, found: Load, outdated: bool, now: Timestamp) -> Found {
         match found {
             Load::Found(record, version) => self.open_record(id, record, version, outdated, now),
-            Load::Gone => Err(Refusal::Gone),
+            Load::Gone(tombstone) => Err(Closed::Dead(tombstone)),
             // Never adopted: the first write makes a new id.
-            Load::Missing => Err(Refusal::Unknown),
+            Load::Missing => Err(Refusal::Unknown.into()),
         }
     }
 
-    fn open_record(
-        &self,
-        id: SessionId,
-        record: Record,
-        version: Version,
-        outdated: bool,
-        now: Timestamp,
-    ) -> Result<(Contents, Origin), Refusal> {
+    fn open_record(&self, id: SessionId, record: Record, version: Version, outdated: bool, now: Timestamp) -> Found {
         let contents = self.contents(record).ok_or(Refusal::Malformed)?;
         let empty = contents.is_empty();
         // An empty one is not kept alive: what stands there runs out by itself.
         let touch = !empty && self.reissue.is_due(contents.issued, contents.idle, now);
         let reissue = outdated || (touch && self.is_persistent(&contents));
-        Ok((contents, Origin::Store { id, version, touch, reissue, empty }))
+        let key = id.key().clone();
+        Ok((contents, Origin::Stored(At { key, id: Some(id), version, touch, reissue, empty, unseen: false })))
+    }
+
+    /// Opens what a session that was plainly renewed a short while ago goes on as: a page sends ten requests at once, and those that left
+    /// before the new cookie arrived are not nobody's.
+    pub(super) async fn follow(&self, mut tombstone: Tombstone, now: Timestamp) -> Result<Found, Error> {
+        for _ in 0..HOPS {
+            let Why::Renewed { successor: Some(key) } = &tombstone.why else { break };
+            let key = key.clone();
+            match self.look(&key, now).await? {
+                Ok((record, version)) => {
+                    let Some(contents) = self.contents(record) else { return Ok(Err(Refusal::Malformed.into())) };
+                    let empty = contents.is_empty();
+                    let at = At { key, id: None, version, touch: false, reissue: false, empty, unseen: false };
+                    return Ok(Ok((contents, Origin::Stored(at))));
+                }
+                Err(Some(next)) => {
+                    tombstone = next;
+                    if !is_followed(&tombstone, now) {
+                        break;
+                    }
+                }
+                Err(None) => break,
+            }
+        }
+        Ok(Err(Closed::Dead(tombstone)))
     }
 
     /// Opens a session that was in the cookie before there was a store, once.
     ///
-    /// Its id follows from the cookie, so that requests in parallel meet in one session; a marker that lives as long
-    /// as the cookie would have keeps a cookie that was taken over from coming back after the log-out.
-    pub(super) async fn take_over(&self, contents: Contents, fingerprint: &[u8; 32], now: Timestamp) -> Opened {
+    /// Its id follows from the cookie, so that requests in parallel meet in one session; that key is dead until the cookie
+    /// expires once the session has ended, so that a log-out is final.
+    pub(super) async fn take_over(
+        &self,
+        mut contents: Contents,
+        fingerprint: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Found, Error> {
         let derive = |label: &str| Sha256::new().chain_update(label).chain_update(fingerprint).finalize().into();
         let id = SessionId::from_random(derive("dewar taken over\0"));
-        let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
         let store = self.backend()?;
         match store.load(id.key().clone(), now).await? {
             Load::Found(record, version) => return Ok(self.open_record(id, record, version, true, now)),
-            Load::Gone => return Ok(Err(Refusal::Gone)),
+            Load::Gone(tombstone) if is_followed(&tombstone, now) => return self.follow(tombstone, now).await,
+            Load::Gone(tombstone) => return Ok(Err(Closed::Dead(tombstone))),
             Load::Missing => {}
         }
-        if store.load(marker.clone(), now).await? != Load::Missing {
-            return Ok(Err(Refusal::Gone));
+        // Revisions before tombstones could stand that long kept a record of its own beside it.
+        let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
+        if store.load(marker, now).await? != Load::Missing {
+            return Ok(Err(Closed::Dead(super::tombstone(Why::Ended, now))));
         }
-        let expires = contents.expires();
-        Ok(Ok((contents, Origin::Former { id, marker, expires })))
+        // The one place where clocks meet: a cookie is as old as its visit, an epoch is at least the time of its raise.
+        let epoch = store.epoch(contents.principal.as_deref()).await?;
+        if epoch > 0 && contents.created.as_millis() <= epoch {
+            return Ok(Err(Closed::Dead(super::tombstone(Why::Ended, now))));
+        }
+        contents.guarded_until = Some(contents.expires());
+        if contents.principal.is_some() {
+            contents.lineage = lineage(id.key());
+            contents.epoch = Some(epoch);
+        }
+        let loaded = Box::new(contents.clone());
+        Ok(Ok((contents, Origin::Former { id, loaded, epoch })))
     }
 
     pub(super) fn record(&self, contents: &Contents, now: Timestamp) -> Result<Record, Error> {
@@ -113,6 +140,9 @@ impl Inner {
             persistent: contents.persistent,
             principal: contents.principal.clone(),
             label: contents.label.clone(),
+            lineage: contents.lineage,
+            epoch: contents.epoch,
+            guarded_until: contents.guarded_until,
         })
     }
 
@@ -135,6 +165,9 @@ impl Inner {
             principal: record.principal,
             label: record.label,
             beside,
+            lineage: record.lineage,
+            epoch: record.epoch,
+            guarded_until: record.guarded_until,
         })
     }
 }
@@ -157,6 +190,13 @@ async fn purge(inner: std::sync::Weak<Inner>) {
             }
         }
     }
+}
+
+/// The lineage of a session that is moved from a cookie, the same for all requests that carry it.
+fn lineage(key: &StoreKey) -> u64 {
+    let digest = key.digest();
+    let bytes = digest.first_chunk().expect("a digest has 32 bytes");
+    (u64::from_le_bytes(*bytes) >> 1).max(1)
 }
 
 pub(super) fn malformed() -> Error {

@@ -22,12 +22,17 @@
 //! ```
 //!
 //! Keys are drawn anew for each promise, so a store that is shared or not empty will do, as long as
-//! nobody else changes it meanwhile. Time is passed in, mostly: two minutes take no waiting.
+//! nobody else changes it meanwhile. Time is passed in, mostly: two minutes take no waiting. [`check`] ends every
+//! session in the store.
 
 mod administration;
+mod epochs;
 mod foreign;
+mod guards;
 mod races;
 mod records;
+mod renames;
+mod tombstones;
 
 use std::{
     fmt::Debug,
@@ -39,7 +44,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version, Why, Written,
 };
 use crate::id::SessionId;
 
@@ -58,6 +64,8 @@ where
 {
     check_sessions(&make_store).await;
     administration::check(&make_store).await;
+    guards::check_purge(&make_store).await;
+    epochs::check(&make_store).await;
 }
 
 /// Checks every promise of [`SessionStore`] alone, for a store that is no [`SessionAdmin`].
@@ -72,6 +80,9 @@ where
     Fut: Future<Output = S>,
 {
     records::check(&make_store).await;
+    tombstones::check(&make_store).await;
+    renames::check(&make_store).await;
+    guards::check(&make_store).await;
     foreign::check(&make_store).await;
     races::check(&make_store).await;
 }
@@ -121,7 +132,15 @@ impl<S: SessionStore> Case<S> {
             persistent: false,
             principal: None,
             label: None,
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
         }
+    }
+
+    /// The same of a principal, that begins now.
+    fn record_of(&self, principal: &str) -> Record {
+        Record { principal: Some(principal.into()), lineage: fresh_version().bits(), ..self.record(b"x") }
     }
 
     async fn load(&self) -> Load {
@@ -136,33 +155,111 @@ impl<S: SessionStore> Case<S> {
     }
 
     async fn create(&self, record: Record) -> Create {
-        works("create", self.store.create(&self.key, record, self.now).await)
+        self.create_as(fresh_version(), record).await
+    }
+
+    async fn create_as(&self, version: Version, record: Record) -> Create {
+        works("create", self.store.create(&self.key, version, record, self.now).await)
     }
 
     async fn created(&self, record: Record) -> Version {
-        match self.create(record).await {
-            Create::Created(version) => version,
-            Create::Exists => panic!("broken promise: create adds a record under a key that has none"),
+        self.written(record).await.version
+    }
+
+    async fn written(&self, record: Record) -> Written {
+        let version = fresh_version();
+        match self.create_as(version, record).await {
+            Create::Created(written) => {
+                self.is_of_the_writer(version, written.version);
+                written
+            }
+            other => panic!("broken promise: create adds a record under a key that has none\n     it said {other:?}"),
         }
     }
 
-    async fn replace(&self, version: Version, record: Record) -> Replace {
-        works("replace", self.store.replace(&self.key, version, record, self.now).await)
+    async fn replace(&self, at: Version, record: Record) -> Replace {
+        self.replace_as(at, fresh_version(), record).await
     }
 
-    async fn replaced(&self, version: Version, record: Record) -> Version {
-        match self.replace(version, record).await {
-            Replace::Replaced(version) => version,
+    async fn replace_as(&self, at: Version, version: Version, record: Record) -> Replace {
+        works("replace", self.store.replace(&self.key, at, version, record, self.now).await)
+    }
+
+    async fn replaced(&self, at: Version, record: Record) -> Version {
+        let version = fresh_version();
+        match self.replace_as(at, version, record).await {
+            Replace::Replaced(replaced) => {
+                self.is_of_the_writer(version, replaced);
+                replaced
+            }
             other => panic!("broken promise: replace replaces a record of this very version\n     it said {other:?}"),
         }
     }
 
-    async fn touch(&self, version: Version, idle_expires: Timestamp) -> Touch {
-        works("touch", self.store.touch(&self.key, version, idle_expires, self.now).await)
+    fn is_of_the_writer(&self, given: Version, answered: Version) {
+        if !self.key.is_foreign() {
+            promise("a record has the version that its writer gave", answered, given);
+        }
     }
 
-    async fn delete(&self, version: Option<Version>) -> Delete {
-        works("delete", self.store.delete(&self.key, version, self.now).await)
+    async fn touch(&self, at: Version, idle_expires: Timestamp) -> Touch {
+        works("touch", self.store.touch(&self.key, at, idle_expires, self.now).await)
+    }
+
+    async fn delete(&self, at: Option<Version>) -> Delete {
+        self.bury(at, self.ended()).await
+    }
+
+    async fn bury(&self, at: Option<Version>, tombstone: Tombstone) -> Delete {
+        works("delete", self.store.delete(&self.key, at, tombstone, self.now).await)
+    }
+
+    /// What [`Case::delete`] leaves: always the same at this moment.
+    fn ended(&self) -> Tombstone {
+        Tombstone::new(Why::Ended, Version::from_bits(self.key.hash64()).bits(), self.now)
+    }
+
+    /// To the key of `to`, with [`Case::ended`] as the tombstone.
+    async fn rename(&self, at: Option<Version>, to: &Self, record: Record) -> Rename {
+        self.rename_as(at, to, fresh_version(), record, self.ended()).await
+    }
+
+    async fn rename_as(
+        &self,
+        at: Option<Version>,
+        to: &Self,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+    ) -> Rename {
+        let renamed = self.store.rename(&self.key, at, &to.key, version, record, tombstone, self.now);
+        works("rename", renamed.await)
+    }
+
+    async fn renamed(&self, at: Option<Version>, to: &Self, record: Record) -> Written {
+        let version = fresh_version();
+        match self.rename_as(at, to, version, record, self.ended()).await {
+            Rename::Renamed(written) => {
+                self.is_of_the_writer(version, written.version);
+                written
+            }
+            other => panic!("broken promise: rename moves a record to a new key\n     it said {other:?}"),
+        }
+    }
+
+    /// Every verb answers that the record is dead, and says why.
+    async fn is_gone(&self, promised: &str, dead: &Tombstone) {
+        let gone = || Some(dead.clone());
+        let (version, fresh) = (fresh_version(), self.another());
+        promise(promised, self.load().await, Load::Gone(dead.clone()));
+        promise(promised, self.create(self.record(b"back")).await, Create::Gone(dead.clone()));
+        promise(promised, self.replace(version, self.record(b"back")).await, Replace::Gone(gone()));
+        promise(promised, self.touch(version, self.now.after(HOUR)).await, Touch::Gone(gone()));
+        promise(promised, self.delete(Some(version)).await, Delete::Gone(gone()));
+        promise(promised, self.rename(Some(version), &fresh, self.record(b"back")).await, Rename::Gone(gone()));
+        promise(promised, self.rename(None, &fresh, self.record(b"back")).await, Rename::Gone(gone()));
+        promise("a rename that was refused wrote nothing", fresh.load().await, Load::Missing);
+        promise("what was refused leaves the tombstone as it was", self.load().await, Load::Gone(dead.clone()));
     }
 }
 
@@ -189,4 +286,9 @@ fn fresh_key() -> StoreKey {
         part.copy_from_slice(&RandomState::new().hash_one("a fresh key").to_le_bytes());
     }
     SessionId::from_random(bytes).key().clone()
+}
+
+/// A state that nobody else has written.
+fn fresh_version() -> Version {
+    Version::from_bits(RandomState::new().hash_one("a fresh version"))
 }

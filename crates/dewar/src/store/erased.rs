@@ -2,18 +2,22 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use super::{Create, Delete, Load, Record, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Touch, Version};
+use super::{
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone,
+    Touch, Version,
+};
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync {
     fn load(&self, key: StoreKey, now: Timestamp) -> Answer<'_, Load>;
-    fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create>;
+    fn create<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Create>;
     /// Outlives the call: a commit begins with it, and goes on where it has to wait.
     fn replace(
         self: Arc<Self>,
         key: StoreKey,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
@@ -21,11 +25,32 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Touch>;
-    fn delete<'a>(&'a self, key: &'a StoreKey, version: Option<Version>, now: Timestamp) -> Answer<'a, Delete>;
+    fn delete<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Delete>;
+    #[allow(clippy::too_many_arguments)]
+    fn rename<'a>(
+        &'a self,
+        from: &'a StoreKey,
+        at: Option<Version>,
+        to: &'a StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Rename>;
+    fn epoch<'a>(&'a self, principal: Option<&'a str>) -> Answer<'a, u64>;
+    fn revoke<'a>(&'a self, principal: &'a str, which: Revoke, tombstone: Tombstone, now: Timestamp)
+    -> Answer<'a, u64>;
+    fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Answer<'_, u64>;
     fn list<'a>(
         &'a self,
         principal: Option<&'a str>,
@@ -44,32 +69,70 @@ impl<S: SessionAdmin> ErasedStore for S {
         Box::pin(async move { S::load(self, &key, now).await })
     }
 
-    fn create<'a>(&'a self, key: &'a StoreKey, record: Record, now: Timestamp) -> Answer<'a, Create> {
-        Box::pin(S::create(self, key, record, now))
+    fn create<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Create> {
+        Box::pin(S::create(self, key, version, record, now))
     }
 
     fn replace(
         self: Arc<Self>,
         key: StoreKey,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
     ) -> Answer<'static, Replace> {
-        Box::pin(async move { S::replace(&self, &key, version, record, now).await })
+        Box::pin(async move { S::replace(&self, &key, at, version, record, now).await })
     }
 
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Touch> {
-        Box::pin(S::touch(self, key, version, idle_expires, now))
+        Box::pin(S::touch(self, key, at, idle_expires, now))
     }
 
-    fn delete<'a>(&'a self, key: &'a StoreKey, version: Option<Version>, now: Timestamp) -> Answer<'a, Delete> {
-        Box::pin(S::delete(self, key, version, now))
+    fn delete<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Delete> {
+        Box::pin(S::delete(self, key, at, tombstone, now))
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a StoreKey,
+        at: Option<Version>,
+        to: &'a StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Rename> {
+        Box::pin(S::rename(self, from, at, to, version, record, tombstone, now))
+    }
+
+    fn epoch<'a>(&'a self, principal: Option<&'a str>) -> Answer<'a, u64> {
+        Box::pin(S::epoch(self, principal))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        principal: &'a str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, u64> {
+        Box::pin(S::revoke(self, principal, which, tombstone, now))
+    }
+
+    fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Answer<'_, u64> {
+        Box::pin(S::revoke_everyone(self, tombstone, now))
     }
 
     fn list<'a>(

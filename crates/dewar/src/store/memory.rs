@@ -3,7 +3,8 @@
 //! One process alone sees them, so it suits a site that is one process, a test, a development
 //! server. The store is bounded twice, by entries and by bytes; where a bound is met, it gives up
 //! expired records first, then those used the longest ago, by sampling. [`MemoryStore::stats`]
-//! counts the living it had to give up: a number that should stay zero.
+//! counts the living it had to give up: a number that should stay zero. A [guard](Record::guarded_until) is never
+//! given up: where there is nothing else, the bound is exceeded.
 //!
 //! A record costs at most 170 bytes beyond its payload (the index of principals apart), measured
 //! at a million sessions. The room of a record that was removed is kept for the next one.
@@ -12,6 +13,7 @@ mod principals;
 mod shard;
 
 use std::{
+    cmp::Ordering,
     collections::BinaryHeap,
     fmt,
     future::poll_fn,
@@ -21,9 +23,10 @@ use std::{
 
 use bytes::Bytes;
 
-use self::shard::{Digest, Shard, Shared, cost};
+use self::shard::{Digest, Ended, Refused, Shard, Shared, cost};
 use super::{
-    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version,
 };
 
 /// How many slots are looked at before the lock is let go.
@@ -45,6 +48,7 @@ struct Inner {
     max_entries: usize,
     max_bytes: usize,
     purged_to: Mutex<(usize, usize)>,
+    sweeping: Mutex<()>,
     shared: Shared,
 }
 
@@ -56,11 +60,11 @@ struct Padded(Mutex<Shard>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryStats {
-    /// Records and marks, expired ones that no purge has met yet included.
+    /// Records and tombstones, expired ones that no purge has met yet included.
     pub entries: usize,
     /// Bytes, as the bound counts them: the payload and 160 bytes a record.
     pub bytes: usize,
-    /// Records and marks given up for want of room, before they had expired.
+    /// Records and tombstones given up for want of room, before they had expired.
     pub evictions: u64,
 }
 
@@ -76,7 +80,7 @@ impl MemoryStore {
         Self::bounded(Self::DEFAULT_MAX_ENTRIES, Self::DEFAULT_MAX_BYTES)
     }
 
-    /// Sets how many records and marks it holds at most. To be called first: the store begins anew, empty.
+    /// Sets how many records and tombstones it holds at most. To be called first: the store begins anew, empty.
     #[must_use]
     pub fn max_entries(self, entries: usize) -> Self {
         Self::bounded(entries, self.0.max_bytes)
@@ -107,6 +111,7 @@ impl MemoryStore {
             max_entries: max_entries.max(1),
             max_bytes,
             purged_to: Mutex::default(),
+            sweeping: Mutex::default(),
             shared: Shared::default(),
         }))
     }
@@ -130,10 +135,16 @@ impl SessionStore for MemoryStore {
         Ok(self.0.shard(&key).load(&key, now))
     }
 
-    async fn create(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
+    async fn create(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Create, StoreError> {
         let record = self.0.admit(record)?;
         let digest = key.digest();
-        let created = self.0.shard(&digest).create(key, record, now, &self.0.shared);
+        let created = self.0.shard(&digest).create(key, version, record, now, &self.0.shared);
         self.0.make_room(&digest, now);
         Ok(created)
     }
@@ -141,13 +152,14 @@ impl SessionStore for MemoryStore {
     async fn replace(
         &self,
         key: &StoreKey,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
         let record = self.0.admit(record)?;
         let key = key.digest();
-        let replaced = self.0.shard(&key).replace(&key, version, record, now, &self.0.shared);
+        let replaced = self.0.shard(&key).replace(&key, at, version, record, now, &self.0.shared);
         self.0.make_room(&key, now);
         Ok(replaced)
     }
@@ -155,17 +167,41 @@ impl SessionStore for MemoryStore {
     async fn touch(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
         let key = key.digest();
-        Ok(self.0.shard(&key).touch(&key, version, idle_expires, now))
+        Ok(self.0.shard(&key).touch(&key, at, idle_expires, now))
     }
 
-    async fn delete(&self, key: &StoreKey, version: Option<Version>, now: Timestamp) -> Result<Delete, StoreError> {
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
         let key = key.digest();
-        Ok(self.0.shard(&key).delete(&key, version, now, &self.0.shared))
+        let deleted = self.0.shard(&key).delete(&key, at, tombstone, now, &self.0.shared);
+        self.0.make_room(&key, now);
+        Ok(deleted)
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        let record = self.0.admit(record)?;
+        let renamed = self.0.rename(&from.digest(), at, to, version, record, tombstone, now)?;
+        self.0.make_room(&to.digest(), now);
+        Ok(renamed)
     }
 }
 
@@ -190,6 +226,28 @@ impl SessionAdmin for MemoryStore {
             Some(principal) => self.0.list_of(principal, after, limit, now),
             None => self.0.list_all(after, limit, now).await,
         })
+    }
+
+    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        Ok(self.0.shared.principals.epoch(principal))
+    }
+
+    async fn revoke(
+        &self,
+        principal: &str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(match which {
+            Revoke::All => self.0.revoke(principal, None, &tombstone, now),
+            Revoke::AllBut(lineage) => self.0.revoke(principal, Some(lineage), &tombstone, now),
+            Revoke::Lineage(lineage) => self.0.revoke_lineage(principal, lineage, &tombstone, now),
+        })
+    }
+
+    async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.0.revoke_everyone(&tombstone, now))
     }
 
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
@@ -221,16 +279,95 @@ impl Inner {
         Ok(Record { data: Bytes::copy_from_slice(&record.data), ..record })
     }
 
-    fn is_over(&self) -> bool {
-        self.shared.entries.load(Relaxed) > self.max_entries || self.shared.bytes.load(Relaxed) > self.max_bytes
+    /// Both locks, in the order of the shards; one where both keys are in one shard.
+    fn shards(&self, one: &Digest, other: &Digest) -> (MutexGuard<'_, Shard>, Option<MutexGuard<'_, Shard>>) {
+        let (one, other) = (self.shard_number(one), self.shard_number(other));
+        match one.cmp(&other) {
+            Ordering::Less => {
+                let one = self.lock(one);
+                (one, Some(self.lock(other)))
+            }
+            Ordering::Equal => (self.lock(one), None),
+            Ordering::Greater => {
+                let other = self.lock(other);
+                (self.lock(one), Some(other))
+            }
+        }
     }
 
-    /// Evicts, beginning in the shard of the record just written and never that record itself.
+    #[allow(clippy::too_many_arguments)] // As the verb itself.
+    fn rename(
+        &self,
+        from: &Digest,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        let (mut source, mut target) = self.shards(from, &to.digest());
+        let at = match source.renamed(from, at, now, &self.shared) {
+            Ok(at) => at,
+            Err(answer) => return Ok(answer),
+        };
+        let put = target.as_deref_mut().unwrap_or(&mut source).put_new(to, version, record, now, &self.shared);
+        match put {
+            Ok(written) => {
+                source.bury(at, tombstone, &self.shared);
+                Ok(Rename::Renamed(written))
+            }
+            Err(Refused::Outdated) => Ok(Rename::Outdated),
+            Err(Refused::Taken | Refused::Gone(_)) => Err(StoreError::new("memory: the new key is not new")),
+        }
+    }
+
+    fn revoke(&self, principal: &str, but: Option<u64>, tombstone: &Tombstone, now: Timestamp) -> u64 {
+        let (epoch, keys) = self.shared.principals.raise(principal, but, now);
+        let end = |key: &Digest| self.shard(key).end(key, principal, epoch, but, tombstone, now, &self.shared);
+        keys.iter().filter(|key| end(key)).count() as u64
+    }
+
+    /// Looks again where the record has moved meanwhile: the index leads to it at every moment.
+    fn revoke_lineage(&self, principal: &str, lineage: u64, tombstone: &Tombstone, now: Timestamp) -> u64 {
+        let mut deleted = 0;
+        loop {
+            let mut has_moved = false;
+            for key in self.shared.principals.keys_of_lineage(principal, lineage) {
+                match self.shard(&key).end_lineage(&key, principal, lineage, tombstone, now, &self.shared) {
+                    Ended::Deleted => deleted += 1,
+                    Ended::Expired => {}
+                    Ended::Moved => has_moved = true,
+                }
+            }
+            if !has_moved {
+                return deleted;
+            }
+        }
+    }
+
+    /// In one go, so that no cancelled caller leaves half of it undone.
+    fn revoke_everyone(&self, tombstone: &Tombstone, now: Timestamp) -> u64 {
+        let _turn = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.shared.principals.raise_everyone(now);
+        (0..self.shards.len()).map(|shard| self.lock(shard).sweep(epoch, tombstone, now, &self.shared)).sum()
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.entries.load(Relaxed) > self.max_entries || self.is_over_bytes()
+    }
+
+    fn is_over_bytes(&self) -> bool {
+        self.shared.bytes.load(Relaxed) > self.max_bytes
+    }
+
+    /// Evicts, beginning in the shard of the record just written and never that record itself. What is guarded stays,
+    /// also where the bound is exceeded.
     fn make_room(&self, written: &Digest, now: Timestamp) {
         let mut shard = self.shard_number(written);
         let mut empty = 0;
         while self.is_over() && empty < self.shards.len() {
-            let evicted = self.lock(shard).evict(written, now, &self.shared);
+            let evicted = self.lock(shard).evict(written, self.is_over_bytes(), now, &self.shared);
             empty = if evicted { 0 } else { empty + 1 };
             shard = (shard + 1) % self.shards.len();
         }

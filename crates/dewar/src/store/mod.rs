@@ -1,21 +1,34 @@
 //! Where server-side sessions live: the contract of a store, to be learnt by heart.
 //!
-//! A store keeps a [`Record`] under a [`StoreKey`] and gives each state of it a [`Version`].
+//! A store keeps a [`Record`] under a [`StoreKey`]. Whoever writes says which [`Version`] the new state has: random, never counted up.
 //! It knows nothing of HTTP, cookies or dialects, and it never looks into the data.
 //!
-//! - `load`    finds a record, or says that it is [`Gone`](Load::Gone) or [`Missing`](Load::Missing).
-//! - `create`  adds a record under a new key. Never overwrites one.
+//! - `load`    finds a record, or the [`Tombstone`] of one that was deleted, or nothing.
+//! - `create`  adds a record under a new key. Never overwrites one, nor a tombstone.
 //! - `replace` puts a new record where one with this very version stands. Never creates one.
 //! - `touch`   moves the idle expiry of a record that still has this version. Never creates one.
-//! - `delete`  removes a record and leaves a mark in its place for [`GONE_FOR`].
+//! - `delete`  puts a tombstone in a record's place.
+//! - `rename`  moves a session to a new key: the record there, a tombstone here, in one step.
 //!
-//! Missing or expired is an answer; an error means that the system failed. Each call is atomic.
-//! A deleted session's mark makes a request that was in flight when the person logged out
-//! discard its writes. An expired record is [`Missing`](Load::Missing) to `load`, [`Gone`](Replace::Gone) to the others.
+//! Missing or expired is an answer; an error means that the system failed, and that nobody knows whether the write was done: a `load`
+//! tells, because versions and tombstones say whose they are. Each call is atomic. What is dead says why in every answer.
+//!
+//! # Epochs
+//!
+//! Each principal has an epoch, which [`SessionAdmin::revoke`] raises. A record of a principal carries the epoch it began in; a `create` or `rename` with
+//! an older one is [`Outdated`](Create::Outdated), so that nothing that began before can come back under another key. An epoch is never
+//! lower than one that was given before, and at least the time of its raise in milliseconds.
+//!
+//! # Guards
+//!
+//! A record that was moved here from a cookie is guarded until that cookie would have expired: [`Record::guarded_until`]. When it ends, expires or has to
+//! give way before, its key answers as [`Ended`](Why::Ended), with the nonce zero, until then, so that the cookie does not open again. Where the store decides what is evicted, this never is.
+//!
+//! # Foreign keys
 //!
 //! A key that [is foreign](StoreKey::is_foreign) belongs to a record which another framework reads
 //! and writes too. Where the store is shared with it (Redis), the record is its data and nothing
-//! else: its version is [a digest of the data](Version::digest), a delete leaves no mark that the
+//! else: its version is [a digest of the data](Version::digest), a delete leaves no tombstone that the
 //! other side could see, and all else in the [`Record`] but the expiry is not kept.
 
 use std::{fmt, future::Future, time::Duration};
@@ -42,10 +55,9 @@ mod url;
 pub(crate) use erased::{Answer, ErasedStore};
 pub use url::{AnyStore, open};
 
-/// How long a deleted session's mark stays: 120 seconds.
+/// How long a deleted session's tombstone stays, where nothing asks for longer: 120 seconds.
 ///
-/// Longer than a request runs; a request that outlives it finds the record missing, which
-/// discards its writes just as well.
+/// Longer than a request runs; a request that outlives it finds the record missing, and nothing of it is brought back.
 pub const GONE_FOR: Duration = Duration::from_secs(120);
 
 /// What a store keeps of one session.
@@ -67,6 +79,13 @@ pub struct Record {
     pub principal: Option<Box<str>>,
     /// What the application calls this session in a list of devices.
     pub label: Option<Box<str>>,
+    /// Names the session of a principal across renewals, for lists of devices. Zero: it has no principal.
+    pub lineage: u64,
+    /// The epoch of its principal that it began in. `None`, for a log-in: the present one, which the answer says. Without a principal a store may keep
+    /// everybody's for itself, and `load` gives `None`.
+    pub epoch: Option<u64>,
+    /// The cookie that it was moved here from could come back until this moment. `None`: there is none.
+    pub guarded_until: Option<Timestamp>,
 }
 
 impl Record {
@@ -90,18 +109,59 @@ impl Record {
     }
 }
 
-/// One state of a record. Opaque: only the store that gave it can say what it means.
+/// Why a session is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Logged out, cleared or revoked.
+    Ended,
+    /// Cleared and begun again, or another user's from then on.
+    BegunAgain,
+    /// It goes on under another id.
+    Renewed {
+        /// Where, if requests that still carry the old id may follow for a while. Never after a log-in.
+        successor: Option<StoreKey>,
+    },
+}
+
+/// What a deleted record leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Why the session is dead.
+    pub why: Why,
+    /// Tells whoever deleted it from every other: random, 63 bits.
+    pub nonce: u64,
+    /// When it was made.
+    pub made: Timestamp,
+    /// It stands until this moment.
+    pub until: Timestamp,
+}
+
+impl Tombstone {
+    /// One that stands for [`GONE_FOR`].
+    pub fn new(why: Why, nonce: u64, now: Timestamp) -> Self {
+        Self { why, nonce, made: now, until: now.after(GONE_FOR) }
+    }
+
+    /// The same, standing at least until `moment`.
+    #[must_use]
+    pub fn until(mut self, moment: Option<Timestamp>) -> Self {
+        self.until = moment.map_or(self.until, |moment| moment.max(self.until));
+        self
+    }
+}
+
+/// One state of a record: random bits of whoever wrote it, or a digest of the content. Never the same for two states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version(u128);
 
 impl Version {
-    /// The version of a store that counts its writes.
-    pub const fn counter(count: u64) -> Self {
-        Self(count as u128)
+    /// The version of these bits, of which 63 are kept.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self((bits & (u64::MAX >> 1)) as u128)
     }
 
-    /// The count that [`Version::counter`] was given.
-    pub const fn count(self) -> u64 {
+    /// What [`Version::from_bits`] was given.
+    pub const fn bits(self) -> u64 {
         self.0 as u64
     }
 
@@ -130,7 +190,7 @@ impl Version {
 
     /// The digest that [`Version::digest`] or [`Version::sha1`] gave.
     #[cfg(feature = "redis")]
-    pub(crate) const fn bits(self) -> u128 {
+    pub(crate) const fn digest_bits(self) -> u128 {
         self.0
     }
 }
@@ -140,52 +200,89 @@ impl Version {
 pub enum Load {
     /// A record that has not expired, in this state.
     Found(Record, Version),
-    /// A session that was deleted within the last [`GONE_FOR`].
-    Gone,
+    /// A session that was deleted, and whose tombstone stands; or a guarded one that has expired.
+    Gone(Tombstone),
     /// Nothing, or something expired.
     Missing,
 }
 
-/// What `create` did.
+/// What stands where a record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The version that the writer gave; of a foreign record, the digest of its data.
+    pub version: Version,
+    /// The epoch that the record carries; zero without a principal.
+    pub epoch: u64,
+}
+
+/// What `create` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Create {
-    /// The record stands, in this state.
-    Created(Version),
-    /// A record or a mark stands under this key already; nothing was written.
+    /// The record stands.
+    Created(Written),
+    /// A record stands under this key already; nothing was written.
     Exists,
+    /// A tombstone stands under this key; nothing was written.
+    Gone(Tombstone),
+    /// The principal's epoch was raised since; nothing was written.
+    Outdated,
 }
 
 /// What `replace` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replace {
     /// The new record stands, in this state.
     Replaced(Version),
     /// The record has another version; nothing was written.
     Conflict,
-    /// There is no such record (any more); nothing was written.
-    Gone,
+    /// There is no such record (any more), and why; `None`: missing or expired. Nothing was written.
+    Gone(Option<Tombstone>),
 }
 
 /// What `touch` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// The idle expiry was moved. The version stays.
     Touched,
     /// The record has another version; nothing was written.
     Conflict,
-    /// There is no such record (any more); nothing was written.
-    Gone,
+    /// There is no such record (any more), and why; `None`: missing or expired. Nothing was written.
+    Gone(Option<Tombstone>),
 }
 
 /// What `delete` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete {
-    /// The record was removed, and its mark stands.
+    /// The record was removed, and its tombstone stands.
     Deleted,
     /// The record has another version than the one given; nothing was removed.
     Conflict,
-    /// There was no such record (any more).
-    Gone,
+    /// There was no such record (any more), and why; `None`: missing or expired.
+    Gone(Option<Tombstone>),
+}
+
+/// What `rename` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rename {
+    /// The record stands under its new key, and the tombstone under the old one.
+    Renamed(Written),
+    /// The old record has another version than the one given; nothing was written.
+    Conflict,
+    /// There is no such old record (any more), and why; `None`: missing or expired. Nothing was written.
+    Gone(Option<Tombstone>),
+    /// The principal's epoch, or everybody's, was raised since the session began; nothing was written.
+    Outdated,
+}
+
+/// Which sessions of a principal are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoke {
+    /// All that began before.
+    All,
+    /// All that began before but this lineage, which goes on as if it had begun after.
+    AllBut(u64),
+    /// This lineage alone. The epoch stays.
+    Lineage(u64),
 }
 
 /// Where server-side sessions live. The [module page](self) is the contract; `conformance` checks it.
@@ -196,42 +293,65 @@ pub enum Delete {
 ///
 /// Every method fails only where the system failed: no connection, a full disk, a time limit.
 pub trait SessionStore: Send + Sync + 'static {
-    /// Finds the record under `key`, with its version.
+    /// Finds the record under `key`, with its version; or its tombstone.
     fn load(&self, key: &StoreKey, now: Timestamp) -> impl Future<Output = Result<Load, StoreError>> + Send;
 
-    /// Adds a record under a new key. Never overwrites one, nor a mark; an expired one is overwritten.
+    /// Adds a record under a new key, in this version. Never overwrites one, nor a tombstone; an expired one is overwritten, unless it is guarded.
+    /// Where something stands there and the epoch is old, too, what stands there is the answer.
     fn create(
         &self,
         key: &StoreKey,
+        version: Version,
         record: Record,
         now: Timestamp,
     ) -> impl Future<Output = Result<Create, StoreError>> + Send;
 
-    /// Replaces the record if it still has this version. Never creates one.
+    /// Replaces the record if it still has the version `at`; the new one has `version`. Never creates one.
     fn replace(
         &self,
         key: &StoreKey,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
     ) -> impl Future<Output = Result<Replace, StoreError>> + Send;
 
-    /// Moves the idle expiry if the record still has this version. Changes nothing else, never creates one.
+    /// Moves the idle expiry if the record still has the version `at`. Changes nothing else, never creates one.
     fn touch(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> impl Future<Output = Result<Touch, StoreError>> + Send;
 
-    /// Removes the record, whatever its version or (with `Some`) only in this one, and leaves its mark.
+    /// Removes the record, whatever its version or (with `Some`) only in this one, and leaves the tombstone, which stands at least as long
+    /// as the record was [guarded](Record::guarded_until).
+    ///
+    /// Whatever its version, the tombstone stands afterwards also where there was nothing: a `create` that comes later finds it. A
+    /// tombstone that was there stays, for as long as the later of both.
     fn delete(
         &self,
         key: &StoreKey,
-        version: Option<Version>,
+        at: Option<Version>,
+        tombstone: Tombstone,
         now: Timestamp,
     ) -> impl Future<Output = Result<Delete, StoreError>> + Send;
+
+    /// Puts `record`, in this version, under the new key `to`, and the tombstone (as `delete` does) in the place of the record under `from`,
+    /// whatever its version or (with `Some`) only in this one. Both or neither. Where something stands under `to` already, it is an error, and
+    /// nothing was written.
+    #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
+    fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Rename, StoreError>> + Send;
 }
 
 /// What operators and a list of devices need of a store, beyond what a request needs.
@@ -253,7 +373,29 @@ pub trait SessionAdmin: SessionStore {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<(StoreKey, Record, Version)>, StoreError>> + Send;
 
-    /// Removes at most `limit` expired records and marks; returns how many. Zero: nothing is left to do.
+    /// The epoch of a principal, or with `None` of everybody: the later of its own and everybody's. Zero: it was never raised.
+    fn epoch(&self, principal: Option<&str>) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Ends sessions of a principal: their tombstones stand, as `delete` leaves them. Returns how many were deleted.
+    ///
+    /// When it returns, none of those that began before lives under any key: the epoch is raised and the list taken in one step (but for
+    /// one lineage alone, which is found and deleted in one step).
+    fn revoke(
+        &self,
+        principal: &str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Ends every session of everybody that began before: the epoch of all is raised. Returns how many were deleted.
+    fn revoke_everyone(
+        &self,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Removes at most `limit` expired records and tombstones, none before its [guard](Record::guarded_until) is over; returns how many. Zero: nothing is left to do.
     fn purge(&self, limit: usize, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
     /// Whether expired records stay until somebody [purges](SessionAdmin::purge) them. `false` where the server drops them by itself.

@@ -1,17 +1,21 @@
 //! Sessions in Redis 7 or Valkey: for a site of several machines.
 //!
 //! One key holds a session: `dewar:` and 43 characters, a string with a TTL, so the server itself
-//! lets expired sessions go. A load, a replace, a touch and a delete are one round trip each.
+//! lets expired sessions go. Every verb is one round trip.
 //! How much a crash of the server loses is the server's setting: nothing that was confirmed with
 //! `appendonly yes` and `appendfsync always`, up to a second of it with `everysec`, and all since
 //! the last snapshot without an append-only file; a fail-over may lose what the replica had not
 //! yet received. Set `maxmemory-policy` to `noeviction` or `volatile-lru`, knowing that an evicted session is a
-//! person logged out.
+//! person logged out, and an evicted tombstone or [guard](Record::guarded_until) no longer guards: where sessions are moved here
+//! from cookies, `noeviction`. Never a policy of `allkeys`: the epochs and the index of principals must stay.
+//!
+//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
 //!
 //! A [foreign](StoreKey::is_foreign) key is a string that holds the data and nothing else, as
-//! `SET key value EX seconds` leaves it; its version is [`Version::sha1`] of the data.
+//! `SET key value EX seconds` leaves it; its version is [`Version::sha1`] of the data. A foreign key is renamed to
+//! another foreign one only.
 //!
-//! `count` and `list` of everybody go through all keys of the database (`SCAN`), each page anew:
+//! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
 
@@ -22,15 +26,15 @@ mod scripts;
 
 use std::time::Duration;
 
-use redis::{Script, ScriptInvocation, aio::ConnectionManager, cmd, pipe};
+use redis::{Script, ScriptInvocation, Value, aio::ConnectionManager, cmd, pipe};
 
 use self::{
     connection::{Connection, Request},
-    scripts::{CONFLICT, DONE, GONE, UNINDEXED},
+    scripts::{CONFLICT, DONE, GONE, OUTDATED, TAKEN},
 };
 use super::{
-    Create, Delete, GONE_FOR, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Touch, Version,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version, Written,
 };
 
 /// The longest TTL, a hundred years, in milliseconds: Redis refuses what overflows its clock.
@@ -78,8 +82,8 @@ impl RedisStore {
         Self(Connection::new(manager, Self::DEFAULT_TIME_LIMIT))
     }
 
-    async fn run(&self, what: &str, script: &ScriptInvocation<'_>) -> Result<i64, StoreError> {
-        self.0.ask(what, Request::Script(script)).await
+    async fn run(&self, what: &str, key: &StoreKey, script: &ScriptInvocation<'_>) -> Result<Answer, StoreError> {
+        Answer::read(key, self.0.ask(what, Request::Script(script)).await?)
     }
 
     async fn load_foreign(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
@@ -103,6 +107,9 @@ impl RedisStore {
             persistent: false,
             principal: None,
             label: None,
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
         };
         Ok(if record.is_expired(now) { Load::Missing } else { Load::Found(record, version) })
     }
@@ -111,43 +118,38 @@ impl RedisStore {
         let ttl = seconds(record.expires(), now);
         let set = cmd("SET").arg(key.to_string()).arg(&*record.data).arg("NX").arg("EX").arg(ttl).take();
         let is_created: bool = self.0.ask("create", Request::Write(&set)).await?;
-        Ok(if is_created { Create::Created(Version::sha1(&record.data)) } else { Create::Exists })
-    }
-
-    async fn replace_own(
-        &self,
-        key: &StoreKey,
-        version: Version,
-        record: Record,
-        now: Timestamp,
-    ) -> Result<Replace, StoreError> {
-        let next = Version::counter(version.count().wrapping_add(1));
-        let bytes = layout::encode(&record, next);
-        let replace = |principal: &[u8]| {
-            let mut script = at(&scripts::REPLACE, key, now, Some(version));
-            script.arg(&bytes).arg(millis(record.expires(), now)).arg(principal);
-            script
-        };
-        let principal = record.principal.as_deref();
-        let known = if principal.is_some() { layout::principal(&record) } else { Vec::new() };
-        let mut done = self.run("replace", &replace(&known)).await?;
-        if let (UNINDEXED, Some(principal)) = (done, principal) {
-            self.0.index(principal, key, now).await?;
-            done = self.run("replace", &replace(b"")).await?;
-        }
-        replaced(done, next)
+        Ok(if is_created { Create::Created(written_foreign(&record)) } else { Create::Exists })
     }
 
     async fn replace_foreign(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
-        let mut script = of(&scripts::REPLACE_FOREIGN, key, Some(version));
+        let mut script = of(&scripts::REPLACE_FOREIGN, key, Some(at));
         script.arg(&*record.data).arg(seconds(record.expires(), now));
-        replaced(self.run("replace", &script).await?, Version::sha1(&record.data))
+        replaced(self.run("replace", key, &script).await?, Version::sha1(&record.data))
+    }
+
+    async fn rename_foreign(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        if !(from.is_foreign() && to.is_foreign()) {
+            return Err(StoreError::new("redis: a foreign key is renamed to another foreign one only"));
+        }
+        let mut script = of(&scripts::RENAME_FOREIGN, from, at);
+        script.key(to.to_string()).arg(&*record.data).arg(seconds(record.expires(), now));
+        match self.run("rename", from, &script).await? {
+            Answer::Done => Ok(Rename::Renamed(written_foreign(&record))),
+            other => not_renamed(other),
+        }
     }
 }
 
@@ -157,75 +159,118 @@ impl SessionStore for RedisStore {
             return self.load_foreign(key, now).await;
         }
         let bytes: Option<Vec<u8>> = self.0.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
-        bytes.map_or(Ok(Load::Missing), |bytes| layout::decode(bytes, now))
+        bytes.map_or(Ok(Load::Missing), |bytes| layout::decode(key, bytes, now))
     }
 
-    async fn create(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
+    async fn create(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Create, StoreError> {
         if key.is_foreign() {
             return self.create_foreign(key, record, now).await;
         }
-        if let Some(principal) = record.principal.as_deref() {
-            self.0.index(principal, key, now).await?;
-        }
-        // Begun from the clock, a version is never given again to a key whose record expired.
-        let version = Version::counter(now.as_millis() << 16);
         let mut script = scripts::CREATE.key(key.to_string());
-        script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(millis(record.expires(), now));
-        match self.run("create", &script).await? {
-            DONE => Ok(Create::Created(version)),
-            _ => Ok(Create::Exists),
+        script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
+        match self.run("create", key, &script).await? {
+            Answer::Written { epoch, listed } => {
+                if let Some(principal) = record.principal.as_deref()
+                    && let Err(error) = self.0.tidy(principal, listed, now).await
+                {
+                    // The record stands; another will tidy.
+                    tracing::debug!(%error, "the index of principals was not tidied");
+                }
+                Ok(Create::Created(written(&record, version, epoch)))
+            }
+            Answer::Conflict => Ok(Create::Exists),
+            Answer::Gone(Some(tombstone)) => Ok(Create::Gone(tombstone)),
+            Answer::Outdated => Ok(Create::Outdated),
+            other => Err(unknown(&other)),
         }
     }
 
     async fn replace(
         &self,
         key: &StoreKey,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
-        match key.is_foreign() {
-            true => self.replace_foreign(key, version, record, now).await,
-            false => self.replace_own(key, version, record, now).await,
+        if key.is_foreign() {
+            return self.replace_foreign(key, at, record, now).await;
         }
+        let mut script = on(&scripts::REPLACE, key, now, Some(at));
+        script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
+        replaced(self.run("replace", key, &script).await?, version)
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
         let mut script;
         if key.is_foreign() {
-            script = of(&scripts::TOUCH_FOREIGN, key, Some(version));
+            script = of(&scripts::TOUCH_FOREIGN, key, Some(at));
             script.arg(seconds(idle_expires, now));
         } else {
-            script = at(&scripts::TOUCH, key, now, Some(version));
-            script.arg(idle_expires.as_millis()).arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(FOREVER);
+            script = on(&scripts::TOUCH, key, now, Some(at));
+            script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
         }
-        match self.run("touch", &script).await? {
-            GONE => Ok(Touch::Gone),
-            CONFLICT => Ok(Touch::Conflict),
-            DONE => Ok(Touch::Touched),
-            other => Err(unknown(other)),
+        match self.run("touch", key, &script).await? {
+            Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
+            Answer::Conflict => Ok(Touch::Conflict),
+            Answer::Done => Ok(Touch::Touched),
+            other => Err(unknown(&other)),
         }
     }
 
-    async fn delete(&self, key: &StoreKey, version: Option<Version>, now: Timestamp) -> Result<Delete, StoreError> {
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
         let mut script;
         if key.is_foreign() {
-            script = of(&scripts::DELETE_FOREIGN, key, version);
+            script = of(&scripts::DELETE_FOREIGN, key, at);
         } else {
-            script = at(&scripts::DELETE, key, now, version);
-            script.arg(layout::mark(now)).arg(GONE_FOR.as_millis() as u64);
+            script = on(&scripts::DELETE, key, now, at);
+            script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
         }
-        match self.run("delete", &script).await? {
-            GONE => Ok(Delete::Gone),
-            CONFLICT => Ok(Delete::Conflict),
-            DONE => Ok(Delete::Deleted),
-            other => Err(unknown(other)),
+        match self.run("delete", key, &script).await? {
+            Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
+            Answer::Conflict => Ok(Delete::Conflict),
+            Answer::Done => Ok(Delete::Deleted),
+            other => Err(unknown(&other)),
+        }
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        if from.is_foreign() || to.is_foreign() {
+            return self.rename_foreign(from, at, to, record, now).await;
+        }
+        let mut script = on(&scripts::RENAME, from, now, at);
+        script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
+        script.arg(&from.digest()[..]).arg(&to.digest()[..]);
+        match self.run("rename", from, &script).await? {
+            Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
+            other => not_renamed(other),
         }
     }
 }
@@ -249,7 +294,29 @@ impl SessionAdmin for RedisStore {
         }
     }
 
-    /// Records and marks go away by themselves; what is removed is what the index of principals
+    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        self.0.epoch(principal).await
+    }
+
+    async fn revoke(
+        &self,
+        principal: &str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        match which {
+            Revoke::All => self.0.end_all(principal, None, &tombstone, now).await,
+            Revoke::AllBut(lineage) => self.0.end_all(principal, Some(lineage), &tombstone, now).await,
+            Revoke::Lineage(lineage) => self.0.end_lineage(principal, lineage, &tombstone, now).await,
+        }
+    }
+
+    async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        self.0.end_everyone(&tombstone, now).await
+    }
+
+    /// Records and tombstones go away by themselves; what is removed is what the index of principals
     /// still names of them. It goes through all keys: once a day is plenty.
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         self.0.purge(limit, now).await
@@ -261,40 +328,92 @@ impl SessionAdmin for RedisStore {
     }
 }
 
+/// What a script answered.
+#[derive(Debug)]
+enum Answer {
+    Done,
+    /// A new record stands.
+    Written {
+        epoch: u64,
+        /// How many keys the index of its principal names.
+        listed: u64,
+    },
+    Gone(Option<Tombstone>),
+    Conflict,
+    Outdated,
+    Taken,
+}
+
+impl Answer {
+    fn read(key: &StoreKey, value: Value) -> Result<Self, StoreError> {
+        match value {
+            Value::Int(DONE) => Ok(Self::Done),
+            Value::Int(GONE) => Ok(Self::Gone(None)),
+            Value::Int(CONFLICT) => Ok(Self::Conflict),
+            Value::Int(OUTDATED) => Ok(Self::Outdated),
+            Value::Int(TAKEN) => Ok(Self::Taken),
+            Value::BulkString(bytes) => layout::decode_tombstone(key, bytes).map(|found| Self::Gone(Some(found))),
+            Value::Array(parts) => Self::written(&parts).ok_or_else(|| unknown(&parts)),
+            other => Err(unknown(&other)),
+        }
+    }
+
+    fn written(parts: &[Value]) -> Option<Self> {
+        let [Value::BulkString(epoch), Value::Int(listed)] = parts else { return None };
+        let epoch = u64::from_be_bytes(epoch.as_slice().try_into().ok()?);
+        Some(Self::Written { epoch, listed: u64::try_from(*listed).ok()? })
+    }
+}
+
 /// A script on a record of our own, at a version or any.
-fn at<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, version: Option<Version>) -> ScriptInvocation<'a> {
+fn on<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, at: Option<Version>) -> ScriptInvocation<'a> {
     let mut script = script.key(key.to_string());
-    let version = version.map(|version| version.count().to_be_bytes());
-    script.arg(now.as_millis()).arg(version.as_ref().map_or(&[][..], |version| &version[..]));
+    let at = at.map(|at| at.bits().to_be_bytes());
+    script.arg(now.as_millis()).arg(at.as_ref().map_or(&[][..], |at| &at[..]));
     script
 }
 
 /// A script on a foreign record, of a digest or any.
-fn of<'a>(script: &'a Script, key: &StoreKey, version: Option<Version>) -> ScriptInvocation<'a> {
+fn of<'a>(script: &'a Script, key: &StoreKey, at: Option<Version>) -> ScriptInvocation<'a> {
     let mut script = script.key(key.to_string());
-    script.arg(version.map(|version| format!("{:032x}", version.bits())).unwrap_or_default());
+    script.arg(at.map(|at| format!("{:032x}", at.digest_bits())).unwrap_or_default());
     script
 }
 
-fn replaced(done: i64, version: Version) -> Result<Replace, StoreError> {
-    match done {
-        GONE => Ok(Replace::Gone),
-        CONFLICT => Ok(Replace::Conflict),
-        DONE => Ok(Replace::Replaced(version)),
-        other => Err(unknown(other)),
+/// Without a principal, the epoch that a record carries is the store's own affair.
+fn written(record: &Record, version: Version, epoch: u64) -> Written {
+    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 } }
+}
+
+fn written_foreign(record: &Record) -> Written {
+    Written { version: Version::sha1(&record.data), epoch: 0 }
+}
+
+fn replaced(answer: Answer, version: Version) -> Result<Replace, StoreError> {
+    match answer {
+        Answer::Gone(tombstone) => Ok(Replace::Gone(tombstone)),
+        Answer::Conflict => Ok(Replace::Conflict),
+        Answer::Done => Ok(Replace::Replaced(version)),
+        other => Err(unknown(&other)),
     }
 }
 
-fn unknown(answer: i64) -> StoreError {
-    StoreError::new(format!("redis: a script gave the unknown answer {answer}"))
+fn not_renamed(answer: Answer) -> Result<Rename, StoreError> {
+    match answer {
+        Answer::Gone(tombstone) => Ok(Rename::Gone(tombstone)),
+        Answer::Conflict => Ok(Rename::Conflict),
+        Answer::Outdated => Ok(Rename::Outdated),
+        Answer::Taken => Err(StoreError::new("redis: the new key is not new")),
+        other => Err(unknown(&other)),
+    }
 }
 
-/// A TTL counts from the caller's now, so that a server's clock that goes wrong does no harm. One
+fn unknown(_: &impl std::fmt::Debug) -> StoreError {
+    StoreError::new("redis: a script gave an unknown answer")
+}
+
+/// The TTL of a foreign record counts from the caller's now, so that a server's clock that goes wrong does no harm. One
 /// of zero would be refused, and the record says itself that it has expired.
-fn millis(expires: Timestamp, now: Timestamp) -> u64 {
-    (expires.as_millis().saturating_sub(now.as_millis())).clamp(1, FOREVER)
-}
-
 fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
-    millis(expires, now).div_ceil(1000)
+    expires.as_millis().saturating_sub(now.as_millis()).clamp(1, FOREVER).div_ceil(1000)
 }

@@ -5,8 +5,7 @@
 //! for the disk once for all of them. No executor thread ever waits for it: one thread writes, a
 //! few read. Several processes may share the file, as long as they run on one machine.
 //!
-//! A version is a count that begins from the clock. What a purge frees, SQLite uses again; the file
-//! does not shrink.
+//! What a purge frees, SQLite uses again; the file does not shrink.
 
 mod queue;
 mod statements;
@@ -25,11 +24,15 @@ use tokio::sync::{oneshot, watch};
 
 use self::queue::{Job, Queue, closed, failed};
 use super::{
-    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version,
 };
 
 /// The most rows that one transaction removes: each has its key on another page, and whoever writes meanwhile waits.
 const PURGED_AT_ONCE: usize = 100;
+
+/// The most sessions that one transaction ends where everybody's are to end.
+const ENDED_AT_ONCE: usize = 1_000;
 
 /// Keeps sessions in an SQLite file. A clone is the same store.
 ///
@@ -82,7 +85,7 @@ impl SqliteStore {
         first.busy_timeout(Self::DEFAULT_TIME_LIMIT).map_err(|error| failed(&cannot_open(), error))?;
         let version = first.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
         match version.map_err(|error| failed(&cannot_open(), error))? {
-            0 | statements::SCHEMA => {}
+            0..=statements::SCHEMA => {}
             later => {
                 return Err(failed(&cannot_open(), format!("its tables have the unknown version {later}")));
             }
@@ -110,7 +113,7 @@ impl SqliteStore {
     pub(crate) fn with_connections(
         mut open: impl FnMut() -> rusqlite::Result<Connection>,
     ) -> Result<Self, rusqlite::Error> {
-        let writer = open()?;
+        let mut writer = open()?;
         writer.busy_timeout(Self::DEFAULT_TIME_LIMIT)?;
         let mode: String = writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if !mode.eq_ignore_ascii_case("wal") {
@@ -118,7 +121,7 @@ impl SqliteStore {
             return Err(rusqlite::Error::ToSqlConversionFailure(message.into()));
         }
         writer.pragma_update(None, "synchronous", "FULL")?;
-        statements::create_table(&writer)?;
+        statements::create_tables(&mut writer)?;
 
         let (running, is_running) = watch::channel(());
         let threads = Threads { reads: Arc::default(), writes: Arc::default(), running };
@@ -190,36 +193,66 @@ impl SessionStore for SqliteStore {
         self.read(move |connection| statements::load(connection, &key, now)).await
     }
 
-    async fn create(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
-        let key = key.clone();
-        self.write(move |connection| statements::create(connection, &key, &record, now)).await
-    }
-
-    async fn replace(
+    async fn create(
         &self,
         key: &StoreKey,
         version: Version,
         record: Record,
         now: Timestamp,
+    ) -> Result<Create, StoreError> {
+        let key = key.clone();
+        self.write(move |connection| statements::create(connection, &key, version, &record, now)).await
+    }
+
+    async fn replace(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: Record,
+        now: Timestamp,
     ) -> Result<Replace, StoreError> {
         let key = key.clone();
-        self.write(move |connection| statements::replace(connection, &key, version, &record, now)).await
+        self.write(move |connection| statements::replace(connection, &key, at, version, &record, now)).await
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
         let key = key.clone();
-        self.write(move |connection| statements::touch(connection, &key, version, idle_expires, now)).await
+        self.write(move |connection| statements::touch(connection, &key, at, idle_expires, now)).await
     }
 
-    async fn delete(&self, key: &StoreKey, version: Option<Version>, now: Timestamp) -> Result<Delete, StoreError> {
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
         let key = key.clone();
-        self.write(move |connection| statements::delete(connection, &key, version, now)).await
+        self.write(move |connection| statements::delete(connection, &key, at, &tombstone, now)).await
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        let (from, to) = (from.clone(), to.clone());
+        let renamed = self
+            .write(move |connection| statements::rename(connection, &from, at, &to, version, &record, &tombstone, now))
+            .await?;
+        renamed.ok_or_else(|| StoreError::new("sqlite: cannot rename a session: something stands under the new key"))
     }
 }
 
@@ -240,13 +273,43 @@ impl SessionAdmin for SqliteStore {
             .await
     }
 
+    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        let principal = principal.map(Box::<str>::from);
+        self.read(move |connection| statements::epoch(connection, principal.as_deref())).await
+    }
+
+    async fn revoke(
+        &self,
+        principal: &str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let principal = Box::<str>::from(principal);
+        self.write(move |connection| statements::revoke(connection, &principal, which, &tombstone, now)).await
+    }
+
+    async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        let epoch = self.write(move |connection| statements::raise_everyones(connection, now)).await?;
+        let (mut count, mut last) = (0, 0);
+        loop {
+            let tombstone = tombstone.clone();
+            let ended = self.write(move |connection| {
+                statements::end_begun_before(connection, epoch, last, ENDED_AT_ONCE, &tombstone, now)
+            });
+            let Some((ended, row)) = ended.await? else { return Ok(count) };
+            count += ended;
+            last = row;
+        }
+    }
+
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         let mut purged = 0;
         while purged < limit {
             let most = PURGED_AT_ONCE.min(limit - purged);
-            let count = self.write(move |connection| statements::purge(connection, most, now)).await?;
-            purged += count;
-            if count < most {
+            let (buried, removed) = self.write(move |connection| statements::purge(connection, most, now)).await?;
+            purged += removed;
+            if buried < most && removed < most {
                 break;
             }
         }

@@ -1,8 +1,8 @@
 //! A store by its address: the one line that a configuration holds.
 
 use super::{
-    Create, Delete, Load, Record, Replace, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Touch, Version,
-    memory::MemoryStore,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version, memory::MemoryStore,
 };
 
 /// Opens the store at this address.
@@ -113,32 +113,58 @@ impl SessionStore for AnyStore {
         each!(self, store => store.load(key, now))
     }
 
-    async fn create(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
-        each!(self, store => store.create(key, record, now))
-    }
-
-    async fn replace(
+    async fn create(
         &self,
         key: &StoreKey,
         version: Version,
         record: Record,
         now: Timestamp,
+    ) -> Result<Create, StoreError> {
+        each!(self, store => store.create(key, version, record, now))
+    }
+
+    async fn replace(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: Record,
+        now: Timestamp,
     ) -> Result<Replace, StoreError> {
-        each!(self, store => store.replace(key, version, record, now))
+        each!(self, store => store.replace(key, at, version, record, now))
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        version: Version,
+        at: Version,
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
-        each!(self, store => store.touch(key, version, idle_expires, now))
+        each!(self, store => store.touch(key, at, idle_expires, now))
     }
 
-    async fn delete(&self, key: &StoreKey, version: Option<Version>, now: Timestamp) -> Result<Delete, StoreError> {
-        each!(self, store => store.delete(key, version, now))
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
+        each!(self, store => store.delete(key, at, tombstone, now))
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        each!(self, store => store.rename(from, at, to, version, record, tombstone, now))
     }
 }
 
@@ -155,6 +181,24 @@ impl SessionAdmin for AnyStore {
         now: Timestamp,
     ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
         each!(self, store => store.list(principal, after, limit, now))
+    }
+
+    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        each!(self, store => store.epoch(principal))
+    }
+
+    async fn revoke(
+        &self,
+        principal: &str,
+        which: Revoke,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        each!(self, store => store.revoke(principal, which, tombstone, now))
+    }
+
+    async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        each!(self, store => store.revoke_everyone(tombstone, now))
     }
 
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -18,9 +18,9 @@ use crate::{
     dialect::Dialect,
     error::{Error, Kind},
     lifetime::{Clock, Lifetime, Reissue},
-    manager::{Commit, SessionManager, Settings, finish_in_any_case},
+    manager::{Commit, DialectOrigin, SessionManager, Settings},
     secret::Keyring,
-    session::{CookieDue, Session},
+    session::Session,
     store::SessionAdmin,
     telemetry,
 };
@@ -45,7 +45,7 @@ use crate::{
 /// ```
 ///
 /// A request whose handler never names the session costs next to nothing. A layer inside another one with the
-/// same cookie name uses the outer one's session: a clone of it, or one with the same settings. Two that disagree (another path,
+/// same cookie name uses the outer one's session, where it is a clone of it or has the same settings and no store. Two that disagree (another path,
 /// store or secret) answer with a 500, and the log says what to write.
 ///
 /// The session belongs to the request: once the response's head has gone, or will not come any more, it is closed. A streaming body or a task
@@ -104,7 +104,7 @@ impl SessionLayer {
     /// attributes are then that framework's, where nothing else is said.
     pub fn dialect<D: Dialect>(self, make: impl Fn(&Keyring) -> D + Send + Sync + 'static) -> Self {
         let make = Arc::new(move |keyring: &Keyring| -> Box<dyn Dialect> { Box::new(make(keyring)) });
-        self.set(|settings| settings.dialect = Some((std::any::type_name::<D>(), make)))
+        self.set(|settings| settings.dialect = Some((DialectOrigin::of(&make), make)))
     }
 
     /// Keeps the sessions in a store, and only a random id in the cookie.
@@ -131,7 +131,7 @@ impl SessionLayer {
         self.set(|settings| settings.cookie_name = Some(name.into()))
     }
 
-    /// The cookie's `Path`. Another one than `/` gives up the `__Host-` of the default name and becomes part of it (`session.admin` for `/admin`), so
+    /// The cookie's `Path`. Another one than `/` gives up the `__Host-` of the default name and becomes part of it (`session-admin` for `/admin`), so
     /// that two parts of one application never read each other's.
     pub fn path(self, path: impl Into<String>) -> Self {
         self.set(|settings| settings.path = Some(path.into()))
@@ -267,10 +267,36 @@ struct Means {
     templates: Option<crate::template::Engine>,
 }
 
-/// What a request carries: the means to open its session, and the session while it is open.
+/// What a request has of its session: its cookies, and the session while it is open.
 pub(crate) struct Visit {
     means: Arc<Means>,
+    /// The cookies it came with. Its extensions may have been copied to a request of another visitor.
+    cookies: Cookies,
+    /// The visit of a layer further out, of another cookie.
+    outer: Option<Handle>,
     stage: Mutex<Stage>,
+}
+
+/// The `Cookie` headers of a request. There is one, as a rule.
+#[derive(PartialEq, Eq)]
+struct Cookies {
+    first: Option<HeaderValue>,
+    others: Vec<HeaderValue>,
+}
+
+impl Cookies {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(header::COOKIE).iter().cloned();
+        Self { first: values.next(), others: values.collect() }
+    }
+
+    fn are_of(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::COOKIE).iter().eq(self.first.iter().chain(&self.others))
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.first.iter().chain(&self.others).map(|value| (header::COOKIE, value.clone())).collect()
+    }
 }
 
 /// How far a request has come. One lock decides between a session that is being opened and a head that leaves.
@@ -282,8 +308,9 @@ enum Stage {
 }
 
 impl Visit {
-    fn begin(means: &Arc<Means>) -> Arc<Self> {
-        Arc::new(Self { means: Arc::clone(means), stage: Mutex::new(Stage::Unopened) })
+    fn begin(means: &Arc<Means>, headers: &HeaderMap, outer: Option<Handle>) -> Arc<Self> {
+        let cookies = Cookies::of(headers);
+        Arc::new(Self { means: Arc::clone(means), cookies, outer, stage: Mutex::new(Stage::Unopened) })
     }
 
     /// # Errors
@@ -295,7 +322,11 @@ impl Visit {
             Stage::Over => return Err(opened_too_late()),
             Stage::Unopened => {}
         }
-        let opened = self.means.manager.open(headers).await?;
+        let opened = if self.cookies.are_of(headers) {
+            self.means.manager.open(headers).await?
+        } else {
+            self.means.manager.open(&self.cookies.headers()).await?
+        };
         let mut stage = self.stage();
         match &*stage {
             // Where two tasks of one request open it at once, both get the one that came first.
@@ -342,8 +373,14 @@ impl Drop for Underway {
     }
 }
 
+/// What a request carries in its extensions.
 #[derive(Clone)]
-pub(crate) struct Handle(pub(crate) Arc<Visit>);
+pub(crate) struct Handle {
+    visit: Arc<Visit>,
+    /// Of the innermost layer, whose pages count.
+    #[cfg(feature = "templates")]
+    means: Arc<Means>,
+}
 
 impl Handle {
     /// # Errors
@@ -358,9 +395,21 @@ impl Handle {
         })
     }
 
+    /// The visit of the layer around this one that has this cookie.
+    fn find(&self, cookie_name: &str) -> Option<&Arc<Visit>> {
+        let mut handle = Some(self);
+        while let Some(found) = handle {
+            if found.visit.means.manager.cookie_name() == cookie_name {
+                return Some(&found.visit);
+            }
+            handle = found.visit.outer.as_ref();
+        }
+        None
+    }
+
     #[cfg(feature = "axum")]
     pub(crate) fn manager(&self) -> SessionManager {
-        self.0.means.manager.clone()
+        self.visit.means.manager.clone()
     }
 
     /// # Errors
@@ -368,7 +417,7 @@ impl Handle {
     /// Where the layer was given no pages.
     #[cfg(feature = "templates")]
     pub(crate) fn templates(&self) -> Result<crate::template::Engine, Error> {
-        self.0.means.templates.clone().ok_or_else(|| {
+        self.means.templates.clone().ok_or_else(|| {
             let line = "there are no templates: add `.templates(\"templates\")` to the SessionLayer";
             Error::new(Kind::MissingLayer, line)
         })
@@ -383,7 +432,7 @@ impl Session {
     ///
     /// Where the store failed, where the layer is missing, and where the response has gone already ([`Error::is_closed`]).
     pub async fn from_parts(parts: &Parts) -> Result<Self, Error> {
-        Handle::of(parts)?.0.session(&parts.headers).await
+        Handle::of(parts)?.visit.session(&parts.headers).await
     }
 }
 
@@ -402,20 +451,26 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let manager = &self.means.manager;
-        let outer = request.extensions().get::<Handle>().map(|outer| &outer.0.means.manager);
-        let underway = match outer.filter(|outer| outer.cookie_name() == manager.cookie_name()) {
-            Some(outer) if !outer.agrees_with(manager) => {
+        let outer = request.extensions().get::<Handle>();
+        let same = outer.and_then(|outer| outer.find(manager.cookie_name()));
+        // Extensions that were copied to a request with other cookies are another visitor's.
+        let (visit, underway) = match same.filter(|visit| visit.cookies.are_of(request.headers())) {
+            Some(visit) if !visit.means.manager.agrees_with(manager) => {
                 telemetry::layers_disagree(manager.cookie_name());
-                return ResponseFuture { inner: None, underway: None, waiting: None };
+                return ResponseFuture { underway: None, inner: None, waiting: None };
             }
-            Some(_) => None,
+            Some(visit) => (Arc::clone(visit), None),
             None => {
-                let visit = Visit::begin(&self.means);
-                request.extensions_mut().insert(Handle(Arc::clone(&visit)));
-                Some(Underway(visit))
+                let visit = Visit::begin(&self.means, request.headers(), outer.cloned());
+                (Arc::clone(&visit), Some(Underway(visit)))
             }
         };
-        ResponseFuture { inner: Some(self.inner.call(request)), underway, waiting: None }
+        request.extensions_mut().insert(Handle {
+            visit,
+            #[cfg(feature = "templates")]
+            means: Arc::clone(&self.means),
+        });
+        ResponseFuture { underway, inner: Some(self.inner.call(request)), waiting: None }
     }
 }
 
@@ -423,10 +478,11 @@ pin_project! {
     /// The response with its session saved.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, R> {
+        // Dropped first: nothing that the handler drops may still write.
+        underway: Option<Underway>,
         // None: the request was refused.
         #[pin]
         inner: Option<F>,
-        underway: Option<Underway>,
         // Most responses wait for nothing, and their future is moved about.
         waiting: Option<Box<Waiting<R>>>,
     }
@@ -436,7 +492,7 @@ struct Waiting<R> {
     response: Response<R>,
     visit: Arc<Visit>,
     session: Session,
-    stored: Pin<Box<dyn Future<Output = Result<CookieDue, Error>> + Send>>,
+    stored: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
 }
 
 impl<F, R, E> Future for ResponseFuture<F, R>
@@ -458,33 +514,34 @@ where
             let visit = Arc::clone(&underway.0);
             let Some(session) = visit.leave() else { return Poll::Ready(Ok(response)) };
             match visit.means.manager.begin(&session, context) {
-                Commit::Known(due) => return Poll::Ready(Ok(finish(&visit, &session, due, response))),
+                Commit::Known(done) => return Poll::Ready(Ok(finish(&visit, &session, done, response))),
                 Commit::Waits(stored) => {
-                    let stored = Box::pin(finish_in_any_case(stored));
                     *this.waiting = Some(Box::new(Waiting { response, visit, session, stored }));
                 }
             }
         }
         let Some(waiting) = this.waiting else { unreachable!("the commit was begun above") };
-        let due = ready!(waiting.stored.as_mut().poll(context));
+        let done = ready!(waiting.stored.as_mut().poll(context));
         let Some(waiting) = this.waiting.take() else { unreachable!("the commit was polled above") };
-        Poll::Ready(Ok(finish(&waiting.visit, &waiting.session, due, waiting.response)))
+        Poll::Ready(Ok(finish(&waiting.visit, &waiting.session, done, waiting.response)))
     }
 }
 
-/// The response with what became of the session, or an error in its place.
+/// The response with what became of the session, or an error in its place; either has the cookie of what was committed.
 fn finish<R: Default>(
     visit: &Visit,
     session: &Session,
-    due: Result<CookieDue, Error>,
+    done: Result<(), Error>,
     mut response: Response<R>,
 ) -> Response<R> {
-    match visit.means.manager.finish(session, due, response.headers_mut()) {
-        Ok(()) => response,
+    if let Err(error) = done.inspect_err(telemetry::failed) {
         // A layer further in made a response of the panic already.
-        Err(error) if error.is_panic() && response.status().is_server_error() => response,
-        Err(error) => error_response(&error),
+        if !(error.is_panic() && response.status().is_server_error()) {
+            response = error_response(&error);
+        }
     }
+    visit.means.manager.finish(session, response.headers_mut());
+    response
 }
 
 /// The answer to a request that went through two layers which disagree.

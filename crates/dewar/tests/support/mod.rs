@@ -9,6 +9,7 @@ pub mod redis_server;
 pub mod site;
 pub mod stores;
 pub mod typed;
+pub mod yielding;
 
 /// The vectors of one framework: sessions that it wrote, with what they hold.
 pub fn vectors(file: &str) -> serde_json::Value {

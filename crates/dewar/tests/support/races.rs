@@ -23,7 +23,9 @@ pub async fn all<S: SessionAdmin>(make: impl AsyncFn() -> S) {
     different_entries_of_racing_requests_merge(&manager).await;
     the_last_entry_removed_loses_no_racing_write(&manager).await;
     a_slow_request_cannot_undo_a_log_out(&manager).await;
-    a_slow_request_cannot_undo_a_renewal(&manager).await;
+    a_slow_request_goes_on_in_the_renewed_session(&manager).await;
+    a_slow_request_is_told_to_repeat_after_a_log_in(&manager).await;
+    a_double_click_on_log_in_leaves_no_dead_cookie(&manager).await;
     a_renewal_keeps_what_raced_with_it(&manager).await;
     two_tabs_without_a_session_begin_two(&manager).await;
     a_log_in_changes_the_id_and_keeps_the_data(&manager).await;
@@ -96,22 +98,59 @@ async fn a_slow_request_cannot_undo_a_log_out(manager: &SessionManager) {
     writes.end_silently().await;
     renews.end_silently().await;
     assert!(before.session().await.unwrap().is_empty(), "the session stays dead");
-    let late = Request::begin(&before, manager).await;
-    late.session.insert("firstName", "back again");
-    late.end_silently().await;
+    let mut late = before.clone();
+    visit(&mut late, manager, |session| session.insert("firstName", "a stranger")).await;
+    assert_ne!(late.cookie(), before.cookie(), "who comes late is a stranger");
     assert!(before.session().await.unwrap().is_empty());
 }
 
-async fn a_slow_request_cannot_undo_a_renewal(manager: &SessionManager) {
+async fn a_slow_request_goes_on_in_the_renewed_session(manager: &SessionManager) {
     let mut visitor = logged_in(manager, "renewal").await;
     let before = visitor.clone();
-    let writes = Request::begin(&visitor, manager).await;
+    let lost = Request::begin(&before, manager).await;
     visit(&mut visitor, manager, |session| session.renew()).await;
     assert_ne!(visitor.cookie(), before.cookie());
-    writes.session.insert("late", true);
-    writes.end_silently().await;
-    assert!(before.session().await.unwrap().is_empty(), "the old id is worth nothing");
-    assert_eq!(visitor.session().await.unwrap().keys(), ["firstName"]);
+    let late = Request::begin(&before, manager).await;
+    assert_eq!(late.session.principal().as_deref(), Some("renewal"));
+    lost.session.insert("lost", true);
+    late.session.insert("late", true);
+    lost.end_silently().await;
+    late.end_silently().await;
+    assert_eq!(visitor.session().await.unwrap().keys(), ["firstName", "lost", "late"]);
+    let leaves = Request::begin(&before, manager).await;
+    leaves.session.clear();
+    visitor.receive(&leaves.end().await.unwrap());
+    assert_eq!(visitor.cookie(), "", "a log-out ends it under the new id, too");
+}
+
+async fn a_slow_request_is_told_to_repeat_after_a_log_in(manager: &SessionManager) {
+    let mut visitor = Visitor::with(manager, std::collections::BTreeMap::from([("cart", 3)])).await.unwrap();
+    let before = visitor.clone();
+    let reads = Request::begin(&before, manager).await;
+    let lost = Request::begin(&before, manager).await;
+    visit(&mut visitor, manager, |session| session.set_principal("repeat")).await;
+    let late = Request::begin(&before, manager).await;
+    assert!(late.session.is_empty(), "the old id is worth nothing");
+    for request in [lost, late] {
+        request.session.insert("cart", 4);
+        assert!(request.end().await.unwrap_err().is_conflict());
+    }
+    assert_eq!(reads.session.get("cart"), Some(3));
+    reads.end_silently().await;
+    assert_eq!(visitor.session().await.unwrap().get("cart"), Some(3));
+}
+
+async fn a_double_click_on_log_in_leaves_no_dead_cookie(manager: &SessionManager) {
+    let visitor = Visitor::with(manager, std::collections::BTreeMap::from([("cart", 3)])).await.unwrap();
+    let (one, two) = (Request::begin(&visitor, manager).await, Request::begin(&visitor, manager).await);
+    for request in [one, two] {
+        let mut tab = visitor.clone();
+        request.session.set_principal("double");
+        tab.receive(&request.end().await.unwrap());
+        let session = tab.session().await.unwrap();
+        assert_eq!((session.principal().as_deref(), session.get("cart")), (Some("double"), Some(3)));
+    }
+    assert_eq!(manager.revoke_all("double").await.unwrap(), 2);
 }
 
 async fn a_renewal_keeps_what_raced_with_it(manager: &SessionManager) {

@@ -30,6 +30,9 @@ pub(crate) fn record(data: &[u8]) -> Record {
         persistent: false,
         principal: None,
         label: None,
+        lineage: 0,
+        epoch: None,
+        guarded_until: None,
     }
 }
 

@@ -13,19 +13,20 @@ where
     count_counts_the_living(Case::new(make).await).await;
     list_gives_a_principal_their_sessions(Case::new(make).await).await;
     list_follows_a_record_to_another_principal(Case::new(make).await).await;
+    list_follows_a_record_to_another_key(Case::new(make).await).await;
     list_goes_through_all_in_pages(Case::new(make).await).await;
     paging_goes_on_where_a_record_was_deleted(Case::new(make).await).await;
     purge_removes_what_has_expired_in_small_batches(Case::new(make).await).await;
 }
 
-type Listed = (StoreKey, Record, Version);
+pub(super) type Listed = (StoreKey, Record, Version);
 
 impl<S: SessionAdmin> Case<S> {
-    async fn count(&self) -> u64 {
+    pub(super) async fn count(&self) -> u64 {
         works("count", self.store.count(self.now).await)
     }
 
-    async fn purge(&self, limit: usize) -> usize {
+    pub(super) async fn purge(&self, limit: usize) -> usize {
         works("purge", self.store.purge(limit, self.now).await)
     }
 
@@ -36,7 +37,7 @@ impl<S: SessionAdmin> Case<S> {
     }
 
     /// All pages, until one is shorter than `limit`.
-    async fn pages(&self, principal: Option<&str>, limit: usize) -> Vec<Listed> {
+    pub(super) async fn pages(&self, principal: Option<&str>, limit: usize) -> Vec<Listed> {
         let mut all: Vec<Listed> = Vec::new();
         loop {
             let after = all.last().map(|(key, ..)| key.clone());
@@ -57,19 +58,19 @@ impl<S: SessionAdmin> Case<S> {
     }
 
     /// Creates a record for this principal under a fresh key.
-    async fn of(&self, principal: &str) -> Case<S> {
+    pub(super) async fn of(&self, principal: &str) -> Case<S> {
         let case = self.another();
-        case.created(Record { principal: Some(principal.into()), ..case.record(b"x") }).await;
+        case.created(case.record_of(principal)).await;
         case
     }
 }
 
-fn keys(listed: &[Listed]) -> BTreeSet<StoreKey> {
+pub(super) fn keys(listed: &[Listed]) -> BTreeSet<StoreKey> {
     listed.iter().map(|(key, ..)| key.clone()).collect()
 }
 
 /// A user whom no other promise knows.
-fn fresh_principal(name: &str) -> String {
+pub(super) fn fresh_principal(name: &str) -> String {
     format!("{name}-{}", fresh_key())
 }
 
@@ -83,7 +84,7 @@ async fn count_counts_the_living<S: SessionAdmin>(case: Case<S>) {
     deleted.delete(None).await;
     let brief = Record { idle_expires: case.now.after(MINUTE), ..case.record(b"brief") };
     case.another().created(brief).await;
-    promise("count counts the living, and no mark", case.count().await, before + 6);
+    promise("count counts the living, and no tombstone", case.count().await, before + 6);
     let later = case.later(MINUTE).count().await;
     assert!(later <= before + 5, "broken promise: count counts nothing that has expired\n    actual: {later}");
 }
@@ -107,7 +108,8 @@ async fn list_gives_a_principal_their_sessions<S: SessionAdmin>(case: Case<S>) {
         label: Some("a phone".into()),
         ..case.record(b"brief")
     };
-    let version = brief.created(record.clone()).await;
+    let Written { version, epoch } = brief.written(record.clone()).await;
+    let record = Record { epoch: Some(epoch), ..record };
 
     let listed = case.pages(Some(&ann), 100).await;
     let sentence = "list gives a record with its key and version, as load does";
@@ -135,6 +137,22 @@ async fn list_follows_a_record_to_another_principal<S: SessionAdmin>(case: Case<
     promise(sentence, keys(&case.pages(Some(&bob), 10).await), own);
     case.replaced(version, case.record(b"anonymous")).await;
     promise(sentence, keys(&case.pages(Some(&bob), 10).await), BTreeSet::new());
+}
+
+async fn list_follows_a_record_to_another_key<S: SessionAdmin>(case: Case<S>) {
+    let ann = fresh_principal("ann");
+    let to = case.another();
+    case.created(case.record_of(&ann)).await;
+    case.renamed(None, &to, Record { label: Some("moved".into()), ..case.record_of(&ann) }).await;
+    let sentence = "a record that was renamed is in the list of its principal once, under its new key";
+    let (record, version) = to.found(sentence).await;
+    promise(sentence, case.pages(Some(&ann), 10).await, vec![(to.key.clone(), record, version)]);
+
+    let (bob, next) = (fresh_principal("bob"), case.another());
+    to.renamed(None, &next, case.record_of(&bob)).await;
+    let sentence = "a record that rename gave another principal is in the list of that principal alone";
+    promise(sentence, keys(&case.pages(Some(&ann), 10).await), BTreeSet::new());
+    promise(sentence, keys(&case.pages(Some(&bob), 10).await), BTreeSet::from([next.key]));
 }
 
 async fn list_goes_through_all_in_pages<S: SessionAdmin>(case: Case<S>) {
@@ -184,20 +202,20 @@ async fn purge_removes_what_has_expired_in_small_batches<S: SessionAdmin>(case: 
         deleted.created(case.record(b"deleted")).await;
         deleted.delete(None).await;
     }
-    promise("purge removes nothing that is living, and no mark before its time", case.purge(100).await, 0);
+    promise("purge removes nothing that is living, and no tombstone before its time", case.purge(100).await, 0);
     let case = case.later(3 * MINUTE);
     let removed = drain(&case, 3).await;
     // A server that expires records by itself leaves nothing for a purge.
     assert!(
         removed == 0 || removed >= 10,
-        "broken promise: purge removes all expired records and marks, batch by batch\n  removed {removed} of 10"
+        "broken promise: purge removes all expired records and tombstones, batch by batch\n  removed {removed} of 10"
     );
     for living in living {
         living.at(case.now).found("purge removes nothing that is living").await;
     }
 }
 
-async fn drain<S: SessionAdmin>(case: &Case<S>, limit: usize) -> usize {
+pub(super) async fn drain<S: SessionAdmin>(case: &Case<S>, limit: usize) -> usize {
     let mut total = 0;
     loop {
         let removed = case.purge(limit).await;

@@ -1,7 +1,7 @@
 //! Records that another framework reads and writes too.
 //!
 //! Only what holds wherever such a record lives is asked for: its data, its expiry to the second,
-//! and that no write is lost. Where the store is ours alone, marks and the other fields may be kept.
+//! and that no write is lost. Where the store is ours alone, tombstones and the other fields may be kept.
 
 use super::*;
 
@@ -15,6 +15,7 @@ where
     a_foreign_record_is_replaced_by_version(foreign(Case::new(make).await)).await;
     a_foreign_record_is_touched_by_version(foreign(Case::new(make).await)).await;
     a_deleted_foreign_record_stays_deleted(foreign(Case::new(make).await)).await;
+    a_foreign_record_is_renamed_by_version(foreign(Case::new(make).await)).await;
     nothing_comes_of_a_missing_foreign_key(foreign(Case::new(make).await)).await;
 }
 
@@ -82,20 +83,48 @@ async fn a_deleted_foreign_record_stays_deleted<S: SessionStore>(case: Case<S>) 
     let sentence = "a deleted foreign record stays deleted";
     let after = case.load().await;
     assert!(!matches!(after, Load::Found(..)), "broken promise: {sentence}\n  load said {after:?}");
-    promise(sentence, case.replace(second, case.record(b"late")).await, Replace::Gone);
-    promise(sentence, case.touch(second, case.now.after(HOUR)).await, Touch::Gone);
-    promise(sentence, case.delete(None).await, Delete::Gone);
+    let why = match &after {
+        Load::Gone(tombstone) => Some(tombstone.clone()),
+        _ => None,
+    };
+    promise(sentence, case.replace(second, case.record(b"late")).await, Replace::Gone(why.clone()));
+    promise(sentence, case.touch(second, case.now.after(HOUR)).await, Touch::Gone(why.clone()));
+    promise(sentence, case.delete(Some(second)).await, Delete::Gone(why.clone()));
+    promise(sentence, case.delete(None).await, Delete::Gone(why));
     let created = matches!(case.create(case.record(b"anew")).await, Create::Created(_));
     promise("a foreign key can be used again once it is Missing", created, after == Load::Missing);
+}
+
+async fn a_foreign_record_is_renamed_by_version<S: SessionStore>(case: Case<S>) {
+    let to = foreign(case.another());
+    let first = case.created(case.record(b"first")).await;
+    let second = case.replaced(first, case.record(b"second")).await;
+    let sentence = "rename refuses a version of a foreign record that has passed";
+    promise(sentence, case.rename(Some(first), &to, case.record(b"late")).await, Rename::Conflict);
+    promise(sentence, case.found(sentence).await.1, second);
+    promise(sentence, to.load().await, Load::Missing);
+
+    let sentence = "rename moves a foreign record to its new key";
+    let written = case.renamed(Some(second), &to, case.record(b"moved")).await;
+    let (record, loaded) = to.found(sentence).await;
+    promise(sentence, (record.data, loaded), (Bytes::from_static(b"moved"), written.version));
+    let after = case.load().await;
+    assert!(!matches!(after, Load::Found(..)), "broken promise: {sentence}\n  load said {after:?}");
+    let third = foreign(case.another());
+    let again = case.rename(Some(second), &third, case.record(b"again")).await;
+    assert!(matches!(again, Rename::Gone(_)), "broken promise: {sentence}, once\n  rename said {again:?}");
+    promise(sentence, third.load().await, Load::Missing);
 }
 
 async fn nothing_comes_of_a_missing_foreign_key<S: SessionStore>(case: Case<S>) {
     let version = foreign(case.another()).created(case.record(b"first")).await;
     let sentence = "replace, touch and delete leave nothing under a missing foreign key";
     promise(sentence, case.load().await, Load::Missing);
-    promise(sentence, case.replace(version, case.record(b"first")).await, Replace::Gone);
-    promise(sentence, case.touch(version, case.now.after(HOUR)).await, Touch::Gone);
-    promise(sentence, case.delete(Some(version)).await, Delete::Gone);
-    promise(sentence, case.delete(None).await, Delete::Gone);
+    promise(sentence, case.replace(version, case.record(b"first")).await, Replace::Gone(None));
+    promise(sentence, case.touch(version, case.now.after(HOUR)).await, Touch::Gone(None));
+    promise(sentence, case.delete(Some(version)).await, Delete::Gone(None));
     promise(sentence, case.load().await, Load::Missing);
+    promise("there is nothing to delete under a missing foreign key", case.delete(None).await, Delete::Gone(None));
+    let after = case.load().await;
+    assert!(!matches!(after, Load::Found(..)), "broken promise: a delete creates no record\n  load said {after:?}");
 }

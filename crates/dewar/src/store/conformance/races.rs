@@ -19,6 +19,8 @@ where
     one_of_many_replaces_wins(Case::new(make).await).await;
     one_of_many_deletes_wins(Case::new(make).await).await;
     a_replace_and_a_delete_of_one_version_cannot_both_win(Case::new(make).await).await;
+    one_of_many_renames_wins(Case::new(make).await).await;
+    a_rename_and_a_delete_cannot_both_win(Case::new(make).await).await;
     a_touch_cannot_undo_a_replace(Case::new(make).await).await;
     no_replace_resurrects_a_deleted_record(Case::new(make).await).await;
 }
@@ -36,7 +38,7 @@ async fn add_one<S: SessionStore>(case: &Case<S>, task: u32) -> bool {
         record.data = data.into();
         match case.replace(version, record).await {
             Replace::Replaced(_) => return true,
-            Replace::Gone => return false,
+            Replace::Gone(_) => return false,
             Replace::Conflict => yield_now().await,
         }
     }
@@ -84,7 +86,8 @@ async fn one_of_many_replaces_wins<S: SessionStore>(case: Case<S>) {
         let sentence = "of replaces that race for one version, one wins, and the others conflict";
         promise(sentence, winners.len(), 1);
         let (record, version) = case.found(sentence).await;
-        promise(sentence, (winners[0].0, record.data.to_vec()), (Replace::Replaced(version), vec![winners[0].1 as u8]));
+        let (outcome, task) = winners[0];
+        promise(sentence, (outcome, record.data.to_vec()), (&Replace::Replaced(version), vec![*task as u8]));
     }
 }
 
@@ -99,7 +102,7 @@ async fn one_of_many_deletes_wins<S: SessionStore>(case: Case<S>) {
         let outcomes = all(tasks).await;
         let winners = outcomes.iter().filter(|outcome| **outcome == Delete::Deleted).count();
         promise("of deletes that race, one removes the record, and the others find it gone", winners, 1);
-        promise("after deletes that raced, the record is Gone", case.load().await, Load::Gone);
+        promise("after deletes that raced, the record is Gone", case.load().await, Load::Gone(case.ended()));
     }
 }
 
@@ -116,9 +119,60 @@ async fn a_replace_and_a_delete_of_one_version_cannot_both_win<S: SessionStore>(
             (Replace::Replaced(version), Delete::Conflict) => {
                 promise(sentence, case.load().await, Load::Found(case.record(b"y"), version));
             }
-            (Replace::Gone, Delete::Deleted) => promise(sentence, case.load().await, Load::Gone),
+            (Replace::Gone(Some(dead)), Delete::Deleted) if dead == case.ended() => {
+                promise(sentence, case.load().await, Load::Gone(dead));
+            }
             other => panic!("broken promise: {sentence}\n    actual: {other:?}"),
         }
+    }
+}
+
+async fn one_of_many_renames_wins<S: SessionStore>(case: Case<S>) {
+    for round in 0..ROUNDS {
+        let case = case.another();
+        let version = case.created(case.record(b"x")).await;
+        let at = round.is_multiple_of(2).then_some(version);
+        let tasks = (0..TASKS).map(|_| {
+            let (case, to) = (case.clone(), case.another());
+            async move { (case.rename(at, &to, case.record(b"y")).await, to) }
+        });
+        let sentence = "of renames that race for one record, one wins, and the others find its tombstone";
+        let mut winners = 0;
+        for (outcome, to) in all(tasks).await {
+            match outcome {
+                Rename::Renamed(written) => {
+                    winners += 1;
+                    promise(sentence, to.load().await, Load::Found(case.record(b"y"), written.version));
+                }
+                outcome => {
+                    promise(sentence, outcome, Rename::Gone(Some(case.ended())));
+                    promise(sentence, to.load().await, Load::Missing);
+                }
+            }
+        }
+        promise(sentence, winners, 1);
+        promise(sentence, case.load().await, Load::Gone(case.ended()));
+    }
+}
+
+async fn a_rename_and_a_delete_cannot_both_win<S: SessionStore>(case: Case<S>) {
+    for _ in 0..ROUNDS {
+        let case = case.another();
+        case.created(case.record(b"x")).await;
+        let (renaming, deleting, to) = (case.clone(), case.clone(), case.another());
+        let target = to.clone();
+        let renaming = tokio::spawn(async move { renaming.rename(None, &target, renaming.record(b"y")).await });
+        let deleting = tokio::spawn(async move { deleting.delete(None).await });
+        let (renamed, deleted) = (joined(renaming.await), joined(deleting.await));
+        let sentence = "of a rename and a delete that race for one record, one wins";
+        match (renamed, deleted) {
+            (Rename::Renamed(written), Delete::Gone(Some(_))) => {
+                promise(sentence, to.load().await, Load::Found(case.record(b"y"), written.version));
+            }
+            (Rename::Gone(Some(_)), Delete::Deleted) => promise(sentence, to.load().await, Load::Missing),
+            other => panic!("broken promise: {sentence}\n    actual: {other:?}"),
+        }
+        promise(sentence, case.load().await, Load::Gone(case.ended()));
     }
 }
 
@@ -131,7 +185,7 @@ async fn a_touch_cannot_undo_a_replace<S: SessionStore>(case: Case<S>) {
         let replacing = tokio::spawn(async move { replacing.replaced(version, replacing.record(b"y")).await });
         let (touched, version) = (joined(touching.await), joined(replacing.await));
         let sentence = "a touch that races a replace comes before it or is refused";
-        assert_ne!(touched, Touch::Gone, "broken promise: {sentence}");
+        assert!(!matches!(touched, Touch::Gone(_)), "broken promise: {sentence}");
         promise(sentence, case.load().await, Load::Found(case.record(b"y"), version));
     }
 }
@@ -156,9 +210,9 @@ async fn no_replace_resurrects_a_deleted_record<S: SessionStore>(case: Case<S>) 
         }
         promise("delete without a version removes any", case.delete(None).await, Delete::Deleted);
         let sentence = "no replace brings a deleted record back to life";
-        promise(sentence, case.load().await, Load::Gone);
+        promise(sentence, case.load().await, Load::Gone(case.ended()));
         writers.join_all().await;
-        promise(sentence, case.load().await, Load::Gone);
+        promise(sentence, case.load().await, Load::Gone(case.ended()));
     }
 }
 

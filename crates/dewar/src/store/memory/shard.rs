@@ -11,14 +11,17 @@ use std::sync::{
 use bytes::Bytes;
 use hashbrown::HashTable;
 
-use super::principals::Principals;
-use crate::store::{Create, Delete, GONE_FOR, Load, Record, Replace, StoreKey, Timestamp, Touch, Version};
+use super::principals::{Entry, Principals};
+use crate::store::{
+    Create, Delete, GONE_FOR, Load, Record, Rename, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Why,
+    Written,
+};
 
 /// What one session costs beyond its payload, as the bound on bytes counts it.
 pub(super) const OVERHEAD: usize = 160;
 
 /// What a principal's entry in the index costs, its text apart.
-const INDEXED: usize = 80;
+const INDEXED: usize = 88;
 
 /// Slots are allocated this many at a time, and stay where they are.
 const CHUNK: usize = 64;
@@ -42,11 +45,18 @@ pub(super) struct Shard {
     table: HashTable<u32>,
     chunks: Vec<Vec<Slot>>,
     free: Vec<u32>,
-    writes: u64,
+    /// How many tombstones have a guard.
+    guards: usize,
+    /// How many records have one.
+    guarded: usize,
     clock: u32,
     random: u64,
+    /// The epoch of everybody whose older records have been deleted here.
+    swept: u64,
 }
 
+/// A record or a tombstone. Of a tombstone, the version is the nonce, `created` is when it was made, `idle_expires` is
+/// until when it stands, and `absolute_expires` until when it is never given up.
 #[derive(Default)]
 struct Slot {
     key: Digest,
@@ -63,11 +73,17 @@ struct Slot {
     has_absolute: bool,
 }
 
-/// What most anonymous sessions do without.
+/// What most anonymous sessions do without, and most tombstones.
+#[derive(Default)]
 struct Rare {
     principal: Option<Arc<str>>,
     label: Option<Box<str>>,
     foreign: Option<Box<str>>,
+    lineage: u64,
+    /// Counts where there is a principal.
+    epoch: u64,
+    guarded_until: Option<Timestamp>,
+    successor: Option<StoreKey>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +91,34 @@ enum Kind {
     #[default]
     Free,
     Record,
-    Mark,
+    Ended,
+    BegunAgain,
+    Renewed,
+}
+
+/// What a key leads to.
+enum Standing {
+    /// A record that has not expired.
+    Record(u32),
+    /// A tombstone, or an expired record that is guarded.
+    Gone(u32, Tombstone),
+    /// Nothing that counts, and its slot where there is one.
+    Nothing(Option<u32>),
+}
+
+/// Why a record was not put under a new key.
+pub(super) enum Refused {
+    Taken,
+    Gone(Tombstone),
+    Outdated,
+}
+
+/// What stands under a listed key of a lineage.
+pub(super) enum Ended {
+    Deleted,
+    Expired,
+    /// Another record, or none: this one has moved, if it lives.
+    Moved,
 }
 
 impl Shard {
@@ -89,67 +132,230 @@ impl Shard {
         let clock = self.clock;
         let slot = self.slot_mut(at);
         slot.used = clock;
-        match slot.kind {
-            _ if slot.is_expired(now) => Load::Missing,
-            Kind::Mark => Load::Gone,
-            _ => Load::Found(slot.record(), Version::counter(slot.version)),
+        if slot.kind == Kind::Record && !slot.is_expired(now) {
+            return Load::Found(slot.record(), Version::from_bits(slot.version));
+        }
+        slot.tombstone(now).map_or(Load::Missing, Load::Gone)
+    }
+
+    pub(super) fn create(
+        &mut self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> Create {
+        match self.put_new(key, version, record, now, shared) {
+            Ok(written) => Create::Created(written),
+            Err(Refused::Taken) => Create::Exists,
+            Err(Refused::Gone(tombstone)) => Create::Gone(tombstone),
+            Err(Refused::Outdated) => Create::Outdated,
         }
     }
 
-    pub(super) fn create(&mut self, key: &StoreKey, record: Record, now: Timestamp, shared: &Shared) -> Create {
+    /// Puts a record under a key where nothing stands, unless its epoch has passed.
+    pub(super) fn put_new(
+        &mut self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> Result<Written, Refused> {
         let digest = key.digest();
-        let at = match self.find(&digest) {
-            Some(at) if !self.slot(at).is_expired(now) => return Create::Exists,
-            Some(at) => at,
-            None => self.add(digest, shared),
+        let at = match self.standing(&digest, now) {
+            Standing::Record(_) => return Err(Refused::Taken),
+            Standing::Gone(_, tombstone) => return Err(Refused::Gone(tombstone)),
+            Standing::Nothing(at) => at,
         };
-        self.put(at, Kind::Record, record, foreign_name(key), shared);
-        Create::Created(Version::counter(self.slot(at).version))
+        let began = record.epoch;
+        let mut slot = Slot::of_record(digest, version, record, foreign_name(key));
+        let mut epoch = 0;
+        if let Some(rare) = &mut slot.rare
+            && let Some(principal) = &rare.principal
+        {
+            let entry = Entry { principal, key: &digest, lineage: rare.lineage, epoch: began };
+            epoch = shared.principals.enter(&entry).ok_or(Refused::Outdated)?;
+            rare.epoch = epoch;
+        }
+        let at = at.unwrap_or_else(|| self.add(digest, shared));
+        self.put(at, slot, shared);
+        Ok(Written { version: Version::from_bits(version.bits()), epoch })
     }
 
     pub(super) fn replace(
         &mut self,
         key: &Digest,
+        at: Version,
         version: Version,
         record: Record,
         now: Timestamp,
         shared: &Shared,
     ) -> Replace {
-        let Some(at) = self.find_live(key, now) else { return Replace::Gone };
-        if !self.slot(at).is(version) {
-            return Replace::Conflict;
+        let at = match self.at_version(key, Some(at), now, Replace::Conflict, Replace::Gone) {
+            Ok(at) => at,
+            Err(answer) => return answer,
+        };
+        let before = self.slot(at).rare.as_deref();
+        let foreign = before.and_then(|rare| rare.foreign.clone());
+        let began = record.epoch;
+        let mut slot = Slot::of_record(*key, version, record, foreign);
+        if let Some(rare) = &mut slot.rare
+            && let Some(principal) = &rare.principal
+        {
+            let listed = before.map(|before| (before.principal.as_ref(), before.lineage));
+            let entry = Entry { principal, key, lineage: rare.lineage, epoch: began };
+            rare.epoch = match began {
+                Some(epoch) if listed == Some((Some(principal), rare.lineage)) => epoch,
+                _ => shared.principals.set(&entry),
+            };
         }
-        let foreign = self.slot(at).rare.as_ref().and_then(|rare| rare.foreign.clone());
-        self.put(at, Kind::Record, record, foreign, shared);
-        Replace::Replaced(Version::counter(self.slot(at).version))
+        self.put(at, slot, shared);
+        Replace::Replaced(Version::from_bits(version.bits()))
     }
 
-    pub(super) fn touch(&mut self, key: &Digest, version: Version, idle_expires: Timestamp, now: Timestamp) -> Touch {
-        let Some(at) = self.find_live(key, now) else { return Touch::Gone };
-        let slot = self.slot_mut(at);
-        if !slot.is(version) {
-            return Touch::Conflict;
+    pub(super) fn touch(&mut self, key: &Digest, at: Version, idle_expires: Timestamp, now: Timestamp) -> Touch {
+        match self.at_version(key, Some(at), now, Touch::Conflict, Touch::Gone) {
+            Ok(at) => {
+                self.slot_mut(at).idle_expires = idle_expires;
+                Touch::Touched
+            }
+            Err(answer) => answer,
         }
-        slot.idle_expires = idle_expires;
-        Touch::Touched
     }
 
-    pub(super) fn delete(&mut self, key: &Digest, version: Option<Version>, now: Timestamp, shared: &Shared) -> Delete {
-        let Some(at) = self.find_live(key, now) else { return Delete::Gone };
-        if version.is_some_and(|version| !self.slot(at).is(version)) {
-            return Delete::Conflict;
+    pub(super) fn delete(
+        &mut self,
+        key: &Digest,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> Delete {
+        let answer = match self.at_version(key, at, now, Delete::Conflict, Delete::Gone) {
+            Ok(at) => {
+                self.bury(at, tombstone, shared);
+                return Delete::Deleted;
+            }
+            Err(answer) => answer,
+        };
+        if at.is_some() {
+            return answer;
         }
-        self.put(at, Kind::Mark, mark(now), None, shared);
-        Delete::Deleted
+        match self.standing(key, now) {
+            Standing::Gone(at, standing) => Delete::Gone(Some(self.prolong(at, standing, &tombstone, shared))),
+            Standing::Nothing(at) => {
+                let at = at.unwrap_or_else(|| self.add(*key, shared));
+                self.put(at, Slot::of_tombstone(*key, tombstone, None), shared);
+                Delete::Gone(None)
+            }
+            Standing::Record(_) => answer,
+        }
+    }
+
+    /// The record that a rename takes away, to be [buried](Self::bury).
+    pub(super) fn renamed(
+        &self,
+        key: &Digest,
+        at: Option<Version>,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> Result<u32, Rename> {
+        let at = self.at_version(key, at, now, Rename::Conflict, Rename::Gone)?;
+        // A record without a principal has no epoch that says so, but is about to be deleted too.
+        if self.slot(at).principal().is_none() && self.swept < shared.principals.epoch(None) {
+            return Err(Rename::Outdated);
+        }
+        Ok(at)
+    }
+
+    /// Puts the tombstone in a record's place.
+    pub(super) fn bury(&mut self, at: u32, tombstone: Tombstone, shared: &Shared) {
+        let slot = self.slot(at);
+        let buried = Slot::of_tombstone(slot.key, tombstone, slot.guarded_until());
+        self.put(at, buried, shared);
+    }
+
+    /// Lets the tombstone that stands stay for as long as the later of both.
+    fn prolong(&mut self, at: u32, standing: Tombstone, other: &Tombstone, shared: &Shared) -> Tombstone {
+        let standing = standing.until(Some(other.until));
+        let guard = self.slot(at).guarded_until().max(guard_of(other));
+        let slot = Slot {
+            absolute_expires: guard.unwrap_or_default(),
+            ..Slot::of_tombstone(self.slot(at).key, standing.clone(), None)
+        };
+        self.put(at, slot, shared);
+        standing
+    }
+
+    /// Deletes a principal's record that began before `epoch` and is of another lineage than `but`; whether there was one.
+    #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
+    pub(super) fn end(
+        &mut self,
+        key: &Digest,
+        principal: &str,
+        epoch: u64,
+        but: Option<u64>,
+        tombstone: &Tombstone,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> bool {
+        let Standing::Record(at) = self.standing(key, now) else { return false };
+        let ends = self.slot(at).rare.as_ref().is_some_and(|rare| {
+            rare.principal.as_deref() == Some(principal) && rare.epoch < epoch && but != Some(rare.lineage)
+        });
+        if ends {
+            self.bury(at, tombstone.clone(), shared);
+        }
+        ends
+    }
+
+    /// Deletes the principal's record of this lineage, if it is here.
+    pub(super) fn end_lineage(
+        &mut self,
+        key: &Digest,
+        principal: &str,
+        lineage: u64,
+        tombstone: &Tombstone,
+        now: Timestamp,
+        shared: &Shared,
+    ) -> Ended {
+        let Some(at) = self.find(key) else { return Ended::Moved };
+        let slot = self.slot(at);
+        let is_it = |rare: &Rare| rare.principal.as_deref() == Some(principal) && rare.lineage == lineage;
+        if !slot.rare.as_deref().is_some_and(is_it) {
+            return Ended::Moved;
+        }
+        if slot.is_expired(now) {
+            return Ended::Expired;
+        }
+        self.bury(at, tombstone.clone(), shared);
+        Ended::Deleted
+    }
+
+    /// Deletes every record that began before this epoch of everybody; how many.
+    pub(super) fn sweep(&mut self, epoch: u64, tombstone: &Tombstone, now: Timestamp, shared: &Shared) -> u64 {
+        let mut deleted = 0;
+        for at in 0..self.slots() as u32 {
+            let slot = self.slot(at);
+            let began_after = slot.rare.as_ref().is_some_and(|rare| rare.principal.is_some() && rare.epoch >= epoch);
+            if slot.kind == Kind::Record && !slot.is_expired(now) && !began_after {
+                self.bury(at, tombstone.clone(), shared);
+                deleted += 1;
+            }
+        }
+        self.swept = epoch;
+        deleted
     }
 
     /// Removes one record other than `keep`: an expired one of a sample, or else the one of it that
-    /// was used the longest ago. `false`: there is no other.
-    pub(super) fn evict(&mut self, keep: &Digest, now: Timestamp, shared: &Shared) -> bool {
+    /// was used the longest ago. A guarded record leaves its guard, which only `frees_bytes`. `false`: there is no other.
+    pub(super) fn evict(&mut self, keep: &Digest, frees_bytes: bool, now: Timestamp, shared: &Shared) -> bool {
         let mut oldest = None;
         for at in self.sample() {
             let slot = self.slot(at);
-            if slot.kind == Kind::Free || slot.key == *keep {
+            if slot.key == *keep || !slot.may_go(frees_bytes, now) {
                 continue;
             }
             let age = if slot.is_expired(now) { u64::MAX } else { u64::from(self.clock.wrapping_sub(slot.used)) };
@@ -157,16 +363,20 @@ impl Shard {
                 oldest = Some((age, at));
             }
         }
-        // A sample of a store that has emptied may hit free slots only.
+        // A sample of a store that has emptied may hit free slots only, and one of many guards nothing else.
         let victim = oldest.map(|(_, at)| at).or_else(|| {
+            let fixed = if frees_bytes { self.guards } else { self.guards + self.guarded };
+            if fixed >= self.table.len() {
+                return None;
+            }
             let mut others = self.table.iter().copied().filter(|at| self.slot(*at).key != *keep);
-            others.next()
+            others.find(|at| self.slot(*at).may_go(frees_bytes, now))
         });
         let Some(at) = victim else { return false };
         if !self.slot(at).is_expired(now) {
             shared.evictions.fetch_add(1, Relaxed);
         }
-        self.remove(at, shared);
+        self.give_up(at, now, shared);
         true
     }
 
@@ -206,7 +416,7 @@ impl Shard {
             }
             let slot = self.slot(at);
             if slot.kind != Kind::Free && slot.is_expired(now) {
-                self.remove(at, shared);
+                self.give_up(at, now, shared);
                 removed += 1;
             }
         }
@@ -215,18 +425,42 @@ impl Shard {
 
     /// The record of a key that a scan or the index gave, unless it has gone since.
     pub(super) fn listed(&self, key: &Digest, now: Timestamp) -> Option<(StoreKey, Record, Version)> {
-        let slot = self.slot(self.find_live(key, now)?);
-        Some((slot.store_key(), slot.record(), Version::counter(slot.version)))
+        let Standing::Record(at) = self.standing(key, now) else { return None };
+        let slot = self.slot(at);
+        Some((slot.store_key(), slot.record(), Version::from_bits(slot.version)))
     }
 
     fn find(&self, key: &Digest) -> Option<u32> {
         self.table.find(hash(key), |at| self.slot(*at).key == *key).copied()
     }
 
-    fn find_live(&self, key: &Digest, now: Timestamp) -> Option<u32> {
-        let at = self.find(key)?;
+    fn standing(&self, key: &Digest, now: Timestamp) -> Standing {
+        let Some(at) = self.find(key) else { return Standing::Nothing(None) };
         let slot = self.slot(at);
-        (slot.kind == Kind::Record && !slot.is_expired(now)).then_some(at)
+        if slot.kind == Kind::Record && !slot.is_expired(now) {
+            return Standing::Record(at);
+        }
+        match slot.tombstone(now) {
+            Some(tombstone) => Standing::Gone(at, tombstone),
+            None => Standing::Nothing(Some(at)),
+        }
+    }
+
+    /// The record of this version, or whatever the verb answers where there is none.
+    fn at_version<T>(
+        &self,
+        key: &Digest,
+        at: Option<Version>,
+        now: Timestamp,
+        conflict: T,
+        gone: impl Fn(Option<Tombstone>) -> T,
+    ) -> Result<u32, T> {
+        match self.standing(key, now) {
+            Standing::Record(slot) if at.is_none_or(|at| self.slot(slot).is(at)) => Ok(slot),
+            Standing::Record(_) => Err(conflict),
+            Standing::Gone(_, tombstone) => Err(gone(Some(tombstone))),
+            Standing::Nothing(_) => Err(gone(None)),
+        }
     }
 
     fn slot(&self, at: u32) -> &Slot {
@@ -281,37 +515,32 @@ impl Shard {
         at
     }
 
-    fn put(&mut self, at: u32, kind: Kind, record: Record, foreign: Option<Box<str>>, shared: &Shared) {
-        self.writes += 1;
+    /// Puts a slot in place of another under the same key. A principal in it is in the index already.
+    fn put(&mut self, at: u32, slot: Slot, shared: &Shared) {
         self.clock = self.clock.wrapping_add(1);
-        let (writes, clock) = (self.writes, self.clock);
-        let slot = self.slot_mut(at);
-        let before = slot.cost();
-        let principal = record.principal.map(Arc::<str>::from);
-        if slot.principal() != principal.as_ref() {
-            shared.principals.remove(slot.principal(), &slot.key);
-            shared.principals.insert(principal.as_ref(), &slot.key);
-        }
-        let is_rare = principal.is_some() || record.label.is_some() || foreign.is_some();
-        *slot = Slot {
-            key: slot.key,
-            data: record.data,
-            version: writes,
-            created: record.created,
-            idle_expires: record.idle_expires,
-            absolute_expires: record.absolute_expires.unwrap_or_default(),
-            rare: is_rare.then(|| Box::new(Rare { principal, label: record.label, foreign })),
-            idle_seconds: record.idle_seconds,
-            used: clock,
-            kind,
-            persistent: record.persistent,
-            has_absolute: record.absolute_expires.is_some(),
-        };
+        let slot = Slot { used: self.clock, ..slot };
+        self.count_guard(&slot, 1);
         let after = slot.cost();
+        let before = std::mem::replace(self.slot_mut(at), slot);
+        self.count_guard(&before, -1);
+        if let Some(principal) = before.principal()
+            && self.slot(at).principal() != Some(principal)
+        {
+            shared.principals.remove(principal, &before.key);
+        }
+        let before = before.cost();
         if after > before {
             shared.bytes.fetch_add(after - before, Relaxed);
         } else if after < before {
             shared.bytes.fetch_sub(before - after, Relaxed);
+        }
+    }
+
+    /// Removes what stands here, but for its guard.
+    fn give_up(&mut self, at: u32, now: Timestamp, shared: &Shared) {
+        match self.slot(at).guard(now) {
+            Some(guard) => self.bury(at, guard, shared),
+            None => self.remove(at, shared),
         }
     }
 
@@ -321,19 +550,119 @@ impl Shard {
             entry.remove();
         }
         self.free.push(at);
-        shared.principals.remove(slot.principal(), &slot.key);
+        self.count_guard(&slot, -1);
+        if let Some(principal) = slot.principal() {
+            shared.principals.remove(principal, &slot.key);
+        }
         shared.bytes.fetch_sub(slot.cost(), Relaxed);
         shared.entries.fetch_sub(1, Relaxed);
+    }
+
+    fn count_guard(&mut self, slot: &Slot, change: isize) {
+        if slot.guarded_until().is_some() {
+            let count = if slot.kind == Kind::Record { &mut self.guarded } else { &mut self.guards };
+            *count = count.saturating_add_signed(change);
+        }
     }
 }
 
 impl Slot {
+    fn of_record(key: Digest, version: Version, record: Record, foreign: Option<Box<str>>) -> Self {
+        let is_rare = record.principal.is_some()
+            || record.label.is_some()
+            || foreign.is_some()
+            || record.lineage != 0
+            || record.guarded_until.is_some();
+        let rare = is_rare.then(|| {
+            Box::new(Rare {
+                principal: record.principal.map(Arc::from),
+                label: record.label,
+                foreign,
+                lineage: record.lineage,
+                epoch: record.epoch.unwrap_or_default(),
+                guarded_until: record.guarded_until,
+                successor: None,
+            })
+        });
+        Self {
+            key,
+            data: record.data,
+            version: version.bits(),
+            created: record.created,
+            idle_expires: record.idle_expires,
+            absolute_expires: record.absolute_expires.unwrap_or_default(),
+            rare,
+            idle_seconds: record.idle_seconds,
+            used: 0,
+            kind: Kind::Record,
+            persistent: record.persistent,
+            has_absolute: record.absolute_expires.is_some(),
+        }
+    }
+
+    fn of_tombstone(key: Digest, tombstone: Tombstone, guarded_until: Option<Timestamp>) -> Self {
+        let guard = guarded_until.max(guard_of(&tombstone));
+        let tombstone = tombstone.until(guarded_until);
+        let (kind, successor) = match tombstone.why {
+            Why::Ended => (Kind::Ended, None),
+            Why::BegunAgain => (Kind::BegunAgain, None),
+            Why::Renewed { successor } => (Kind::Renewed, successor),
+        };
+        Self {
+            key,
+            version: tombstone.nonce,
+            created: tombstone.made,
+            idle_expires: tombstone.until,
+            absolute_expires: guard.unwrap_or_default(),
+            rare: successor.map(|successor| Box::new(Rare { successor: Some(successor), ..Rare::default() })),
+            kind,
+            ..Self::default()
+        }
+    }
+
     fn is(&self, version: Version) -> bool {
-        Version::counter(self.version) == version
+        Version::from_bits(self.version) == version
     }
 
     fn is_expired(&self, now: Timestamp) -> bool {
         self.idle_expires <= now || (self.has_absolute && self.absolute_expires <= now)
+    }
+
+    /// Whether room can be made here: a guard stays, and a guarded record goes for its bytes alone.
+    fn may_go(&self, frees_bytes: bool, now: Timestamp) -> bool {
+        let is_guarded = self.guarded_until().is_some_and(|until| until > now);
+        self.kind != Kind::Free && (!is_guarded || (self.kind == Kind::Record && frees_bytes))
+    }
+
+    /// Until when what stands here must not be forgotten.
+    fn guarded_until(&self) -> Option<Timestamp> {
+        match self.kind {
+            Kind::Free => None,
+            Kind::Record => self.rare.as_ref()?.guarded_until,
+            Kind::Ended | Kind::BegunAgain | Kind::Renewed => {
+                (self.absolute_expires > Timestamp::default()).then_some(self.absolute_expires)
+            }
+        }
+    }
+
+    /// What stands in place of a guarded record when it is no more.
+    fn guard(&self, now: Timestamp) -> Option<Tombstone> {
+        let until = self.guarded_until().filter(|until| self.kind == Kind::Record && *until > now)?;
+        let expiry = if self.has_absolute { self.idle_expires.min(self.absolute_expires) } else { self.idle_expires };
+        Some(Tombstone { why: Why::Ended, nonce: 0, made: expiry.min(now), until })
+    }
+
+    /// The tombstone that stands here, or that of an expired record with a guard.
+    fn tombstone(&self, now: Timestamp) -> Option<Tombstone> {
+        let why = match self.kind {
+            Kind::Free => return None,
+            Kind::Record => return self.guard(now),
+            Kind::Ended => Why::Ended,
+            Kind::BegunAgain => Why::BegunAgain,
+            Kind::Renewed => Why::Renewed { successor: self.rare.as_ref().and_then(|rare| rare.successor.clone()) },
+        };
+        let tombstone = Tombstone { why, nonce: self.version, made: self.created, until: self.idle_expires };
+        (!self.is_expired(now)).then_some(tombstone)
     }
 
     fn principal(&self) -> Option<&Arc<str>> {
@@ -358,20 +687,27 @@ impl Slot {
             persistent: self.persistent,
             principal: rare.and_then(|rare| rare.principal.as_deref()).map(Box::from),
             label: rare.and_then(|rare| rare.label.clone()),
+            lineage: rare.map_or(0, |rare| rare.lineage),
+            epoch: rare.filter(|rare| rare.principal.is_some()).map(|rare| rare.epoch),
+            guarded_until: rare.and_then(|rare| rare.guarded_until),
         }
     }
 
     fn cost(&self) -> usize {
-        let rare = self.rare.as_deref().map_or(0, |rare| {
-            let texts = [rare.label.as_deref(), rare.foreign.as_deref()];
-            let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-            let indexed = rare.principal.as_deref().map_or(0, |principal| principal.len() + INDEXED);
-            size_of::<Rare>() + texts + indexed
-        });
+        let rare = self.rare.as_deref().map_or(0, Rare::cost);
         match self.kind {
             Kind::Free => 0,
-            Kind::Record | Kind::Mark => OVERHEAD + self.data.len() + rare,
+            _ => OVERHEAD + self.data.len() + rare,
         }
+    }
+}
+
+impl Rare {
+    fn cost(&self) -> usize {
+        let texts = [self.label.as_deref(), self.foreign.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+        let indexed = self.principal.as_deref().map_or(0, |principal| principal.len() + INDEXED);
+        size_of::<Self>() + texts + indexed
     }
 }
 
@@ -381,17 +717,9 @@ pub(super) fn cost(record: &Record) -> usize {
     OVERHEAD + record.data.len() + texts.into_iter().flatten().map(str::len).sum::<usize>()
 }
 
-fn mark(now: Timestamp) -> Record {
-    Record {
-        data: Bytes::new(),
-        created: now,
-        idle_seconds: 0,
-        idle_expires: now.after(GONE_FOR),
-        absolute_expires: None,
-        persistent: false,
-        principal: None,
-        label: None,
-    }
+/// Until when a tombstone guards a cookie: where it stands longer than the requests run that it is for.
+fn guard_of(tombstone: &Tombstone) -> Option<Timestamp> {
+    (tombstone.until > tombstone.made.after(GONE_FOR)).then_some(tombstone.until)
 }
 
 fn foreign_name(key: &StoreKey) -> Option<Box<str>> {

@@ -1,9 +1,12 @@
-//! Which sessions a principal has: `dewar-principal:` and the principal, a sorted set of keys.
+//! Which sessions a principal has: `dewar-sessions:` and the principal, a hash of keys to lineages.
 //!
-//! It is another key than the record, on another node of a cluster perhaps, so it cannot change
-//! with the record in one piece. It is written before the record, and names too many keys rather
-//! than too few: whoever reads it looks at the records, and takes out what is no longer so. The
-//! score is when the key was written, so that a record still on its way is left alone.
+//! The scripts write it in one piece with the records, so it names every session that lives. What it names beyond
+//! them has expired, and is taken out by whoever meets it.
+//!
+//! `dewar-epochs` holds what was raised: `everyone`, `p:` and the principal, `l:` and the principal for the lineage that
+//! passes, and `last`, the greatest that was ever given. It has no TTL, as an epoch never counts from lower again.
+//!
+//! The format before listed them in `dewar-principal:` and the principal, a sorted set; it is taken over when it is met.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,14 +15,19 @@ use redis::{cmd, pipe};
 use super::{
     connection::{Connection, Request},
     layout,
-    scripts::UNINDEX,
+    scripts::{END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
 };
-use crate::store::{GONE_FOR, Load, Record, StoreError, StoreKey, Timestamp, Version};
+use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
 
-const PREFIX: &str = "dewar-principal:";
+const PREFIX: &str = "dewar-sessions:";
+const FORMER_PREFIX: &str = "dewar-principal:";
+const EPOCHS: &str = "dewar-epochs";
 
 /// How many records are asked for at once.
-const BATCH: usize = 100;
+const BATCH: usize = 200;
+
+/// How many keys one script ends: others wait meanwhile.
+const ENDED_AT_ONCE: usize = 500;
 
 /// From this size on, an index is looked through each time it has doubled.
 const LARGE: u64 = 32;
@@ -28,15 +36,12 @@ pub(super) type Digest = [u8; 32];
 pub(super) type Listed = (StoreKey, Record, Version);
 
 impl Connection {
-    /// Writes a key into the index of its principal.
-    pub(super) async fn index(&self, principal: &str, key: &StoreKey, now: Timestamp) -> Result<(), StoreError> {
-        let name = format!("{PREFIX}{principal}");
-        let add = cmd("ZADD").arg(&name).arg(now.as_millis()).arg(&key.digest()[..]).take();
-        self.ask::<()>("write the index of principals", Request::Write(&add)).await?;
-        let size: u64 = self.ask("read the index of principals", Request::Read(cmd("ZCARD").arg(&name))).await?;
+    /// Looks through an index that has grown to this size: nobody else may ever look.
+    pub(super) async fn tidy(&self, principal: &str, size: u64, now: Timestamp) -> Result<(), StoreError> {
         if size >= LARGE && size.is_power_of_two() {
-            // Nobody else may ever look.
-            self.sift(&name, self.members(&name).await?, usize::MAX, now).await?;
+            for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
+                self.sift(principal, keys, usize::MAX, now).await?;
+            }
         }
         Ok(())
     }
@@ -48,14 +53,12 @@ impl Connection {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Listed>, StoreError> {
-        let name = format!("{PREFIX}{principal}");
-        let mut members = self.members(&name).await?;
-        members.retain(|(key, _)| after.is_none_or(|after| *key > after));
-        members.sort_by_key(|(key, _)| *key);
+        let mut keys = self.keys_of(principal, now).await?;
+        keys.retain(|key| after.is_none_or(|after| *key > after));
+        keys.sort_unstable();
         let mut page = Vec::new();
-        for members in members.chunks(BATCH) {
-            let (living, _) = self.sift(&name, members.to_vec(), usize::MAX, now).await?;
-            page.extend(living);
+        for keys in keys.chunks(BATCH) {
+            page.extend(self.sift(principal, keys, usize::MAX, now).await?.0);
             if page.len() >= limit {
                 break;
             }
@@ -67,22 +70,101 @@ impl Connection {
     /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
     pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         let mut removed = 0;
-        let mut cursor = 0;
-        loop {
-            let (next, names) = self.scan(cursor, PREFIX).await?;
-            for name in names {
-                for members in self.members(&name).await?.chunks(BATCH) {
-                    removed += self.sift(&name, members.to_vec(), limit - removed, now).await?.1;
-                    if removed == limit {
-                        return Ok(removed);
+        for prefix in [FORMER_PREFIX, PREFIX] {
+            let mut cursor = 0;
+            loop {
+                let (next, names) = self.scan(cursor, prefix).await?;
+                for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
+                    for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
+                        removed += self.sift(principal, keys, limit - removed, now).await?.1;
+                        if removed == limit {
+                            return Ok(removed);
+                        }
                     }
                 }
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
             }
+        }
+        Ok(removed)
+    }
+
+    pub(super) async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        let own = principal.map(|principal| format!("p:{principal}")).unwrap_or_default();
+        let read = cmd("HMGET").arg(EPOCHS).arg("everyone").arg(own).take();
+        let (everyone, own): (Option<u64>, Option<u64>) = self.ask("read the epoch", Request::Read(&read)).await?;
+        Ok(everyone.max(own).unwrap_or(0))
+    }
+
+    /// Ends all that began before, but for one lineage.
+    pub(super) async fn end_all(
+        &self,
+        principal: &str,
+        but: Option<u64>,
+        tombstone: &Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let passes = but.map(|lineage| lineage.to_be_bytes().to_vec()).unwrap_or_default();
+        let mut raise = RAISE.arg(now.as_millis());
+        raise.arg(principal).arg(&passes);
+        let (epoch, keys): (String, Vec<Vec<u8>>) = self.ask("revoke", Request::Script(&raise)).await?;
+        let keys: Vec<Digest> = keys.into_iter().filter_map(|key| key.try_into().ok()).collect();
+        let index = format!("{PREFIX}{principal}");
+        self.end(&keys, &epoch, &index, &passes, tombstone, now).await
+    }
+
+    pub(super) async fn end_lineage(
+        &self,
+        principal: &str,
+        lineage: u64,
+        tombstone: &Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut end = END_LINEAGE.arg(now.as_millis());
+        end.arg(layout::encode_tombstone(tombstone)).arg(principal).arg(&lineage.to_be_bytes()[..]);
+        self.ask("revoke", Request::Script(&end)).await
+    }
+
+    /// A scan names all that stands from its beginning to its end. What a rename moves meanwhile began after, or is refused.
+    pub(super) async fn end_everyone(&self, tombstone: &Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        let raise = RAISE_EVERYONE.arg(now.as_millis());
+        let epoch: String = self.ask("revoke", Request::Script(&raise)).await?;
+        let mut ended = 0;
+        let mut cursor = 0;
+        loop {
+            let (next, names) = self.scan(cursor, StoreKey::PREFIX).await?;
+            let keys: Vec<Digest> = names.iter().filter_map(|name| own(name)).collect();
+            ended += self.end(&keys, &epoch, "", b"", tombstone, now).await?;
             if next == 0 {
-                return Ok(removed);
+                return Ok(ended);
             }
             cursor = next;
         }
+    }
+
+    /// Ends those of the keys that began before an epoch, of one index or any; how many.
+    async fn end(
+        &self,
+        keys: &[Digest],
+        epoch: &str,
+        index: &str,
+        passes: &[u8],
+        tombstone: &Tombstone,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let tombstone = layout::encode_tombstone(tombstone);
+        let mut ended = 0;
+        for keys in keys.chunks(ENDED_AT_ONCE) {
+            let mut end = END.arg(now.as_millis());
+            end.arg(&tombstone).arg(epoch).arg(index).arg(passes);
+            for key in keys {
+                end.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
+            }
+            ended += self.ask::<u64>("revoke", Request::Script(&end)).await?;
+        }
+        Ok(ended)
     }
 
     pub(super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
@@ -145,34 +227,44 @@ impl Connection {
         }
     }
 
-    /// Those of the members that live, and how many others were taken out.
+    /// Those of the keys that live, and how many others were taken out.
     async fn sift(
         &self,
-        index: &str,
-        members: Vec<(Digest, f64)>,
+        principal: &str,
+        keys: &[Digest],
         limit: usize,
         now: Timestamp,
     ) -> Result<(Vec<Listed>, usize), StoreError> {
-        let keys: Vec<Digest> = members.iter().map(|(key, _)| *key).collect();
-        let mut living = self.records(&keys, now).await?;
-        living.retain(|(_, record, _)| record.principal.as_deref() == index.strip_prefix(PREFIX));
+        let mut living = self.records(keys, now).await?;
+        living.retain(|(_, record, _)| record.principal.as_deref() == Some(principal));
         let known: BTreeSet<Digest> = living.iter().map(|(key, ..)| key.digest()).collect();
-        let mut removed = 0;
-        for (key, score) in members {
-            let is_settled = Timestamp::from_millis(score as u64).after(GONE_FOR) <= now;
-            if is_settled && removed < limit && !known.contains(&key) {
-                let mut script = UNINDEX.key(index);
-                script.arg(&key[..]).arg(score);
-                removed += self.ask::<usize>("write the index of principals", Request::Script(&script)).await?;
-            }
+        let stale: Vec<&Digest> = keys.iter().filter(|key| !known.contains(*key)).take(limit).collect();
+        if stale.is_empty() {
+            return Ok((living, 0));
         }
+        let mut unlist = UNLIST.arg(now.as_millis());
+        unlist.arg(principal);
+        for key in stale {
+            unlist.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
+        }
+        let removed = self.ask("write the index of principals", Request::Script(&unlist)).await?;
         Ok((living, removed))
     }
 
-    async fn members(&self, index: &str) -> Result<Vec<(Digest, f64)>, StoreError> {
-        let read = cmd("ZRANGE").arg(index).arg(0).arg(-1).arg("WITHSCORES").take();
-        let members: Vec<(Vec<u8>, f64)> = self.ask("read the index of principals", Request::Read(&read)).await?;
-        Ok(members.into_iter().filter_map(|(key, score)| Some((key.try_into().ok()?, score))).collect())
+    async fn keys_of(&self, principal: &str, now: Timestamp) -> Result<Vec<Digest>, StoreError> {
+        let name = format!("{PREFIX}{principal}");
+        let former = format!("{FORMER_PREFIX}{principal}");
+        let mut reads = pipe();
+        reads.cmd("EXISTS").arg(&former).cmd("HKEYS").arg(&name);
+        let (has_former, mut keys): (bool, Vec<Vec<u8>>) =
+            self.ask("read the index of principals", Request::Reads(&reads)).await?;
+        if has_former {
+            let mut take_over = TAKE_OVER.arg(now.as_millis());
+            take_over.arg(principal);
+            self.ask::<i64>("write the index of principals", Request::Script(&take_over)).await?;
+            keys = self.ask("read the index of principals", Request::Read(cmd("HKEYS").arg(&name))).await?;
+        }
+        Ok(keys.into_iter().filter_map(|key| key.try_into().ok()).collect())
     }
 
     async fn records(&self, keys: &[Digest], now: Timestamp) -> Result<Vec<Listed>, StoreError> {
@@ -185,7 +277,8 @@ impl Connection {
             }
             let found: Vec<Option<Vec<u8>>> = self.ask("list", Request::Reads(&reads)).await?;
             for (key, bytes) in keys.into_iter().zip(found) {
-                if let Some(Load::Found(record, version)) = bytes.map(|bytes| layout::decode(bytes, now)).transpose()? {
+                let Some(bytes) = bytes else { continue };
+                if let Load::Found(record, version) = layout::decode(&key, bytes, now)? {
                     listed.push((key, record, version));
                 }
             }

@@ -1,34 +1,58 @@
 //! The bytes of a record of our own, which the scripts know too.
 //!
 //! ```text
-//!  0  1  format: 1
-//!  1  1  flags: 1 a mark, 2 persistent, 4 has an absolute expiry
+//!  0  1  format: 2
+//!  1  1  flags: 1 a tombstone, 2 persistent, 4 has an absolute expiry
 //!  2  8  version
-//! 10  8  idle expiry; of a mark: its end                       a mark ends here
+//! 10  8  idle expiry
 //! 18  8  absolute expiry, or the largest number
-//! 26  8  created
-//! 34  4  idle timeout, in seconds
-//! 38  4  length of the principal and one, or zero: none        then the principal
+//! 26  8  guarded until, or zero
+//! 34  8  epoch; on the way to a script the largest number: the present one
+//! 42  8  lineage
+//! 50  8  created
+//! 58  4  idle timeout, in seconds
+//! 62  4  length of the principal and one, or zero: none        then the principal
 //!     4  length of the label and one, or zero: none            then the label
 //!        the data
 //! ```
 //!
+//! A tombstone:
+//!
+//! ```text
+//!  0  1  format: 2
+//!  1  1  flags: 1
+//!  2  8  nonce
+//! 10  8  until
+//! 18  8  made
+//! 26  1  why: 0 ended, 1 begun again, 2 renewed
+//! 27     the key of the successor as text, or nothing
+//! ```
+//!
 //! Numbers are big-endian, moments milliseconds since the Unix epoch.
+//!
+//! Format 1 is still read. Its records end their expiries at 26 and go on with what stands at 50 here: the
+//! principal stands at 38. They have the epoch zero and [the lineage of their key](lineage_of). Its marks end
+//! after 18 bytes, and are tombstones of sessions that ended.
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::store::{GONE_FOR, Load, Record, StoreError, Timestamp, Version};
+use crate::store::{GONE_FOR, Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version, Why};
 
-const FORMAT: u8 = 1;
-const MARK: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMER: u8 = 1;
+const TOMBSTONE: u8 = 1;
 const PERSISTENT: u8 = 2;
 const ABSOLUTE: u8 = 4;
 
-/// Where the expiries of a record end; a mark is shorter.
+/// Where the expiries of a record end.
 pub(super) const EXPIRIES: usize = 26;
 
 /// Where a record's principal stands, which the scripts know.
-const HEAD: usize = 38;
+const HEAD: usize = 62;
+
+const ENDED: u8 = 0;
+const BEGUN_AGAIN: u8 = 1;
+const RENEWED: u8 = 2;
 
 pub(super) fn encode(record: &Record, version: Version) -> Vec<u8> {
     let texts = [&record.principal, &record.label].map(|text| text.as_deref());
@@ -37,9 +61,12 @@ pub(super) fn encode(record: &Record, version: Version) -> Vec<u8> {
     bytes.put_u8(FORMAT);
     let absolute = if record.absolute_expires.is_some() { ABSOLUTE } else { 0 };
     bytes.put_u8(absolute | if record.persistent { PERSISTENT } else { 0 });
-    bytes.put_u64(version.count());
+    bytes.put_u64(version.bits());
     bytes.put_u64(record.idle_expires.as_millis());
     bytes.put_u64(record.absolute_expires.map_or(u64::MAX, Timestamp::as_millis));
+    bytes.put_u64(record.guarded_until.map_or(0, Timestamp::as_millis));
+    bytes.put_u64(record.epoch.unwrap_or(u64::MAX));
+    bytes.put_u64(record.lineage);
     bytes.put_u64(record.created.as_millis());
     bytes.put_u32(record.idle_seconds);
     texts.into_iter().for_each(|text| put_text(&mut bytes, text));
@@ -47,53 +74,84 @@ pub(super) fn encode(record: &Record, version: Version) -> Vec<u8> {
     bytes
 }
 
-/// The principal as it stands in a record: its length, then the text.
-pub(super) fn principal(record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    put_text(&mut bytes, record.principal.as_deref());
-    bytes
-}
-
-pub(super) fn mark(now: Timestamp) -> Vec<u8> {
-    let mut bytes = vec![FORMAT, MARK];
-    bytes.put_u64(0);
-    bytes.put_u64(now.after(GONE_FOR).as_millis());
+pub(super) fn encode_tombstone(tombstone: &Tombstone) -> Vec<u8> {
+    let mut bytes = vec![FORMAT, TOMBSTONE];
+    bytes.put_u64(tombstone.nonce);
+    bytes.put_u64(tombstone.until.as_millis());
+    bytes.put_u64(tombstone.made.as_millis());
+    match &tombstone.why {
+        Why::Ended => bytes.put_u8(ENDED),
+        Why::BegunAgain => bytes.put_u8(BEGUN_AGAIN),
+        Why::Renewed { successor } => {
+            bytes.put_u8(RENEWED);
+            bytes.put_slice(successor.as_ref().map(StoreKey::to_string).unwrap_or_default().as_bytes());
+        }
+    }
     bytes
 }
 
 /// What stands under a key of our own.
-pub(super) fn decode(bytes: Vec<u8>, now: Timestamp) -> Result<Load, StoreError> {
-    let found = read(Bytes::from(bytes)).ok_or_else(|| StoreError::new("redis: a record has an unknown format"))?;
-    Ok(match found {
-        Found::Mark(until) if until > now => Load::Gone,
+pub(super) fn decode(key: &StoreKey, bytes: Vec<u8>, now: Timestamp) -> Result<Load, StoreError> {
+    Ok(match read(key, Bytes::from(bytes)).ok_or_else(unknown)? {
         Found::Record(record, version) if !record.is_expired(now) => Load::Found(record, version),
-        Found::Mark(_) | Found::Record(..) => Load::Missing,
+        Found::Record(record, _) => guard(&record, now).map_or(Load::Missing, Load::Gone),
+        Found::Tombstone(tombstone) if tombstone.until > now => Load::Gone(tombstone),
+        Found::Tombstone(_) => Load::Missing,
     })
+}
+
+/// A tombstone that a script found.
+pub(super) fn decode_tombstone(key: &StoreKey, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
+    match read(key, Bytes::from(bytes)) {
+        Some(Found::Tombstone(tombstone)) => Ok(tombstone),
+        _ => Err(unknown()),
+    }
 }
 
 /// Whether these are the first [`EXPIRIES`] bytes of a record that has not expired.
 pub(super) fn is_live(head: &[u8], now: Timestamp) -> bool {
     let Some(mut expiries) = head.get(10..EXPIRIES) else { return false };
-    head[0] == FORMAT && expiries.get_u64().min(expiries.get_u64()) > now.as_millis()
+    let is_record = [FORMER, FORMAT].contains(&head[0]) && head[1] & TOMBSTONE == 0;
+    is_record && expiries.get_u64().min(expiries.get_u64()) > now.as_millis()
+}
+
+/// The lineage of a principal's record of format 1, which had no room for one: 63 bits of its key.
+fn lineage_of(key: &StoreKey) -> u64 {
+    let digest = key.digest();
+    let lineage = (&digest[..]).get_u64_le() >> 1;
+    lineage.max(1)
+}
+
+/// What an expired record that is guarded answers as.
+fn guard(record: &Record, now: Timestamp) -> Option<Tombstone> {
+    let until = record.guarded_until.filter(|until| *until > now)?;
+    Some(Tombstone { why: Why::Ended, nonce: 0, made: record.expires(), until })
 }
 
 enum Found {
     Record(Record, Version),
-    Mark(Timestamp),
+    Tombstone(Tombstone),
 }
 
-fn read(mut bytes: Bytes) -> Option<Found> {
-    if bytes.try_get_u8().ok()? != FORMAT {
+fn read(key: &StoreKey, mut bytes: Bytes) -> Option<Found> {
+    let format = bytes.try_get_u8().ok()?;
+    if ![FORMER, FORMAT].contains(&format) {
         return None;
     }
     let flags = bytes.try_get_u8().ok()?;
-    let version = Version::counter(bytes.try_get_u64().ok()?);
-    let idle_expires = Timestamp::from_millis(bytes.try_get_u64().ok()?);
-    if flags & MARK != 0 {
-        return Some(Found::Mark(idle_expires));
+    if flags & TOMBSTONE != 0 {
+        return read_tombstone(format, bytes).map(Found::Tombstone);
     }
-    let absolute = Timestamp::from_millis(bytes.try_get_u64().ok()?);
-    let created = Timestamp::from_millis(bytes.try_get_u64().ok()?);
+    let version = Version::from_bits(bytes.try_get_u64().ok()?);
+    let idle_expires = moment(&mut bytes)?;
+    let absolute = moment(&mut bytes)?;
+    let (mut guarded_until, mut epoch, mut lineage) = (Timestamp::default(), 0, lineage_of(key));
+    if format == FORMAT {
+        guarded_until = moment(&mut bytes)?;
+        epoch = bytes.try_get_u64().ok()?;
+        lineage = bytes.try_get_u64().ok()?;
+    }
+    let created = moment(&mut bytes)?;
     let idle_seconds = bytes.try_get_u32().ok()?;
     let principal = text(&mut bytes)?;
     let label = text(&mut bytes)?;
@@ -104,10 +162,36 @@ fn read(mut bytes: Bytes) -> Option<Found> {
         idle_expires,
         absolute_expires: (flags & ABSOLUTE != 0).then_some(absolute),
         persistent: flags & PERSISTENT != 0,
+        lineage: if principal.is_some() || format == FORMAT { lineage } else { 0 },
+        // Without a principal it is the store's own affair.
+        epoch: principal.is_some().then_some(epoch),
         principal,
         label,
+        guarded_until: (guarded_until != Timestamp::default()).then_some(guarded_until),
     };
     Some(Found::Record(record, version))
+}
+
+fn read_tombstone(format: u8, mut bytes: Bytes) -> Option<Tombstone> {
+    let nonce = bytes.try_get_u64().ok()?;
+    let until = moment(&mut bytes)?;
+    if format == FORMER {
+        let made = Timestamp::from_millis(until.as_millis().saturating_sub(GONE_FOR.as_millis() as u64));
+        return Some(Tombstone { why: Why::Ended, nonce: 0, made, until });
+    }
+    let made = moment(&mut bytes)?;
+    let why = match bytes.try_get_u8().ok()? {
+        ENDED => Why::Ended,
+        BEGUN_AGAIN => Why::BegunAgain,
+        RENEWED if bytes.is_empty() => Why::Renewed { successor: None },
+        RENEWED => Why::Renewed { successor: Some(StoreKey::parse(std::str::from_utf8(&bytes).ok()?)) },
+        _ => return None,
+    };
+    Some(Tombstone { why, nonce, made, until })
+}
+
+fn moment(bytes: &mut Bytes) -> Option<Timestamp> {
+    bytes.try_get_u64().ok().map(Timestamp::from_millis)
 }
 
 fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
@@ -130,9 +214,19 @@ fn text(bytes: &mut Bytes) -> Option<Option<Box<str>>> {
     Some(Some(std::str::from_utf8(&text).ok()?.into()))
 }
 
+fn unknown() -> StoreError {
+    StoreError::new("redis: a record has an unknown format")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+
+    fn key() -> StoreKey {
+        StoreKey::from_digest([9; 32])
+    }
 
     fn record() -> Record {
         Record {
@@ -144,31 +238,45 @@ mod tests {
             persistent: true,
             principal: Some("ann".into()),
             label: Some("".into()),
+            lineage: 5,
+            epoch: Some(6),
+            guarded_until: Some(Timestamp::from_millis(7)),
         }
     }
 
     #[test]
     fn a_record_cut_short_is_an_error_until_its_data_begins() {
-        let version = Version::counter(7);
+        let version = Version::from_bits(7);
         let bytes = encode(&record(), version);
-        let now = Timestamp::from_secs(1);
-        assert_eq!(decode(bytes.clone(), now).unwrap(), Load::Found(record(), version));
+        assert_eq!(decode(&key(), bytes.clone(), NOW).unwrap(), Load::Found(record(), version));
         for length in 0..bytes.len() - record().data.len() {
-            assert!(decode(bytes[..length].to_vec(), now).is_err(), "{length}");
+            assert!(decode(&key(), bytes[..length].to_vec(), NOW).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_tombstone_comes_back_as_it_was_made() {
+        let successor = Some(key());
+        for why in [Why::Ended, Why::BegunAgain, Why::Renewed { successor: None }, Why::Renewed { successor }] {
+            let tombstone = Tombstone::new(why, 8, NOW);
+            let bytes = encode_tombstone(&tombstone);
+            assert_eq!(decode_tombstone(&key(), bytes.clone()).unwrap(), tombstone);
+            assert_eq!(decode(&key(), bytes.clone(), NOW).unwrap(), Load::Gone(tombstone.clone()));
+            assert_eq!(decode(&key(), bytes.clone(), tombstone.until).unwrap(), Load::Missing);
+            assert!(decode(&key(), bytes[..26].to_vec(), NOW).is_err());
         }
     }
 
     #[test]
     fn a_format_of_a_later_release_is_an_error_and_not_a_missing_session() {
-        let mut bytes = encode(&record(), Version::counter(7));
-        bytes[0] = 2;
-        assert!(decode(bytes, Timestamp::from_secs(1)).is_err());
+        let mut bytes = encode(&record(), Version::from_bits(7));
+        bytes[0] = 3;
+        assert!(decode(&key(), bytes, NOW).is_err());
     }
 
     #[test]
     fn the_scripts_know_where_the_principal_stands() {
-        let bytes = encode(&record(), Version::counter(7));
-        let principal = principal(&record());
-        assert_eq!(bytes[HEAD..HEAD + principal.len()], principal);
+        let bytes = encode(&record(), Version::from_bits(7));
+        assert_eq!(bytes[HEAD..HEAD + 7], *b"\0\0\0\x04ann");
     }
 }

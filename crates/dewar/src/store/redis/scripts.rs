@@ -1,7 +1,10 @@
-//! What Redis runs in one piece. Each script touches one key, so it suits a cluster.
+//! What Redis runs in one piece.
 //!
 //! Time is an argument here too: a record is expired when the caller's clock says so, and the TTL,
 //! which counts from now, only sees to it that it goes away.
+//!
+//! A script answers with a number, with the bytes of the tombstone it met, or with what was written. Numbers of
+//! Lua have 53 bits: moments and epochs fit, and what does not is only moved as the eight bytes that it is.
 
 use std::sync::LazyLock;
 
@@ -9,28 +12,384 @@ use redis::Script;
 
 /// The answers of the scripts.
 pub(super) const GONE: i64 = 0;
+/// It has another version; of a create or a rename: there is one already.
 pub(super) const CONFLICT: i64 = 1;
 pub(super) const DONE: i64 = 2;
-/// The principal is another one: its index is written first.
-pub(super) const UNINDEXED: i64 = 3;
+pub(super) const OUTDATED: i64 = 3;
+pub(super) const TAKEN: i64 = 4;
 
-/// Ends with `GONE` unless a record stands here (a mark is shorter), and with `CONFLICT` unless it
-/// has the version `ARGV[2]`. An empty one stands for any.
-macro_rules! live {
+/// What makes room, or ends a session, also runs where the server has no room left.
+macro_rules! without_room {
     () => {
-        "
+        "#!lua flags=allow-oom\n"
+    };
+}
+
+/// What the scripts on our own records have in common. `ARGV[1]` is now.
+macro_rules! common {
+    () => {
+        r"
         local now = tonumber(ARGV[1])
-        local head = redis.call('GETRANGE', KEYS[1], 0, 25)
-        if #head < 26 then return 0 end
-        if string.byte(head) ~= 1 then return redis.error_reply('DEWAR a record has an unknown format') end
-        local idle, absolute = struct.unpack('>I8I8', head, 11)
-        if idle <= now or absolute <= now then return 0 end
-        if ARGV[2] ~= '' and string.sub(head, 3, 10) ~= ARGV[2] then return 1 end
+        local EPOCHS = 'dewar-epochs'
+        local ZERO = string.rep('\0', 8)
+        local PRESENT = string.rep('\255', 8)
+
+        local function number(bytes) return (struct.unpack('>I8', bytes)) end
+
+        local function ttl(ends)
+            return string.format('%.0f', math.max(1, math.min(ends - now, 3153600000000)))
+        end
+
+        -- The first eight bytes, little-endian, without the lowest bit.
+        local function lineage_of(digest)
+            local bytes, carry = '', 0
+            for at = 8, 1, -1 do
+                local byte = string.byte(digest, at)
+                bytes = bytes .. string.char(carry + math.floor(byte / 2))
+                carry = byte % 2 * 128
+            end
+            return bytes == ZERO and '\0\0\0\0\0\0\0\1' or bytes
+        end
+
+        local function parse(bytes, digest)
+            local format, flags = string.byte(bytes, 1, 2)
+            if format ~= 1 and format ~= 2 then error({ err = 'DEWAR a record has an unknown format' }) end
+            local it = { format = format, version = string.sub(bytes, 3, 10), idle = string.sub(bytes, 11, 18) }
+            it.is_tombstone = flags % 2 == 1
+            if it.is_tombstone then return it end
+            it.absolute = string.sub(bytes, 19, 26)
+            it.expires = number(it.idle) < number(it.absolute) and it.idle or it.absolute
+            local at = 39
+            if format == 2 then
+                it.guard, it.epoch, it.lineage = string.sub(bytes, 27, 34), string.sub(bytes, 35, 42), string.sub(bytes, 43, 50)
+                at = 63
+            end
+            local length = struct.unpack('>I4', bytes, at)
+            if length > 0 then
+                it.last = at + 2 + length
+                it.principal = string.sub(bytes, at + 4, it.last)
+            end
+            if format == 1 then
+                it.guard, it.epoch, it.lineage = ZERO, ZERO, it.principal and lineage_of(digest) or ZERO
+            end
+            return it
+        end
+
+        -- What stands under a key: a record that lives, or a tombstone that is not over, or neither.
+        local function standing(key, digest)
+            local bytes = redis.call('GETRANGE', key, 0, 321)
+            if #bytes == 0 then return {} end
+            local it = parse(bytes, digest)
+            if #bytes == 322 and (it.is_tombstone or it.last and it.last > 322) then
+                bytes = redis.call('GET', key)
+                it = parse(bytes, digest)
+            end
+            if it.is_tombstone then
+                if number(it.idle) > now then it.tombstone = bytes end
+            elseif number(it.expires) > now then
+                it.lives = true
+            elseif number(it.guard) > now then
+                it.tombstone = '\2\1' .. ZERO .. it.guard .. it.expires .. '\0'
+            end
+            return it
+        end
+
+        local function put(key, record, it)
+            redis.call('SET', key, record, 'PX', ttl(math.max(number(it.expires), number(it.guard))))
+        end
+
+        -- Puts a tombstone that stands at least until the guard.
+        local function bury(key, tombstone, guard)
+            if guard and number(guard) > number(string.sub(tombstone, 11, 18)) then
+                tombstone = string.sub(tombstone, 1, 10) .. guard .. string.sub(tombstone, 19)
+            end
+            redis.call('SET', key, tombstone, 'PX', ttl(number(string.sub(tombstone, 11, 18))))
+            return tombstone
+        end
+
+        local function enlist(it, digest)
+            if it.principal then redis.call('HSET', 'dewar-sessions:' .. it.principal, digest, it.lineage) end
+        end
+
+        local function strike(it, digest)
+            if not it.principal then return 0 end
+            redis.call('ZREM', 'dewar-principal:' .. it.principal, digest)
+            return redis.call('HDEL', 'dewar-sessions:' .. it.principal, digest)
+        end
+
+        local function epoch_of(field) return tonumber(redis.call('HGET', EPOCHS, field) or '0') end
+
+        local function present(principal)
+            local everyone = epoch_of('everyone')
+            return principal and math.max(everyone, epoch_of('p:' .. principal)) or everyone
+        end
+
+        -- The epoch that a new record carries, or nothing where it began before the present one.
+        local function admitted(it)
+            local present = present(it.principal)
+            if not it.principal or it.epoch == PRESENT then return struct.pack('>I8', present) end
+            local epoch = number(it.epoch)
+            if epoch < present and (epoch < epoch_of('everyone')
+                or redis.call('HGET', EPOCHS, 'l:' .. it.principal) ~= it.lineage) then return nil end
+            return it.epoch
+        end
+
+        local function carrying(record, epoch) return string.sub(record, 1, 34) .. epoch .. string.sub(record, 43) end
         "
     };
 }
 
-/// The same for a record that another framework shares: its version is a digest of its bytes.
+/// What ends the sessions of a principal.
+macro_rules! revoking {
+    () => {
+        r"
+        -- Takes over what the format before listed. What is new there may have its record still on the way, and stays.
+        local function take_over(principal)
+            local former = 'dewar-principal:' .. principal
+            for _, digest in ipairs(redis.call('ZRANGE', former, 0, -1)) do
+                redis.call('HSETNX', 'dewar-sessions:' .. principal, digest, lineage_of(digest))
+            end
+            redis.call('ZREMRANGEBYSCORE', former, '-inf', string.format('%.0f', now - 120000))
+        end
+
+        local function raise(field)
+            local epoch = string.format('%.0f', math.max(epoch_of('last') + 1, now))
+            redis.call('HSET', EPOCHS, 'last', epoch, field, epoch)
+            return epoch
+        end
+        "
+    };
+}
+
+fn script(text: &str) -> Script {
+    Script::new(text)
+}
+
+/// now, record, digest
+pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        common!(),
+        r"
+        local before = standing(KEYS[1], ARGV[3])
+        if before.lives then return 1 end
+        if before.tombstone then return before.tombstone end
+        local it = parse(ARGV[2], ARGV[3])
+        local epoch = admitted(it)
+        if not epoch then return 3 end
+        strike(before, ARGV[3])
+        enlist(it, ARGV[3])
+        put(KEYS[1], carrying(ARGV[2], epoch), it)
+        return { epoch, it.principal and redis.call('HLEN', 'dewar-sessions:' .. it.principal) or 0 }
+        "
+    ))
+});
+
+/// now, version, record, digest
+pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        common!(),
+        r"
+        local before = standing(KEYS[1], ARGV[4])
+        if not before.lives then return before.tombstone or 0 end
+        if before.version ~= ARGV[2] then return 1 end
+        local it = parse(ARGV[3], ARGV[4])
+        local record = ARGV[3]
+        if not it.principal then
+            record = carrying(record, before.epoch)
+        elseif it.epoch == PRESENT then
+            record = carrying(record, struct.pack('>I8', present(it.principal)))
+        end
+        if before.format == 1 or before.principal ~= it.principal or before.lineage ~= it.lineage then
+            strike(before, ARGV[4])
+            enlist(it, ARGV[4])
+        end
+        put(KEYS[1], record, it)
+        return 2
+        "
+    ))
+});
+
+/// now, version, idle expiry in bytes, digest
+pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        common!(),
+        r"
+        local it = standing(KEYS[1], ARGV[4])
+        if not it.lives then return it.tombstone or 0 end
+        if it.version ~= ARGV[2] then return 1 end
+        local expires = math.min(number(ARGV[3]), number(it.absolute))
+        redis.call('SETRANGE', KEYS[1], 10, ARGV[3])
+        redis.call('PEXPIRE', KEYS[1], ttl(math.max(expires, number(it.guard))))
+        return 2
+        "
+    ))
+});
+
+/// now, version or nothing, tombstone, digest
+pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        r"
+        local it = standing(KEYS[1], ARGV[4])
+        if ARGV[2] ~= '' then
+            if not it.lives then return it.tombstone or 0 end
+            if it.version ~= ARGV[2] then return 1 end
+        end
+        strike(it, ARGV[4])
+        if it.tombstone then
+            local stands = it.tombstone
+            if string.byte(stands) == 1 then
+                local made = struct.pack('>I8', math.max(0, number(it.idle) - 120000))
+                stands = '\2\1' .. ZERO .. it.idle .. made .. '\0'
+            end
+            return bury(KEYS[1], stands, string.sub(ARGV[3], 11, 18))
+        end
+        bury(KEYS[1], ARGV[3], it.lives and it.guard)
+        return it.lives and 2 or 0
+        "
+    ))
+});
+
+/// now, version or nothing, record, tombstone, the digests of both keys
+pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        r"
+        local before = standing(KEYS[1], ARGV[5])
+        if not before.lives then return before.tombstone or 0 end
+        if ARGV[2] ~= '' and before.version ~= ARGV[2] then return 1 end
+        local target = standing(KEYS[2], ARGV[6])
+        if target.lives or target.tombstone then return 4 end
+        local it = parse(ARGV[3], ARGV[6])
+        -- About to be ended, also where somebody logs in to it now.
+        if number(before.epoch) < epoch_of('everyone') then return 3 end
+        local epoch = admitted(it)
+        if not epoch then return 3 end
+        strike(target, ARGV[6])
+        strike(before, ARGV[5])
+        enlist(it, ARGV[6])
+        put(KEYS[2], carrying(ARGV[3], epoch), it)
+        bury(KEYS[1], ARGV[4], before.guard)
+        return { epoch, 0 }
+        "
+    ))
+});
+
+/// Raises the epoch of a principal, and lists the sessions: now, principal, the lineage that passes or nothing
+pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        revoking!(),
+        r"
+        take_over(ARGV[2])
+        local epoch = raise('p:' .. ARGV[2])
+        if ARGV[3] ~= '' then
+            redis.call('HSET', EPOCHS, 'l:' .. ARGV[2], ARGV[3])
+        else
+            redis.call('HDEL', EPOCHS, 'l:' .. ARGV[2])
+        end
+        return { epoch, redis.call('HKEYS', 'dewar-sessions:' .. ARGV[2]) }
+        "
+    ))
+});
+
+/// Raises the epoch of everybody: now
+pub(super) static RAISE_EVERYONE: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(without_room!(), common!(), revoking!(), "return raise('everyone')")));
+
+/// Ends those of the keys that began before an epoch:
+/// now, tombstone, epoch, the principal's name in the index or nothing, the lineage that passes or nothing, a digest for each key
+pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        r"
+        local ended = 0
+        for at, key in ipairs(KEYS) do
+            local digest = ARGV[5 + at]
+            local it = standing(key, digest)
+            local is_meant = ARGV[4] == '' or it.principal and ARGV[4] == 'dewar-sessions:' .. it.principal
+            if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
+                strike(it, digest)
+                bury(key, ARGV[2], it.guard)
+                ended = ended + 1
+            end
+        end
+        return ended
+        "
+    ))
+});
+
+/// Ends one lineage of a principal: now, tombstone, principal, lineage
+pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        revoking!(),
+        r"
+        local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+        local function key_of(digest)
+            local text, held, bits = 'dewar:', 0, 0
+            for at = 1, #digest do
+                held, bits = held * 256 + string.byte(digest, at), bits + 8
+                while bits >= 6 do
+                    bits = bits - 6
+                    local letter = math.floor(held / 2 ^ bits)
+                    text, held = text .. string.sub(ALPHABET, letter + 1, letter + 1), held % 2 ^ bits
+                end
+            end
+            local letter = held * 2 ^ (6 - bits)
+            return text .. string.sub(ALPHABET, letter + 1, letter + 1)
+        end
+
+        take_over(ARGV[3])
+        if redis.call('HGET', EPOCHS, 'l:' .. ARGV[3]) == ARGV[4] then redis.call('HDEL', EPOCHS, 'l:' .. ARGV[3]) end
+        local listed, ended = redis.call('HGETALL', 'dewar-sessions:' .. ARGV[3]), 0
+        for at = 1, #listed, 2 do
+            local digest = listed[at]
+            if listed[at + 1] == ARGV[4] then
+                local key = key_of(digest)
+                local it = standing(key, digest)
+                if it.lives and it.principal == ARGV[3] and it.lineage == ARGV[4] then
+                    strike(it, digest)
+                    bury(key, ARGV[2], it.guard)
+                    ended = ended + 1
+                end
+            end
+        end
+        return ended
+        "
+    ))
+});
+
+/// Takes over the index of the format before: now, principal
+pub(super) static TAKE_OVER: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(without_room!(), common!(), revoking!(), "take_over(ARGV[2]) return 2")));
+
+/// Takes those of the keys out of an index that are no longer the principal's: now, principal, a digest for each key
+pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        r"
+        local removed = 0
+        for at, key in ipairs(KEYS) do
+            local digest = ARGV[2 + at]
+            local it = standing(key, digest)
+            if not it.lives or it.principal ~= ARGV[2] then
+                removed = removed + redis.call('HDEL', 'dewar-sessions:' .. ARGV[2], digest)
+            end
+        end
+        return removed
+        "
+    ))
+});
+
+/// Ends with `GONE` unless a record stands that another framework shares, and with `CONFLICT` unless its bytes have
+/// the digest `ARGV[1]`. An empty one stands for any.
 macro_rules! same {
     () => {
         "
@@ -40,65 +399,6 @@ macro_rules! same {
         "
     };
 }
-
-fn script(text: &str) -> Script {
-    Script::new(text)
-}
-
-/// now, record, TTL
-pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
-    script(
-        "
-        local now = tonumber(ARGV[1])
-        local head = redis.call('GETRANGE', KEYS[1], 0, 25)
-        if #head > 0 then
-            if #head < 18 or string.byte(head) ~= 1 then return 1 end
-            local expires = struct.unpack('>I8', head, 11)
-            if #head == 26 then expires = math.min(expires, (struct.unpack('>I8', head, 19))) end
-            if expires > now then return 1 end
-        end
-        redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-        return 2
-        ",
-    )
-});
-
-/// now, version, record, TTL, the principal's bytes or nothing
-pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        live!(),
-        "
-        local principal = ARGV[5]
-        if principal ~= '' and redis.call('GETRANGE', KEYS[1], 38, 37 + #principal) ~= principal then return 3 end
-        redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-        return 2
-        "
-    ))
-});
-
-/// now, version, idle expiry, the same in bytes, the longest TTL
-pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        live!(),
-        "
-        local ttl = math.min(tonumber(ARGV[3]), absolute) - now
-        redis.call('SETRANGE', KEYS[1], 10, ARGV[4])
-        redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(1, math.min(ttl, tonumber(ARGV[5])))))
-        return 2
-        "
-    ))
-});
-
-/// now, version or nothing, mark, TTL
-pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        live!(),
-        "
-        redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-        return 2
-        "
-    ))
-});
 
 /// digest, data, TTL in seconds
 pub(super) static REPLACE_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
@@ -133,13 +433,16 @@ pub(super) static DELETE_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// Takes a member out of an index unless it was written again meanwhile: member, score
-pub(super) static UNINDEX: LazyLock<Script> = LazyLock::new(|| {
-    script(
+/// digest or nothing, data, TTL in seconds
+pub(super) static RENAME_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        same!(),
         "
-        local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-        if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
-        return redis.call('ZREM', KEYS[1], ARGV[1])
-        ",
-    )
+        if redis.call('EXISTS', KEYS[2]) == 1 then return 4 end
+        redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+        redis.call('DEL', KEYS[1])
+        return 2
+        "
+    ))
 });

@@ -1,19 +1,28 @@
-//! The table, and what each verb of the contract is in SQL.
+//! The tables, and what each verb of the contract is in SQL.
 //!
-//! Moments are milliseconds since the Unix epoch. A mark is a row with `gone = 1` and without data.
-//! `expires` is the earlier of the two expiries, or the end of the mark.
+//! Moments are milliseconds since the Unix epoch. A tombstone is a row with `gone = 1` and without data.
+//! `expires` is the earlier of the two expiries, or the end of the tombstone. An expired record whose guard is not over
+//! answers like the tombstone that a purge puts in its place.
+//!
+//! A verb of several statements is one step: whoever writes runs it in a transaction, which fails as a whole.
 
 use bytes::Bytes;
 use rusqlite::{
-    Connection, OptionalExtension, Params, Result, Row, ToSql, params,
+    Connection, OptionalExtension, Result, Row, Statement, ToSql,
+    TransactionBehavior::Immediate,
+    params,
     types::{ToSqlOutput, Value, ValueRef},
 };
 
-use crate::store::{Create, Delete, GONE_FOR, Load, Record, Replace, StoreKey, Timestamp, Touch, Version};
+use crate::store::{
+    Create, Delete, GONE_FOR, Load, Record, Rename, Replace, Revoke, StoreKey, Timestamp, Tombstone, Touch, Version,
+    Why, Written,
+};
 
-/// The version of the table below, in `PRAGMA user_version`.
-pub(super) const SCHEMA: i64 = 1;
+/// The version of the tables below, in `PRAGMA user_version`.
+pub(super) const SCHEMA: i64 = 2;
 
+/// As version 1 had it.
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS dewar_session (
         key              ANY     NOT NULL UNIQUE, -- 32 bytes: the digest of our id; text: a foreign name
@@ -33,89 +42,245 @@ const TABLE: &str = "
     CREATE INDEX IF NOT EXISTS dewar_session_principal ON dewar_session (principal, key)
         WHERE principal IS NOT NULL;";
 
-const LOAD: &str = "
-    SELECT created, idle_seconds, idle_expires, absolute_expires, persistent, principal, label, data, version, gone
-    FROM dewar_session WHERE key = ?1 AND expires > ?2";
+/// What version 2 added. Rows of version 1 have NULL in each.
+const COLUMNS: [&str; 7] = [
+    "lineage INTEGER",
+    "epoch INTEGER", // without a principal: everybody's, when the session began
+    "guarded_until INTEGER",
+    "why INTEGER", // 0: ended; 1: begun again; 2: renewed
+    "nonce INTEGER",
+    "made INTEGER",
+    "successor ANY",
+];
 
-// CREATE and REPLACE are given the same `values`.
+const INDEX: &str = "
+    CREATE INDEX IF NOT EXISTS dewar_session_guarded ON dewar_session (expires) WHERE guarded_until IS NOT NULL;";
+
+/// Nothing is ever removed here, so that no epoch is given twice.
+const EPOCHS: &str = "
+    CREATE TABLE IF NOT EXISTS dewar_epoch (
+        principal ANY     NOT NULL PRIMARY KEY, -- 0: everybody
+        epoch     INTEGER NOT NULL,
+        passes    INTEGER                       -- the lineage that passes as present
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS dewar_epoch_epoch ON dewar_epoch (epoch);";
+
+/// The epochs are made last: where they are, all is.
+const IS_CURRENT: &str = "SELECT 1 FROM sqlite_schema WHERE name = 'dewar_epoch_epoch'";
+
+const HAS_COLUMN: &str = "SELECT 1 FROM pragma_table_xinfo('dewar_session') WHERE name = ?1";
+
+macro_rules! record_columns {
+    () => {
+        "created, idle_seconds, idle_expires, absolute_expires, persistent, principal, label, data, version, key, lineage, \
+         epoch, guarded_until"
+    };
+}
+
+macro_rules! tombstone_columns {
+    () => {
+        "gone, expires, guarded_until, why, nonce, made, successor"
+    };
+}
+
+/// A tombstone in the place of a record, from ?1 to ?5: what `buried` gives.
+macro_rules! bury {
+    () => {
+        "UPDATE dewar_session SET gone = 1, expires = max(?1, coalesce(guarded_until, 0)), guarded_until = NULL, \
+         why = ?2, nonce = ?3, made = ?4, successor = ?5, principal = NULL, label = NULL, lineage = NULL, epoch = NULL, \
+         data = x'' WHERE gone = 0 AND "
+    };
+}
+
+const LOAD: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    ", ",
+    tombstone_columns!(),
+    " FROM dewar_session WHERE key = ?1 AND (expires > ?2 OR guarded_until > ?2)"
+);
+
+const STANDING: &str = concat!(
+    "SELECT ",
+    tombstone_columns!(),
+    ", version, epoch FROM dewar_session WHERE key = ?1 AND (expires > ?2 OR guarded_until > ?2)"
+);
+
+// CREATE and REPLACE are given the same first parameters, by `bind`.
 const CREATE: &str = "
     INSERT INTO dewar_session (expires, created, idle_seconds, idle_expires, absolute_expires, persistent,
-        principal, label, data, key, version, gone)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)
+        principal, label, data, lineage, epoch, guarded_until, version, key, gone)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0)
     ON CONFLICT (key) DO UPDATE SET
-        version = max(version + 1, excluded.version), gone = 0, expires = excluded.expires,
+        version = excluded.version, gone = 0, expires = excluded.expires,
         created = excluded.created, idle_seconds = excluded.idle_seconds, idle_expires = excluded.idle_expires,
         absolute_expires = excluded.absolute_expires, persistent = excluded.persistent,
-        principal = excluded.principal, label = excluded.label, data = excluded.data
-    WHERE expires <= ?12
-    RETURNING version";
+        principal = excluded.principal, label = excluded.label, data = excluded.data,
+        lineage = excluded.lineage, epoch = excluded.epoch, guarded_until = excluded.guarded_until,
+        why = NULL, nonce = NULL, made = NULL, successor = NULL
+    WHERE expires <= ?15 AND coalesce(guarded_until, 0) <= ?15";
 
 const REPLACE: &str = "
     UPDATE dewar_session SET
-        version = version + 1, expires = ?1, created = ?2, idle_seconds = ?3, idle_expires = ?4,
-        absolute_expires = ?5, persistent = ?6, principal = ?7, label = ?8, data = ?9
-    WHERE key = ?10 AND version = ?11 AND gone = 0 AND expires > ?12";
+        version = ?13, expires = ?1, created = ?2, idle_seconds = ?3, idle_expires = ?4,
+        absolute_expires = ?5, persistent = ?6, principal = ?7, label = ?8, data = ?9,
+        lineage = ?10, epoch = coalesce(?11, epoch), guarded_until = ?12
+    WHERE key = ?14 AND version = ?16 AND gone = 0 AND expires > ?15";
 
 const TOUCH: &str = "
     UPDATE dewar_session SET idle_expires = ?1, expires = min(?1, coalesce(absolute_expires, ?1))
     WHERE key = ?2 AND version = ?3 AND gone = 0 AND expires > ?4";
 
-const DELETE: &str = "
-    UPDATE dewar_session SET gone = 1, expires = ?1, principal = NULL, label = NULL, data = x''
-    WHERE key = ?2 AND (?3 IS NULL OR version = ?3) AND gone = 0 AND expires > ?4";
+const BURY: &str = concat!(bury!(), "key = ?6 AND expires > ?7 AND (?8 IS NULL OR version = ?8)");
 
-const IS_LIVE: &str = "SELECT 1 FROM dewar_session WHERE key = ?1 AND gone = 0 AND expires > ?2";
+const BURY_ALL_OF: &str = concat!(bury!(), "principal = ?6 AND expires > ?7 AND lineage IS NOT ?8");
+
+const BURY_LINEAGE: &str = concat!(bury!(), "principal = ?6 AND expires > ?7 AND lineage = ?8");
+
+const BURY_BETWEEN: &str = concat!(bury!(), "rowid > ?6 AND rowid <= ?7 AND expires > ?8 AND coalesce(epoch, 0) < ?9");
+
+const BEGUN_BEFORE: &str = "
+    SELECT rowid FROM dewar_session
+    WHERE rowid > ?1 AND gone = 0 AND expires > ?2 AND coalesce(epoch, 0) < ?3 ORDER BY rowid LIMIT ?4";
+
+/// A tombstone where no record lives, in the place of whatever is there.
+const ERECT: &str = "
+    INSERT INTO dewar_session (expires, why, nonce, made, successor, key, created, idle_expires, version, gone,
+        idle_seconds, persistent, data)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4, ?1, 0, 1, 0, 0, x'')
+    ON CONFLICT (key) DO UPDATE SET
+        expires = excluded.expires, why = excluded.why, nonce = excluded.nonce, made = excluded.made,
+        successor = excluded.successor, gone = 1, guarded_until = NULL, principal = NULL, label = NULL,
+        lineage = NULL, epoch = NULL, data = x''";
 
 const COUNT: &str = "SELECT count(*) FROM dewar_session WHERE gone = 0 AND expires > ?1";
 
-const LIST: &str = "
-    SELECT created, idle_seconds, idle_expires, absolute_expires, persistent, principal, label, data, version, key
-    FROM dewar_session WHERE key > ?1 AND gone = 0 AND expires > ?2 ORDER BY key LIMIT ?3";
+const LIST: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    " FROM dewar_session WHERE key > ?1 AND gone = 0 AND expires > ?2 ORDER BY key LIMIT ?3"
+);
 
-const LIST_OF: &str = "
-    SELECT created, idle_seconds, idle_expires, absolute_expires, persistent, principal, label, data, version, key
-    FROM dewar_session WHERE principal = ?4 AND key > ?1 AND gone = 0 AND expires > ?2 ORDER BY key LIMIT ?3";
+const LIST_OF: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    " FROM dewar_session WHERE principal = ?4 AND key > ?1 AND gone = 0 AND expires > ?2 ORDER BY key LIMIT ?3"
+);
+
+const EPOCH: &str = "SELECT coalesce(max(epoch), 0) FROM dewar_epoch WHERE principal IN (0, ?1)";
+
+const RAISES: &str = "SELECT principal = 0, epoch, passes FROM dewar_epoch WHERE principal IN (0, ?1)";
+
+const NEXT_EPOCH: &str = "SELECT max(coalesce(max(epoch), 0) + 1, ?1) FROM dewar_epoch";
+
+const RAISE: &str = "
+    INSERT INTO dewar_epoch (principal, epoch, passes) VALUES (?1, ?2, ?3)
+    ON CONFLICT (principal) DO UPDATE SET epoch = excluded.epoch, passes = excluded.passes";
+
+const WITHOUT_LINEAGE: &str = "
+    SELECT rowid, key FROM dewar_session WHERE principal = ?1 AND lineage IS NULL AND gone = 0";
+
+const SET_LINEAGE: &str = "UPDATE dewar_session SET lineage = ?1 WHERE rowid = ?2";
 
 const PURGE: &str = "
     DELETE FROM dewar_session WHERE rowid IN
-        (SELECT rowid FROM dewar_session WHERE expires <= ?1 LIMIT ?2)";
+        (SELECT rowid FROM dewar_session WHERE expires <= ?1 AND coalesce(guarded_until, 0) <= ?1 LIMIT ?2)";
 
-/// Makes the table where it is missing.
-pub(super) fn create_table(connection: &Connection) -> Result<()> {
-    connection.execute_batch(TABLE)
+/// Their tombstones stand where they expired, and no purge meets them again before their guard is over.
+const BURY_EXPIRED: &str = "
+    UPDATE dewar_session SET gone = 1, made = expires, expires = guarded_until, guarded_until = NULL, why = 0, nonce = 0,
+        principal = NULL, label = NULL, lineage = NULL, epoch = NULL, data = x''
+    WHERE rowid IN
+        (SELECT rowid FROM dewar_session WHERE guarded_until IS NOT NULL AND expires <= ?1 AND guarded_until > ?1 LIMIT ?2)";
+
+/// Makes the tables where they are missing, and adds what an earlier release did not know.
+pub(super) fn create_tables(connection: &mut Connection) -> Result<()> {
+    if connection.prepare(IS_CURRENT)?.exists([])? {
+        return Ok(());
+    }
+    // Of those who open the file at once, the first does it all; the others wait, and find it done.
+    let transaction = connection.transaction_with_behavior(Immediate)?;
+    transaction.execute_batch(TABLE)?;
+    for column in COLUMNS {
+        let name = column.split(' ').next();
+        if !transaction.prepare(HAS_COLUMN)?.exists([name])? {
+            transaction.execute_batch(&format!("ALTER TABLE dewar_session ADD COLUMN {column}"))?;
+        }
+    }
+    transaction.execute_batch(INDEX)?;
+    transaction.execute_batch(EPOCHS)?;
+    transaction.commit()
+}
+
+/// What keeps its key from being free.
+enum Standing {
+    Live { version: Version, epoch: i64 },
+    Dead(Tombstone),
+}
+
+impl Standing {
+    fn tombstone(self) -> Option<Tombstone> {
+        match self {
+            Self::Live { .. } => None,
+            Self::Dead(tombstone) => Some(tombstone),
+        }
+    }
 }
 
 pub(super) fn load(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<Load> {
     let mut statement = connection.prepare_cached(LOAD)?;
     let found = statement
         .query_row(params![Key(key), millis(now)], |row| {
-            Ok(if row.get(9)? { Load::Gone } else { Load::Found(record(row)?, version(row, 8)?) })
+            Ok(match tombstone(row, 13, now)? {
+                Some(tombstone) => Load::Gone(tombstone),
+                None => Load::Found(record(row, key)?, version(row, 8)?),
+            })
         })
         .optional()?;
     Ok(found.unwrap_or(Load::Missing))
 }
 
-pub(super) fn create(connection: &Connection, key: &StoreKey, record: &Record, now: Timestamp) -> Result<Create> {
-    // Begun from the clock, a version is never given again to a key that was purged in between.
-    let first = (now.as_millis() & ((1 << 47) - 1)) << 16;
-    let mut statement = connection.prepare_cached(CREATE)?;
-    let created = statement.query_row(values(record, key, first, now), |row| version(row, 0));
-    Ok(created.optional()?.map_or(Create::Exists, Create::Created))
+pub(super) fn create(
+    connection: &Connection,
+    key: &StoreKey,
+    version: Version,
+    record: &Record,
+    now: Timestamp,
+) -> Result<Create> {
+    let Some(epoch) = epoch_of(connection, record)? else {
+        // What stands there is answered first.
+        return Ok(match standing(connection, key, now)? {
+            None => Create::Outdated,
+            Some(Standing::Live { .. }) => Create::Exists,
+            Some(Standing::Dead(tombstone)) => Create::Gone(tombstone),
+        });
+    };
+    insert(connection, key, version, record, epoch, now)
 }
 
 pub(super) fn replace(
     connection: &Connection,
     key: &StoreKey,
     at: Version,
+    version: Version,
     record: &Record,
     now: Timestamp,
 ) -> Result<Replace> {
+    let epoch = match (record.principal.as_deref(), record.epoch) {
+        (None, _) => None,
+        (Some(_), Some(epoch)) => Some(signed(epoch)),
+        (Some(principal), None) => Some(present(connection, Some(principal))?),
+    };
     // Its new version is known: a RETURNING clause would have SQLite make a temporary table for the answer.
     let mut statement = connection.prepare_cached(REPLACE)?;
-    Ok(match statement.execute(values(record, key, at.count(), now))? {
-        1 => Replace::Replaced(Version::counter(at.count() + 1)),
-        _ if is_live(connection, key, now)? => Replace::Conflict,
-        _ => Replace::Gone,
+    bind(&mut statement, key, version, record, epoch, now)?;
+    statement.raw_bind_parameter(16, at.bits() as i64)?;
+    Ok(match statement.raw_execute()? {
+        1 => Replace::Replaced(version),
+        _ => match standing(connection, key, now)? {
+            Some(Standing::Live { .. }) => Replace::Conflict,
+            dead => Replace::Gone(dead.and_then(Standing::tombstone)),
+        },
     })
 }
 
@@ -127,23 +292,68 @@ pub(super) fn touch(
     now: Timestamp,
 ) -> Result<Touch> {
     let mut statement = connection.prepare_cached(TOUCH)?;
-    let touched = statement.execute(params![millis(idle_expires), Key(key), at.count() as i64, millis(now)])?;
+    let touched = statement.execute(params![millis(idle_expires), Key(key), at.bits() as i64, millis(now)])?;
     Ok(match touched {
         1 => Touch::Touched,
-        _ if is_live(connection, key, now)? => Touch::Conflict,
-        _ => Touch::Gone,
+        _ => match standing(connection, key, now)? {
+            Some(Standing::Live { .. }) => Touch::Conflict,
+            dead => Touch::Gone(dead.and_then(Standing::tombstone)),
+        },
     })
 }
 
-pub(super) fn delete(connection: &Connection, key: &StoreKey, at: Option<Version>, now: Timestamp) -> Result<Delete> {
-    let mut statement = connection.prepare_cached(DELETE)?;
-    let at = at.map(|version| version.count() as i64);
-    let deleted = statement.execute(params![millis(now.after(GONE_FOR)), Key(key), at, millis(now)])?;
-    Ok(match deleted {
-        1 => Delete::Deleted,
-        _ if is_live(connection, key, now)? => Delete::Conflict,
-        _ => Delete::Gone,
+pub(super) fn delete(
+    connection: &Connection,
+    key: &StoreKey,
+    at: Option<Version>,
+    tombstone: &Tombstone,
+    now: Timestamp,
+) -> Result<Delete> {
+    if bury(connection, key, at, tombstone, now)? {
+        return Ok(Delete::Deleted);
+    }
+    Ok(match (standing(connection, key, now)?, at) {
+        (Some(Standing::Live { .. }), _) => Delete::Conflict,
+        (Some(Standing::Dead(dead)), None) => {
+            let dead = dead.until(Some(tombstone.until));
+            erect(connection, key, &dead)?;
+            Delete::Gone(Some(dead))
+        }
+        (None, None) => {
+            erect(connection, key, tombstone)?;
+            Delete::Gone(None)
+        }
+        (dead, Some(_)) => Delete::Gone(dead.and_then(Standing::tombstone)),
     })
+}
+
+/// `None`: something stands under the new key already, and nothing was written.
+#[allow(clippy::too_many_arguments)] // Each is one fact of one step.
+pub(super) fn rename(
+    connection: &Connection,
+    from: &StoreKey,
+    at: Option<Version>,
+    to: &StoreKey,
+    version: Version,
+    record: &Record,
+    tombstone: &Tombstone,
+    now: Timestamp,
+) -> Result<Option<Rename>> {
+    let begun = match standing(connection, from, now)? {
+        Some(Standing::Live { version, epoch }) if at.is_none_or(|at| at == version) => epoch,
+        Some(Standing::Live { .. }) => return Ok(Some(Rename::Conflict)),
+        dead => return Ok(Some(Rename::Gone(dead.and_then(Standing::tombstone)))),
+    };
+    // What began before everybody's epoch was raised is about to be ended, also where somebody logs in to it now.
+    if begun < present(connection, None)? {
+        return Ok(Some(Rename::Outdated));
+    }
+    let Some(epoch) = epoch_of(connection, record)? else { return Ok(Some(Rename::Outdated)) };
+    // A session of nobody's began when it did, whatever it is called since.
+    let epoch = if record.principal.is_some() { epoch } else { begun };
+    let Create::Created(written) = insert(connection, to, version, record, epoch, now)? else { return Ok(None) };
+    bury(connection, from, None, tombstone, now)?;
+    Ok(Some(Rename::Renamed(written)))
 }
 
 pub(super) fn count(connection: &Connection, now: Timestamp) -> Result<u64> {
@@ -164,7 +374,11 @@ pub(super) fn list(
         Some(after) => &Key(after),
         None => &0,
     };
-    let listed = |row: &Row<'_>| Ok((key(row.get_ref(9)?)?, record(row)?, version(row, 8)?));
+    let listed = |row: &Row<'_>| {
+        let key = key(row.get_ref(9)?)?;
+        let record = record(row, &key)?;
+        Ok((key, record, version(row, 8)?))
+    };
     match principal {
         Some(principal) => {
             let mut statement = connection.prepare_cached(LIST_OF)?;
@@ -174,47 +388,251 @@ pub(super) fn list(
     }
 }
 
-pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Result<usize> {
+pub(super) fn epoch(connection: &Connection, principal: Option<&str>) -> Result<u64> {
+    Ok(present(connection, principal)? as u64)
+}
+
+pub(super) fn revoke(
+    connection: &Connection,
+    principal: &str,
+    which: Revoke,
+    tombstone: &Tombstone,
+    now: Timestamp,
+) -> Result<u64> {
+    let (end, lineage, raises) = match which {
+        Revoke::All => (BURY_ALL_OF, None, true),
+        Revoke::AllBut(lineage) => (BURY_ALL_OF, Some(lineage as i64), true),
+        Revoke::Lineage(lineage) => (BURY_LINEAGE, Some(lineage as i64), false),
+    };
+    if raises {
+        raise(connection, &principal, lineage, now)?;
+    }
+    if lineage.is_some() {
+        add_lineages(connection, principal)?;
+    }
+    let (until, why, nonce, made, successor) = buried(tombstone);
+    let all = params![until, why, nonce, made, successor, principal, millis(now), lineage];
+    Ok(connection.prepare_cached(end)?.execute(all)? as u64)
+}
+
+/// Raises everybody's epoch: what began before has a lower one.
+pub(super) fn raise_everyones(connection: &Connection, now: Timestamp) -> Result<i64> {
+    raise(connection, &0, None, now)
+}
+
+/// Ends at most `limit` of the sessions that began before this epoch, beyond the row `after`. Returns how many, and the
+/// last row: a tombstone stands there, so that whatever is renamed meanwhile has a later one. `None`: nothing is left.
+pub(super) fn end_begun_before(
+    connection: &Connection,
+    epoch: i64,
+    after: i64,
+    limit: usize,
+    tombstone: &Tombstone,
+    now: Timestamp,
+) -> Result<Option<(u64, i64)>> {
+    let mut statement = connection.prepare_cached(BEGUN_BEFORE)?;
+    let mut rows = statement.query_map(params![after, millis(now), epoch, limit as i64], |row| row.get::<_, i64>(0))?;
+    let Some(last) = rows.try_fold(None, |_, row| row.map(Some))? else { return Ok(None) };
+    let (until, why, nonce, made, successor) = buried(tombstone);
+    let some = params![until, why, nonce, made, successor, after, last, millis(now), epoch];
+    let ended = connection.prepare_cached(BURY_BETWEEN)?.execute(some)?;
+    Ok(Some((ended as u64, last)))
+}
+
+/// Puts tombstones in the place of at most `limit` expired records whose guard is not over, and removes at most `limit` of
+/// all else that has expired. Returns how many of either.
+pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Result<(usize, usize)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    connection.prepare_cached(PURGE)?.execute(params![millis(now), limit])
+    let buried = connection.prepare_cached(BURY_EXPIRED)?.execute(params![millis(now), limit])?;
+    let removed = connection.prepare_cached(PURGE)?.execute(params![millis(now), limit])?;
+    Ok((buried, removed))
 }
 
-fn values<'a>(record: &'a Record, key: &'a StoreKey, version: u64, now: Timestamp) -> impl Params + 'a {
-    (
-        millis(record.expires()),
-        millis(record.created),
-        record.idle_seconds,
-        millis(record.idle_expires),
-        record.absolute_expires.map(millis),
-        record.persistent,
-        record.principal.as_deref(),
-        record.label.as_deref(),
-        &*record.data,
-        Key(key),
-        version as i64,
-        millis(now),
-    )
+fn insert(
+    connection: &Connection,
+    key: &StoreKey,
+    version: Version,
+    record: &Record,
+    epoch: i64,
+    now: Timestamp,
+) -> Result<Create> {
+    let mut statement = connection.prepare_cached(CREATE)?;
+    bind(&mut statement, key, version, record, Some(epoch), now)?;
+    if statement.raw_execute()? == 1 {
+        let epoch = if record.principal.is_some() { epoch as u64 } else { 0 };
+        return Ok(Create::Created(Written { version, epoch }));
+    }
+    let dead = standing(connection, key, now)?.and_then(Standing::tombstone);
+    Ok(dead.map_or(Create::Exists, Create::Gone))
 }
 
-fn is_live(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<bool> {
-    connection.prepare_cached(IS_LIVE)?.exists(params![Key(key), millis(now)])
+fn bind(
+    statement: &mut Statement<'_>,
+    key: &StoreKey,
+    version: Version,
+    record: &Record,
+    epoch: Option<i64>,
+    now: Timestamp,
+) -> Result<()> {
+    let values: [&dyn ToSql; 15] = [
+        &millis(record.expires()),
+        &millis(record.created),
+        &record.idle_seconds,
+        &millis(record.idle_expires),
+        &record.absolute_expires.map(millis),
+        &record.persistent,
+        &record.principal.as_deref(),
+        &record.label.as_deref(),
+        &&*record.data,
+        &(record.lineage as i64),
+        &epoch,
+        &record.guarded_until.map(millis),
+        &(version.bits() as i64),
+        &Key(key),
+        &millis(now),
+    ];
+    values.into_iter().zip(1..).try_for_each(|(value, number)| statement.raw_bind_parameter(number, value))
 }
 
-fn record(row: &Row<'_>) -> Result<Record> {
+fn standing(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<Option<Standing>> {
+    let mut statement = connection.prepare_cached(STANDING)?;
+    let found = statement.query_row(params![Key(key), millis(now)], |row| {
+        Ok(match tombstone(row, 0, now)? {
+            Some(tombstone) => Standing::Dead(tombstone),
+            None => Standing::Live { version: version(row, 7)?, epoch: row.get::<_, Option<_>>(8)?.unwrap_or(0) },
+        })
+    });
+    found.optional()
+}
+
+/// Puts the tombstone in the place of a live record; `false`: there is none of this version.
+fn bury(
+    connection: &Connection,
+    key: &StoreKey,
+    at: Option<Version>,
+    tombstone: &Tombstone,
+    now: Timestamp,
+) -> Result<bool> {
+    let (until, why, nonce, made, successor) = buried(tombstone);
+    let at = at.map(|version| version.bits() as i64);
+    let one = params![until, why, nonce, made, successor, Key(key), millis(now), at];
+    Ok(connection.prepare_cached(BURY)?.execute(one)? == 1)
+}
+
+fn erect(connection: &Connection, key: &StoreKey, tombstone: &Tombstone) -> Result<()> {
+    let (until, why, nonce, made, successor) = buried(tombstone);
+    let one = params![until, why, nonce, made, successor, Key(key)];
+    connection.prepare_cached(ERECT)?.execute(one).map(drop)
+}
+
+/// The epoch that a new record carries. `None`: it was raised since the one that the record began in.
+fn epoch_of(connection: &Connection, record: &Record) -> Result<Option<i64>> {
+    let principal = record.principal.as_deref();
+    let (Some(_), Some(began)) = (principal, record.epoch) else { return present(connection, principal).map(Some) };
+    let began = signed(began);
+    let mut statement = connection.prepare_cached(RAISES)?;
+    let mut raises = statement.query([principal])?;
+    while let Some(raise) = raises.next()? {
+        let (is_everybodys, epoch, passes): (bool, i64, Option<i64>) = (raise.get(0)?, raise.get(1)?, raise.get(2)?);
+        let passes = !is_everybodys && passes == Some(record.lineage as i64);
+        if began < epoch && !passes {
+            return Ok(None);
+        }
+    }
+    Ok(Some(began))
+}
+
+fn present(connection: &Connection, principal: Option<&str>) -> Result<i64> {
+    connection.prepare_cached(EPOCH)?.query_row([principal], |row| row.get(0))
+}
+
+fn raise(connection: &Connection, whose: &dyn ToSql, passes: Option<i64>, now: Timestamp) -> Result<i64> {
+    let epoch = connection.prepare_cached(NEXT_EPOCH)?.query_row([millis(now)], |row| row.get(0))?;
+    connection.prepare_cached(RAISE)?.execute(params![whose, epoch, passes])?;
+    Ok(epoch)
+}
+
+/// Writes down the lineages that rows of version 1 have by their keys.
+fn add_lineages(connection: &Connection, principal: &str) -> Result<()> {
+    let mut statement = connection.prepare_cached(WITHOUT_LINEAGE)?;
+    let rows = statement.query_map([principal], |row| Ok((row.get::<_, i64>(0)?, key(row.get_ref(1)?)?)))?;
+    let rows: Vec<_> = rows.collect::<Result<_>>()?;
+    for (row, key) in rows {
+        connection.prepare_cached(SET_LINEAGE)?.execute([derived_lineage(&key) as i64, row])?;
+    }
+    Ok(())
+}
+
+fn derived_lineage(key: &StoreKey) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = key.digest();
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 1).max(1)
+}
+
+fn record(row: &Row<'_>, key: &StoreKey) -> Result<Record> {
+    let principal: Option<Box<str>> = row.get(5)?;
+    let (lineage, epoch): (Option<i64>, Option<i64>) = (row.get(10)?, row.get(11)?);
+    let lineage = match lineage {
+        Some(lineage) => lineage as u64,
+        None if principal.is_some() => derived_lineage(key),
+        None => 0,
+    };
+    let epoch = principal.as_ref().map(|_| epoch.unwrap_or(0) as u64);
     Ok(Record {
         created: timestamp(row.get(0)?),
         idle_seconds: row.get(1)?,
         idle_expires: timestamp(row.get(2)?),
         absolute_expires: row.get::<_, Option<i64>>(3)?.map(timestamp),
         persistent: row.get(4)?,
-        principal: row.get(5)?,
         label: row.get(6)?,
         data: Bytes::copy_from_slice(row.get_ref(7)?.as_blob()?),
+        lineage,
+        epoch,
+        guarded_until: row.get::<_, Option<i64>>(12)?.map(timestamp),
+        principal,
     })
 }
 
+/// The tombstone in the columns from `first`. `None`: a live record.
+fn tombstone(row: &Row<'_>, first: usize, now: Timestamp) -> Result<Option<Tombstone>> {
+    let moment = |column| row.get::<_, Option<i64>>(first + column).map(|moment| moment.map(timestamp));
+    let expires = timestamp(row.get(first + 1)?);
+    if !row.get::<_, bool>(first)? {
+        let guard = moment(2)?.filter(|_| expires <= now);
+        return Ok(guard.map(|until| Tombstone { why: Why::Ended, nonce: 0, made: expires, until }));
+    }
+    let why = match row.get(first + 3)? {
+        Some(1) => Why::BegunAgain,
+        Some(2) => Why::Renewed {
+            successor: match row.get_ref(first + 6)? {
+                ValueRef::Null => None,
+                name => Some(key(name)?),
+            },
+        },
+        _ => Why::Ended,
+    };
+    // Version 1 knew but one kind of tombstone.
+    let made = moment(5)?
+        .unwrap_or_else(|| Timestamp::from_millis(expires.as_millis().saturating_sub(GONE_FOR.as_millis() as u64)));
+    let nonce: Option<i64> = row.get(first + 4)?;
+    Ok(Some(Tombstone { why, nonce: nonce.unwrap_or(0) as u64, made, until: expires }))
+}
+
+/// What the columns of a tombstone hold.
+fn buried(tombstone: &Tombstone) -> (i64, i64, i64, i64, Option<Key<'_>>) {
+    let (why, successor) = match &tombstone.why {
+        Why::Ended => (0, None),
+        Why::BegunAgain => (1, None),
+        Why::Renewed { successor } => (2, successor.as_ref().map(Key)),
+    };
+    (millis(tombstone.until), why, tombstone.nonce as i64, millis(tombstone.made), successor)
+}
+
 fn version(row: &Row<'_>, column: usize) -> Result<Version> {
-    Ok(Version::counter(row.get::<_, i64>(column)? as u64))
+    Ok(Version::from_bits(row.get::<_, i64>(column)? as u64))
+}
+
+fn signed(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX)
 }
 
 /// SQLite's numbers are signed: what lies beyond them is the end of time.
@@ -248,5 +666,34 @@ fn key(value: ValueRef<'_>) -> Result<StoreKey> {
             let digest = value.as_blob()?.try_into().map_err(|_| rusqlite::Error::InvalidQuery)?;
             Ok(StoreKey::from_digest(digest))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(statement: &str) -> String {
+        let mut connection = Connection::open_in_memory().unwrap();
+        create_tables(&mut connection).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>>>();
+        steps.unwrap().join("; ")
+    }
+
+    #[test]
+    fn only_the_end_of_everybodys_sessions_looks_at_every_row() {
+        for statement in
+            [LOAD, STANDING, REPLACE, TOUCH, BURY, BURY_ALL_OF, BURY_LINEAGE, LIST_OF, EPOCH, RAISES, PURGE]
+        {
+            assert!(!plan(statement).contains("SCAN"), "{statement}: {}", plan(statement));
+        }
+        assert!(plan(COUNT).contains("COVERING INDEX dewar_session_expires"), "{}", plan(COUNT));
+        assert!(plan(BURY_EXPIRED).contains("INDEX dewar_session_guarded (expires<?)"), "{}", plan(BURY_EXPIRED));
+    }
+
+    #[test]
+    fn the_next_epoch_is_found_without_a_search() {
+        assert!(plan(NEXT_EPOCH).contains("COVERING INDEX dewar_epoch_epoch"), "{}", plan(NEXT_EPOCH));
     }
 }

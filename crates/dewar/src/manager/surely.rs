@@ -1,0 +1,234 @@
+//! Writes whose answer may get lost. An error does not say that nothing was done: the store is asked, because versions and nonces tell.
+
+use std::sync::Arc;
+
+use super::{Inner, merge::wait};
+use crate::{
+    dialect::SessionId,
+    error::Error,
+    lifetime::Timestamp,
+    store::{Create, Delete, Load, Record, Rename, Replace, StoreError, StoreKey, Tombstone, Version, Why, Written},
+};
+
+/// How often a write is done again that was surely not done.
+const AGAIN: u32 = 3;
+
+/// A write that may have been done: neither its answer nor the store's could be had, or somebody else has written since.
+pub(super) struct Unknown(pub(super) Error);
+
+impl From<Unknown> for Error {
+    fn from(unknown: Unknown) -> Self {
+        unknown.0
+    }
+}
+
+impl From<Unknown> for super::queue::Failed {
+    fn from(unknown: Unknown) -> Self {
+        unknown.0.into()
+    }
+}
+
+fn unknown(error: StoreError) -> Unknown {
+    Unknown(error.into())
+}
+
+/// Whether this is what the write put there. A foreign record's version is a digest, which only tells what is in it.
+fn is_mine(key: &StoreKey, found: &Record, at: Version, record: &Record, version: Version) -> bool {
+    at == version || key.is_foreign() && found.data == record.data
+}
+
+impl Inner {
+    pub(super) async fn create_surely(
+        &self,
+        id: &SessionId,
+        version: Version,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Create, Error> {
+        let (store, key) = (self.backend()?, id.key());
+        let mut lost = None;
+        for attempt in 0..AGAIN {
+            match store.create(key, version, record.clone(), now).await {
+                Ok(Create::Exists) => {}
+                Ok(other) => return Ok(other),
+                Err(error) => lost = Some(error),
+            }
+            // The first attempt of this commit may have been an earlier commit's second.
+            match store.load(key.clone(), now).await {
+                Ok(Load::Found(found, at)) if is_mine(key, &found, at, record, version) => {
+                    let epoch = found.epoch.unwrap_or_default();
+                    return Ok(Create::Created(Written { version: at, epoch }));
+                }
+                // An attempt before may have landed late, and others have written since.
+                Ok(Load::Found(..)) => return lost.map_or(Ok(Create::Exists), |error| Err(error.into())),
+                Ok(Load::Gone(tombstone)) => return Ok(Create::Gone(tombstone)),
+                Ok(Load::Missing) if attempt + 1 < AGAIN => wait(attempt).await,
+                Ok(Load::Missing) => break,
+                Err(error) => return Err(lost.unwrap_or(error).into()),
+            }
+        }
+        Err(lost.map_or_else(super::merge::contended, Error::from))
+    }
+
+    /// Creates the record of a session that moves here from its cookie. Of nobody's no store compares the epoch, so it is looked at again afterwards:
+    /// either whoever raised it finds the record, or this finds it raised.
+    pub(super) async fn move_surely(
+        &self,
+        id: &SessionId,
+        version: Version,
+        record: &Record,
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<Create, Error> {
+        let created = self.create_surely(id, version, record, now).await?;
+        if matches!(created, Create::Created(_))
+            && record.principal.is_none()
+            && self.backend()?.epoch(None).await? > epoch
+        {
+            let tombstone = super::tombstone(Why::Ended, now).until(record.guarded_until);
+            self.delete_surely(id.key(), tombstone.clone(), now).await?;
+            return Ok(Create::Gone(tombstone));
+        }
+        Ok(created)
+    }
+
+    /// Replaces the record at the version `at`, and finds out what became of it.
+    pub(super) async fn replace_at(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Replace, Unknown> {
+        let store = self.backend().map_err(Unknown)?;
+        let first = Arc::clone(store).replace(key.clone(), at, version, record.clone(), now);
+        self.replace_surely(key, at, version, record, now, first).await
+    }
+
+    /// The same, where the first attempt was begun.
+    pub(super) async fn replace_surely(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: &Record,
+        now: Timestamp,
+        first: crate::store::Answer<'static, Replace>,
+    ) -> Result<Replace, Unknown> {
+        let store = self.backend().map_err(Unknown)?;
+        let mut answer = first.await;
+        for attempt in 0..AGAIN {
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match store.load(key.clone(), now).await {
+                Ok(Load::Found(_, stands)) if stands == version && !key.is_foreign() => {
+                    return Ok(Replace::Replaced(stands));
+                }
+                Ok(Load::Found(_, stands)) if stands == at && !key.is_foreign() && attempt + 1 < AGAIN => {}
+                Ok(Load::Found(..)) | Err(_) => return Err(unknown(error)),
+                Ok(Load::Gone(tombstone)) => return Ok(Replace::Gone(Some(tombstone))),
+                Ok(Load::Missing) => return Ok(Replace::Gone(None)),
+            }
+            wait(attempt).await;
+            answer = Arc::clone(store).replace(key.clone(), at, version, record.clone(), now).await;
+            if let Ok(Replace::Conflict) = answer {
+                return match store.load(key.clone(), now).await {
+                    Ok(Load::Found(_, stands)) if stands == version => Ok(Replace::Replaced(version)),
+                    Ok(Load::Gone(tombstone)) => Ok(Replace::Gone(Some(tombstone))),
+                    Ok(Load::Missing) => Ok(Replace::Gone(None)),
+                    // The first one may have landed late, and others have written since.
+                    Ok(Load::Found(..)) | Err(_) => Err(unknown(error)),
+                };
+            }
+        }
+        answer.map_err(unknown)
+    }
+
+    pub(super) async fn delete_surely(
+        &self,
+        key: &StoreKey,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, Error> {
+        let store = self.backend()?;
+        for attempt in 0..AGAIN {
+            let error = match store.delete(key, None, tombstone.clone(), now).await {
+                // An attempt before this one.
+                Ok(Delete::Gone(Some(found))) if found.nonce == tombstone.nonce => return Ok(Delete::Deleted),
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match store.load(key.clone(), now).await {
+                Ok(Load::Gone(found)) if found.nonce == tombstone.nonce => return Ok(Delete::Deleted),
+                Ok(Load::Gone(found)) => return Ok(Delete::Gone(Some(found))),
+                Ok(Load::Missing) if key.is_foreign() => return Ok(Delete::Deleted),
+                Ok(_) if attempt + 1 < AGAIN => wait(attempt).await,
+                _ => return Err(error.into()),
+            }
+        }
+        Err(super::merge::contended())
+    }
+
+    #[allow(clippy::too_many_arguments)] // As the store's.
+    pub(super) async fn rename_surely(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &SessionId,
+        version: Version,
+        record: &Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, Error> {
+        let store = self.backend()?;
+        for attempt in 0..AGAIN {
+            let answer = store.rename(from, at, to.key(), version, record.clone(), tombstone.clone(), now).await;
+            let error = match answer {
+                // An attempt before this one, which landed late.
+                Ok(Rename::Gone(Some(found))) if found.nonce == tombstone.nonce => {
+                    return self.renamed(to, version, &found, now).await;
+                }
+                Ok(Rename::Gone(None)) if attempt > 0 && from.is_foreign() => {
+                    return self.renamed(to, version, &tombstone, now).await;
+                }
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match store.load(from.clone(), now).await {
+                Ok(Load::Gone(found)) if found.nonce == tombstone.nonce => {
+                    return self.renamed(to, version, &found, now).await;
+                }
+                Ok(Load::Gone(found)) => return Ok(Rename::Gone(Some(found))),
+                Ok(Load::Missing) if from.is_foreign() => return self.renamed(to, version, &tombstone, now).await,
+                Ok(Load::Missing) => return Ok(Rename::Gone(None)),
+                // Both or neither: it was not done, and somebody else wrote meanwhile.
+                Ok(Load::Found(_, stands)) if at.is_some_and(|at| at != stands) => return Ok(Rename::Conflict),
+                Ok(Load::Found(..)) if attempt + 1 < AGAIN => wait(attempt).await,
+                _ => return Err(error.into()),
+            }
+        }
+        Err(super::merge::contended())
+    }
+
+    /// A rename that was done though its answer was lost; what it made may have died since.
+    async fn renamed(
+        &self,
+        to: &SessionId,
+        version: Version,
+        tombstone: &Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, Error> {
+        Ok(match self.backend()?.load(to.key().clone(), now).await? {
+            Load::Found(record, stands) if stands == version || to.key().is_foreign() => {
+                Rename::Renamed(Written { version: stands, epoch: record.epoch.unwrap_or_default() })
+            }
+            Load::Found(record, _) => Rename::Renamed(Written { version, epoch: record.epoch.unwrap_or_default() }),
+            Load::Gone(ended) => Rename::Gone(Some(ended)),
+            Load::Missing if matches!(tombstone.why, Why::Renewed { .. }) => Rename::Gone(None),
+            Load::Missing => Rename::Gone(Some(tombstone.clone())),
+        })
+    }
+}

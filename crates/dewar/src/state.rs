@@ -1,0 +1,259 @@
+//! What one request has of its session: between the [`Session`](crate::Session) that a handler holds and the manager that commits it.
+
+use std::mem;
+
+use futures_channel::oneshot;
+use http::HeaderValue;
+
+use crate::{
+    data::Contents,
+    error::Error,
+    id::{SessionId, StoreKey},
+    journal::Operation,
+    session::Session,
+    store::{Tombstone, Version, Why},
+};
+
+/// Everything about one session of one request.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) contents: Contents,
+    /// Whether an entry, or what is known beside them, was changed since the last commit.
+    pub(crate) changed: bool,
+    /// Whether the lifetime was changed since.
+    pub(crate) sets_lifetime: bool,
+    /// What was done, where it may have to be replayed.
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) intent: Intent,
+    pub(crate) origin: Origin,
+    pub(crate) phase: Phase,
+    /// Whether the response depends on the session.
+    pub(crate) accessed: bool,
+    /// What could not be done, by the name of its entry; a later good write of that name heals it.
+    pub(crate) failures: Vec<(Box<str>, Error)>,
+    /// The `Set-Cookie` of what has been committed: every response carries it, an error too.
+    pub(crate) due: Vec<HeaderValue>,
+    /// What an earlier attempt may have done, though nobody knows.
+    pub(crate) doubt: Option<Doubt>,
+    /// What an earlier attempt to change the id may have done, though nobody knows.
+    pub(crate) made: Option<Made>,
+    pub(crate) turn: Turn,
+}
+
+/// What is to become of the session that was opened; the later ones outrank the earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Intent {
+    /// It goes on under its id.
+    #[default]
+    Keep,
+    /// Its data goes on under a new id.
+    Renew,
+    /// The same, as somebody has logged in: from nobody, or again.
+    LogIn,
+    /// It ends; another principal's begins.
+    Switch,
+    /// It ends; what is here now is another session.
+    End,
+}
+
+/// Where the session that was opened came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// Nowhere: there was no cookie that leads to one.
+    Fresh {
+        /// Whether there was a cookie, and its form or signature was refused.
+        refused: bool,
+    },
+    /// From the cookie itself.
+    Cookie {
+        /// Whether the cookie is due to be issued again.
+        reissue: bool,
+    },
+    /// From a cookie of before there was a store: it is moved to the store under this id, once.
+    Former {
+        id: SessionId,
+        /// What was in it: a renewal moves this first.
+        loaded: Box<Contents>,
+        /// The epoch of its principal and of everybody, when it was opened.
+        epoch: u64,
+    },
+    /// From a store.
+    Stored(At),
+    /// It was dead when it was opened.
+    Late(Tombstone),
+    /// It was alive when it was opened, and dead at a commit; `None`: missing or expired.
+    Lost(Option<Why>),
+}
+
+/// Where a session is on a store.
+#[derive(Clone, Debug)]
+pub(crate) struct At {
+    pub(crate) key: StoreKey,
+    /// `None`: the cookie has the id of a predecessor, whose requests may follow for a while. No cookie is set then.
+    pub(crate) id: Option<SessionId>,
+    pub(crate) version: Version,
+    /// Whether the expiry is due to be moved.
+    pub(crate) touch: bool,
+    /// Whether the cookie is due to be issued again.
+    pub(crate) reissue: bool,
+    /// Whether nothing was in it, so that the browser may have lost its cookie.
+    pub(crate) empty: bool,
+    /// Whether the request has not seen this state: what it wrote is replayed on it, never put in its place.
+    pub(crate) unseen: bool,
+}
+
+/// A write that may have been done: its answer was lost, and the store could not be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubt {
+    /// The state that it was written upon; `None`: it was the first.
+    pub(crate) at: Option<Version>,
+    /// The state that it wrote.
+    pub(crate) mine: Version,
+    /// How many of the operations it held.
+    pub(crate) operations: usize,
+}
+
+/// A change of the id that may have been done: the answer was lost, and the store could not be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// Where the session may be now. Nobody was given it yet. `None`: it was to end.
+    pub(crate) id: Option<SessionId>,
+    /// The state that was written there.
+    pub(crate) mine: Version,
+    /// Of the tombstone under the id of before.
+    pub(crate) nonce: u64,
+    /// How many of the operations it held.
+    pub(crate) operations: usize,
+    /// What had been asked for.
+    pub(crate) intent: Intent,
+}
+
+impl Made {
+    /// The same, where all that it held was dropped since.
+    pub(crate) fn outdated(self) -> Self {
+        Self { operations: 0, intent: Intent::Keep, ..self }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Committing,
+    Closed,
+    /// Whoever held it panicked: nothing of it is to be saved.
+    Panicked,
+}
+
+/// Whose turn it is to commit this session: one at a time, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    taken: bool,
+    waiting: Vec<oneshot::Sender<Held>>,
+}
+
+/// The turn. Dropped, it goes to the next who waits.
+#[derive(Debug)]
+pub(crate) struct Held {
+    session: Option<Session>,
+    /// Whether a commit is under way: cut off in its middle (its runtime ended, a store panicked), it has taken with it what the request did.
+    running: bool,
+}
+
+impl Held {
+    pub(crate) fn begin(&mut self) {
+        self.running = true;
+    }
+
+    pub(crate) fn end(mut self) {
+        self.running = false;
+    }
+}
+
+impl State {
+    pub(crate) fn new(contents: Contents, origin: Origin) -> Self {
+        Self {
+            contents,
+            changed: false,
+            sets_lifetime: false,
+            operations: Vec::new(),
+            intent: Intent::Keep,
+            origin,
+            phase: Phase::Open,
+            accessed: false,
+            failures: Vec::new(),
+            due: Vec::new(),
+            doubt: None,
+            made: None,
+            turn: Turn::default(),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, name: &str, error: Error) {
+        self.heal(name);
+        self.failures.push((name.into(), error));
+    }
+
+    pub(crate) fn heal(&mut self, name: &str) {
+        self.failures.retain(|(failed, _)| &**failed != name);
+    }
+
+    /// Empties it: what comes from here on belongs to another session. What was done is returned, to be dropped where no lock is held: closures
+    /// own what is the application's.
+    #[must_use]
+    pub(crate) fn begin_again(&mut self, contents: Contents, intent: Intent) -> Vec<Operation> {
+        self.contents = contents;
+        self.failures.clear();
+        self.sets_lifetime = false;
+        self.intent = self.intent.max(intent);
+        self.doubt = None;
+        self.made = self.made.take().map(Made::outdated);
+        mem::take(&mut self.operations)
+    }
+
+    /// Whether more was done than to look, and to take messages that were shown.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.intent != Intent::Keep || self.operations.iter().any(|it| !matches!(it, Operation::TakeFlashes { .. }))
+    }
+
+    /// Takes the turn, which is free.
+    pub(crate) fn take_turn(&mut self, session: &Session) -> Held {
+        self.turn.taken = true;
+        Held { session: Some(session.clone()), running: false }
+    }
+
+    /// The turn, once those before have had theirs.
+    pub(crate) fn wait_for_turn(&mut self) -> oneshot::Receiver<Held> {
+        let (give, given) = oneshot::channel();
+        self.turn.waiting.push(give);
+        given
+    }
+}
+
+impl Turn {
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if self.running {
+            session.lock().phase = Phase::Panicked;
+        }
+        loop {
+            let mut state = session.lock();
+            if state.turn.waiting.is_empty() {
+                state.turn.taken = false;
+                return;
+            }
+            let next = state.turn.waiting.remove(0);
+            drop(state);
+            match next.send(Self { session: Some(session.clone()), running: false }) {
+                Ok(()) => return,
+                // Who does not wait any more gives it back, without giving it on.
+                Err(mut returned) => drop(returned.session.take()),
+            }
+        }
+    }
+}
