@@ -102,6 +102,13 @@ pub(crate) struct At {
     pub(crate) unseen: bool,
 }
 
+impl At {
+    /// In this state, with nothing due.
+    pub(crate) fn new(key: StoreKey, id: Option<SessionId>, version: Version) -> Self {
+        Self { key, id, version, touch: false, reissue: false, empty: false, unseen: false }
+    }
+}
+
 /// A write that may have been done: its answer was lost, and the store could not be asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {

@@ -735,16 +735,7 @@ impl Inner {
                 Err(tombstone) => tombstone,
                 // Its new id must be dead after a log-in, too.
                 Ok((key, version)) => {
-                    let empty = false;
-                    job.origin = Origin::Stored(At {
-                        key,
-                        id: None,
-                        version,
-                        touch: false,
-                        reissue: false,
-                        empty,
-                        unseen: true,
-                    });
+                    job.origin = Origin::Stored(At { unseen: true, ..At::new(key, None, version) });
                     return self.again(job).await;
                 }
             },
@@ -753,15 +744,7 @@ impl Inner {
             && let Some(successor) = self.successor(job, tombstone.as_ref()).await?
         {
             // Renewed already: what was asked for is done, and what was written goes there.
-            let at = At {
-                key: successor.clone(),
-                id: None,
-                version: job.version,
-                touch: false,
-                reissue: false,
-                empty: false,
-                unseen: false,
-            };
+            let at = At::new(successor.clone(), None, job.version);
             if job.changes.operations.is_empty() {
                 let (record, version) = match self.look(&successor, job.now).await? {
                     Ok(found) => found,
@@ -775,25 +758,23 @@ impl Inner {
         }
         let why = tombstone.map(|tombstone| tombstone.why);
         let keeps_what_it_loaded = matches!(why, Some(Why::Renewed { .. })) && job.intent == Intent::LogIn;
-        match job.logs_in {
-            true => {
-                if !keeps_what_it_loaded {
-                    let mut contents = self.empty(job.now);
-                    guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;
-                    job.record = self.record(&contents, job.now)?;
-                    job.is_empty = contents.is_empty();
-                    let id = job.new_id.as_ref().ok_or_else(malformed)?;
-                    job.cookie = self.cookies(Body::Id(id), &contents)?;
-                    let mut done = self.create(job).await?;
-                    if let Done::Kept(kept) = &mut done {
-                        kept.merged = Some(contents);
-                    }
-                    return Ok(done);
-                }
-                self.create(job).await
-            }
-            false => Ok(Done::Dead(why)),
+        if !job.logs_in {
+            return Ok(Done::Dead(why));
         }
+        if keeps_what_it_loaded {
+            return self.create(job).await;
+        }
+        let mut contents = self.empty(job.now);
+        guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;
+        job.record = self.record(&contents, job.now)?;
+        job.is_empty = contents.is_empty();
+        let id = job.new_id.as_ref().ok_or_else(malformed)?;
+        job.cookie = self.cookies(Body::Id(id), &contents)?;
+        let mut done = self.create(job).await?;
+        if let Done::Kept(kept) = &mut done {
+            kept.merged = Some(contents);
+        }
+        Ok(done)
     }
 
     /// The end of one session and the beginning of another.
