@@ -7,9 +7,10 @@ use std::{
 };
 
 const HELP: &str = "\
-cargo xtask live [PART]...   tests against real frameworks, servers and a browser; prepares what is missing
-cargo xtask live help        the parts, and what can be set
-cargo xtask help             this text";
+cargo xtask live [PART]...          tests against real frameworks, servers and a browser; prepares what is missing
+cargo xtask live --long [PART]...   the same, and the proofs that take most of an hour
+cargo xtask live help               the parts, and what can be set
+cargo xtask help                    this text";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

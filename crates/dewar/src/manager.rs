@@ -22,12 +22,13 @@ use crate::{
     lifetime::{Clock, Reissue, Timestamp},
     session::{Owner, Rules, Session},
     state::{Origin, Phase},
-    store::{ErasedStore, Load, Tombstone, Version, Why},
+    store::{ErasedStore, Load, Tombstone},
     telemetry,
 };
 
 mod commit;
 mod devices;
+mod draw;
 mod merge;
 mod plan;
 mod queue;
@@ -36,6 +37,7 @@ mod stored;
 mod surely;
 
 pub use devices::Device;
+use draw::Draw;
 use queue::Queues;
 use settings::Identity;
 #[cfg(feature = "tower")]
@@ -83,6 +85,7 @@ struct Inner {
     skew: Duration,
     clock: Clock,
     queues: Queues,
+    draw: Draw,
     /// Tells this manager's secrets and dialect from another's.
     identity: Identity,
     #[cfg(feature = "runtime")]
@@ -241,8 +244,8 @@ impl Owner for Inner {
         self.clock.now()
     }
 
-    fn bits(&self) -> u64 {
-        bits()
+    fn lineage(&self, principal: &str) -> u64 {
+        self.draw.nonce(self.clock.now(), principal).max(1)
     }
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
@@ -520,21 +523,4 @@ fn largest_entries(contents: &Contents) -> String {
 /// same ids and nonces.
 fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random numbers");
-}
-
-fn bits() -> u64 {
-    let mut bytes = [0; 8];
-    random(&mut bytes);
-    u64::from_ne_bytes(bytes)
-}
-
-/// A version tells states apart and guards nothing, so a generator in the process will do: no system call for a plain write.
-/// A fork copies its state; the process's number keeps the two apart.
-fn fresh_version() -> Version {
-    let process = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Version::from_bits(rand::random::<u64>() ^ process)
-}
-
-fn tombstone(why: Why, now: Timestamp) -> Tombstone {
-    Tombstone::new(why, bits() >> 1, now)
 }

@@ -91,8 +91,8 @@ pub(crate) trait Owner: Send + Sync {
     fn rules(&self) -> &Rules;
     /// The moment it is.
     fn now(&self) -> Timestamp;
-    /// Random bits.
-    fn bits(&self) -> u64;
+    /// What names the session of somebody who logs in, whatever its id becomes.
+    fn lineage(&self, principal: &str) -> u64;
     /// Writes what the session holds, and leaves it open.
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 }
@@ -445,7 +445,7 @@ impl Session {
             None if rules.keeps_facts => Operation::SetPrincipal {
                 principal: principal.into(),
                 at: self.shared.owner.now(),
-                lineage: (self.shared.owner.bits() >> 1).max(1),
+                lineage: self.shared.owner.lineage(principal),
             },
             None => {
                 let why = "this session format keeps no principal: insert an entry of your own";

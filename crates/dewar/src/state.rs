@@ -74,8 +74,6 @@ pub(crate) enum Origin {
         id: SessionId,
         /// What was in it: a renewal moves this first.
         loaded: Box<Contents>,
-        /// The epoch of its principal and of everybody, when it was opened.
-        epoch: u64,
     },
     /// From a store.
     Stored(At),

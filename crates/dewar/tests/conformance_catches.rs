@@ -52,6 +52,7 @@ enum Fault {
     PurgesTooMuch,
     IgnoresEpochs,
     CreateIgnoresEpochs,
+    CreateIgnoresNobodysEpoch,
     TakesTheFirstEpoch,
     SaysNoEpoch,
     LooksAtTheEpochBefore,
@@ -169,6 +170,7 @@ impl SessionStore for Broken {
         match self.fault {
             Fault::GivesItsOwnVersion => version = own_version(version),
             Fault::CreateIgnoresEpochs if self.is_older(&record).await? => record.epoch = None,
+            Fault::CreateIgnoresNobodysEpoch if record.principal.is_none() => record.epoch = None,
             _ => {}
         }
         match self.store.create(key, version, record.clone(), now).await? {
@@ -435,6 +437,7 @@ async fn each_fault_is_found_and_its_promise_named() {
         (Fault::PurgesTooMuch, "no tombstone before its time"),
         (Fault::IgnoresEpochs, "Outdated"),
         (Fault::CreateIgnoresEpochs, "create refuses a record of an older epoch"),
+        (Fault::CreateIgnoresNobodysEpoch, "nothing that began before everybody's epoch was raised is written"),
         (Fault::TakesTheFirstEpoch, "it said Outdated"),
         (Fault::SaysNoEpoch, "the answer says it"),
         (Fault::LooksAtTheEpochBefore, "no session of an older epoch is created while or after a revocation runs"),

@@ -4,6 +4,7 @@ mod browser;
 mod differential;
 mod express;
 mod flask;
+mod histories;
 mod pages;
 mod procfile;
 mod redis;
@@ -21,6 +22,9 @@ pub(crate) const ALL: &[&Part] = &[
     &browser::PART,
     &procfile::PART,
 ];
+
+/// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
+pub(crate) const LONG: &[&Part] = &[&histories::PART];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

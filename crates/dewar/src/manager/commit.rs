@@ -11,7 +11,7 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Commit, Inner, Running, fresh_version,
+    Commit, Inner, Running,
     merge::{contended, guarded, still_to_do, wait},
     plan::{Facts, Plan, is_followed, plan},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
@@ -26,7 +26,9 @@ use crate::{
     lifetime::Timestamp,
     session::{Session, somebody},
     state::{At, Doubt, Intent, Made, Origin, Phase, State},
-    store::{Answer, Create, Delete, Load, Record, Rename, Replace, StoreKey, Tombstone, Touch, Version, Why},
+    store::{
+        Answer, Create, Delete, ErasedStore, Load, Record, Rename, Replace, StoreKey, Tombstone, Touch, Version, Why,
+    },
     telemetry,
 };
 
@@ -68,8 +70,13 @@ pub(super) struct Job {
     nonce: u64,
 }
 
-/// A replacement that the store did not answer at once, or not as one would like.
-pub(super) struct Begun {
+/// A write that the store did not answer at once, or not as one would like.
+enum Begun {
+    Create(Answer<'static, Create>),
+    Replace(Replacing),
+}
+
+pub(super) struct Replacing {
     pub(super) leader: Leader,
     pub(super) answer: Answer<'static, Replace>,
 }
@@ -145,7 +152,7 @@ impl Inner {
             })
         } else {
             let next = self.next(session, &mut state, is_final);
-            let job = match next {
+            let mut job = match next {
                 Next::Known(result, done) => {
                     drop(state);
                     drop(done);
@@ -155,7 +162,7 @@ impl Inner {
             };
             let mut turn = state.take_turn(session);
             drop(state);
-            match self.replace_now(&job, context) {
+            match self.store_now(&mut job, context) {
                 Ok(result) => return Commit::Known(result),
                 Err(begun) => {
                     let inner = Arc::clone(self);
@@ -284,6 +291,7 @@ impl Inner {
         let operations = mem::take(&mut state.operations);
         state.changed = false;
         let made = state.made.take();
+        let drawn_for = new_id.as_ref().map(|id| id.key().hash64());
         Ok(Job {
             session: session.clone(),
             now,
@@ -293,14 +301,14 @@ impl Inner {
             origin: state.origin.clone(),
             changes: Changes { operations, doubt: state.doubt.take() },
             changed,
+            version: self.draw.version(&record, now),
             record,
             is_empty: state.contents.is_empty(),
-            version: fresh_version(),
             new_id,
             cookie,
             is_final,
             sets_lifetime: mem::take(&mut state.sets_lifetime),
-            nonce: made.as_ref().map_or_else(|| super::bits() >> 1, |made| made.nonce),
+            nonce: made.as_ref().map_or_else(|| self.draw.nonce(now, drawn_for), |made| made.nonce),
             made,
         })
     }
@@ -311,23 +319,52 @@ impl Inner {
         at.reissue || at.empty || state.contents.persistent && state.changed || state.sets_lifetime
     }
 
-    /// The plain case, and the fast one: nobody else in this process writes to the session, and the store answers at once.
-    fn replace_now(&self, job: &Job, context: &mut Context<'_>) -> Result<Result<(), Error>, Option<Begun>> {
-        let (Plan::Replace, Origin::Stored(at), Some(store), None) =
-            (job.plan, &job.origin, &self.store, &job.changes.doubt)
-        else {
-            return Err(None);
-        };
-        if at.unseen {
-            return Err(None);
+    /// The plain cases, and the fast ones: nobody else in this process writes to the session, and the store answers at once.
+    fn store_now(&self, job: &mut Job, context: &mut Context<'_>) -> Result<Result<(), Error>, Option<Begun>> {
+        match (job.plan, &job.origin, &self.store) {
+            (Plan::Replace, Origin::Stored(at), Some(store)) if !at.unseen && job.changes.doubt.is_none() => {
+                self.replace_now(job, at, store, context)
+            }
+            (Plan::Create, _, Some(store)) if job.made.is_none() => self.create_now(job, store, context),
+            _ => Err(None),
         }
+    }
+
+    fn create_now(
+        &self,
+        job: &mut Job,
+        store: &Arc<dyn ErasedStore>,
+        context: &mut Context<'_>,
+    ) -> Result<Result<(), Error>, Option<Begun>> {
+        let id = job.new_id.as_ref().ok_or(None)?;
+        let mut answer = Arc::clone(store).create(id.key().clone(), job.version, job.record.clone(), job.now);
+        let written = match answer.as_mut().poll(context) {
+            Poll::Ready(Ok(Create::Created(written))) => written,
+            Poll::Ready(other) => return Err(Some(Begun::Create(Box::pin(ready(other))))),
+            Poll::Pending => return Err(Some(Begun::Create(answer))),
+        };
+        let at = At { empty: job.is_empty, ..At::new(id.key().clone(), Some(id.clone()), written.version) };
+        let cookie = mem::take(&mut job.cookie);
+        job.session.lock().keep(at, Some(written.epoch), cookie);
+        Ok(Ok(()))
+    }
+
+    fn replace_now(
+        &self,
+        job: &Job,
+        at: &At,
+        store: &Arc<dyn ErasedStore>,
+        context: &mut Context<'_>,
+    ) -> Result<Result<(), Error>, Option<Begun>> {
         let leader = self.queues.lead(&at.key).ok_or(None)?;
         let mut answer =
             Arc::clone(store).replace(at.key.clone(), at.version, job.version, job.record.clone(), job.now);
         let version = match answer.as_mut().poll(context) {
             Poll::Ready(Ok(Replace::Replaced(version))) => version,
-            Poll::Ready(other) => return Err(Some(Begun { leader, answer: Box::pin(ready(other)) })),
-            Poll::Pending => return Err(Some(Begun { leader, answer })),
+            Poll::Ready(other) => {
+                return Err(Some(Begun::Replace(Replacing { leader, answer: Box::pin(ready(other)) })));
+            }
+            Poll::Pending => return Err(Some(Begun::Replace(Replacing { leader, answer }))),
         };
         leader.hand_over(|| {
             Some(Base { version, record: job.record.clone(), is_empty: job.is_empty, is_written: false })
@@ -346,7 +383,7 @@ impl Inner {
                 job.session.lock().keep(at, epoch, cookie);
                 if let Some(mut merged) = merged {
                     // What was written has an epoch now: without it, the next write would count as begun after a raise.
-                    merged.epoch = merged.epoch.or(epoch);
+                    merged.epoch = merged.epoch.or(epoch.filter(|_| merged.principal.is_some()));
                     // What fails here fails again, and is reported, when it is committed.
                     let _ = self.refresh(&job.session, merged);
                 }
@@ -447,15 +484,20 @@ impl Inner {
         {
             return Ok(done);
         }
+        let (creating, replacing) = match begun {
+            Some(Begun::Create(answer)) => (Some(answer), None),
+            Some(Begun::Replace(replacing)) => (None, Some(replacing)),
+            None => (None, None),
+        };
         match (job.plan, job.origin.clone()) {
-            (Plan::Replace, Origin::Stored(at)) => self.replace(job, at, begun).await,
+            (Plan::Replace, Origin::Stored(at)) => self.replace(job, at, replacing).await,
             (Plan::Touch, Origin::Stored(at)) => self.touch(job, at).await,
-            (Plan::Create, _) => self.create(job).await,
+            (Plan::Create, _) => self.create(job, creating).await,
             // In boxes, as all that is rare: the future of a plain write stays small.
             (Plan::Renew, _) => Box::pin(self.renew(job)).await,
             (Plan::BeginAgain, _) => Box::pin(self.begin_again(job)).await,
             (Plan::End, _) => Box::pin(self.end(job)).await,
-            (Plan::Migrate, Origin::Former { id, epoch, .. }) => Box::pin(self.migrate(job, id, epoch)).await,
+            (Plan::Migrate, Origin::Former { id, .. }) => Box::pin(self.migrate(job, id)).await,
             _ => Err(Error::new(Kind::Setting, "a session that is on no store was planned to be").into()),
         }
     }
@@ -480,8 +522,8 @@ impl Inner {
             let fresh = self.dialect.new_id(&mut random);
             let contents = self.contents(job.record.clone()).ok_or_else(malformed)?;
             job.cookie = self.cookies(Body::Id(&fresh), &contents)?;
+            job.nonce = self.draw.nonce(job.now, fresh.key().hash64());
             job.new_id = Some(fresh);
-            job.nonce = super::bits() >> 1;
         }
         let version = match found {
             Ok((_, version)) => version,
@@ -501,7 +543,7 @@ impl Inner {
         Ok(None)
     }
 
-    async fn replace(&self, job: &mut Job, at: At, begun: Option<Begun>) -> Result<Done, Failed> {
+    async fn replace(&self, job: &mut Job, at: At, begun: Option<Replacing>) -> Result<Done, Failed> {
         let version = (!at.unseen).then_some(at.version);
         let merged = self.merge(job, &at.key, version, begun).await?;
         self.merged(job, at, merged).await
@@ -586,10 +628,10 @@ impl Inner {
         }
     }
 
-    async fn create(&self, job: &mut Job) -> Result<Done, Failed> {
+    async fn create(&self, job: &mut Job, mut begun: Option<Answer<'static, Create>>) -> Result<Done, Failed> {
         for _ in 0..ATTEMPTS {
             let id = job.new_id.clone().ok_or_else(malformed)?;
-            match self.create_surely(&id, job.version, &job.record, job.now).await? {
+            match self.create_surely(&id, job.version, &job.record, job.now, begun.take()).await? {
                 Create::Created(written) => return Ok(self.begun(job, id, written.version, written.epoch)),
                 // The earlier attempt landed late.
                 Create::Exists if job.has_made(&id) => return self.again(job).await,
@@ -664,10 +706,10 @@ impl Inner {
                 Ok(found) => fresher = Some(found),
                 Err(tombstone) => return self.gone(job, tombstone).await,
             },
-            Origin::Former { id, loaded, epoch } => {
+            Origin::Former { id, loaded } => {
                 // First the move, as the session was: its log-in must not be where the old cookie leads.
                 let record = self.record(loaded, job.now)?;
-                match self.move_surely(id, at, &record, *epoch, job.now).await? {
+                match self.create_surely(id, at, &record, job.now, None).await? {
                     Create::Created(written) => at = written.version,
                     Create::Exists => match self.look(key, job.now).await? {
                         Ok(found) => fresher = Some(found),
@@ -683,7 +725,7 @@ impl Inner {
             if let Some((record, version)) = fresher.take() {
                 let mut contents = self.contents(record).ok_or_else(malformed)?;
                 if contents.principal.is_some() && contents.principal != job.record.principal {
-                    return self.gone(job, Some(super::tombstone(Why::BegunAgain, job.now))).await;
+                    return self.gone(job, Some(self.draw.tombstone(Why::BegunAgain, job.now))).await;
                 }
                 guarded(still_to_do(&job.changes, version)?, &mut contents, self.rules.encoding)?;
                 contents.issued = job.now;
@@ -694,7 +736,7 @@ impl Inner {
                 at = version;
                 merged = Some(contents);
             }
-            job.version = fresh_version();
+            job.version = self.draw.version(&job.record, job.now);
             let tombstone = Tombstone::new(Why::Renewed { successor: successor.clone() }, job.nonce, job.now);
             match self.rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.now).await? {
                 Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => return self.again(job).await,
@@ -724,7 +766,7 @@ impl Inner {
 
     /// The session began before its principal's epoch was raised: it has ended.
     async fn outdated(&self, job: &mut Job) -> Result<Done, Failed> {
-        self.gone(job, Some(super::tombstone(Why::Ended, job.now))).await
+        self.gone(job, Some(self.draw.tombstone(Why::Ended, job.now))).await
     }
 
     /// A renewal, a log-in or a new beginning met a session that had died.
@@ -762,7 +804,7 @@ impl Inner {
             return Ok(Done::Dead(why));
         }
         if keeps_what_it_loaded {
-            return self.create(job).await;
+            return self.create(job, None).await;
         }
         let mut contents = self.empty(job.now);
         guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;
@@ -770,7 +812,7 @@ impl Inner {
         job.is_empty = contents.is_empty();
         let id = job.new_id.as_ref().ok_or_else(malformed)?;
         job.cookie = self.cookies(Body::Id(id), &contents)?;
-        let mut done = self.create(job).await?;
+        let mut done = self.create(job, None).await?;
         if let Done::Kept(kept) = &mut done {
             kept.merged = Some(contents);
         }
@@ -811,14 +853,14 @@ impl Inner {
             let tombstone = tombstone.until(loaded.guarded_until);
             return match self.delete_surely(key, tombstone, job.now).await? {
                 Delete::Gone(Some(tombstone)) => Ok(Err(Some(tombstone))),
-                _ => self.create(job).await.map(Ok),
+                _ => self.create(job, None).await.map(Ok),
             };
         }
         match self.rename_surely(key, None, &id, job.version, &job.record, tombstone, job.now).await? {
             Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => self.again(job).await.map(Ok),
             Rename::Renamed(written) => Ok(Ok(self.begun(job, id, written.version, written.epoch))),
             // The earlier attempt ended it, and went no further.
-            Rename::Gone(Some(tombstone)) if tombstone.nonce == job.nonce => self.create(job).await.map(Ok),
+            Rename::Gone(Some(tombstone)) if tombstone.nonce == job.nonce => self.create(job, None).await.map(Ok),
             Rename::Gone(tombstone) => Ok(Err(tombstone)),
             Rename::Outdated => self.outdated(job).await.map(Ok),
             Rename::Conflict => Err(contended().into()),
@@ -833,7 +875,7 @@ impl Inner {
         };
         let moved = job.made.clone().and_then(|made| Some((made.id?, made.nonce)));
         // One that tells a rename which lands late from this.
-        let nonce = if moved.is_some() { super::bits() >> 1 } else { job.nonce };
+        let nonce = if moved.is_some() { self.draw.nonce(job.now, key.hash64()) } else { job.nonce };
         for _ in 0..HOPS {
             let (leader, _) = self.alone(&key).await?;
             let tombstone = Tombstone::new(Why::Ended, nonce, job.now).until(guard);
@@ -857,7 +899,7 @@ impl Inner {
     }
 
     /// Writes a session that was in the cookie to the store for the first time.
-    async fn migrate(&self, job: &mut Job, id: SessionId, epoch: u64) -> Result<Done, Failed> {
+    async fn migrate(&self, job: &mut Job, id: SessionId) -> Result<Done, Failed> {
         let at = At {
             key: id.key().clone(),
             id: Some(id.clone()),
@@ -875,7 +917,7 @@ impl Inner {
             };
             return self.merged(job, at, merged).await;
         }
-        let created = self.move_surely(&id, job.version, &job.record, epoch, job.now).await.map_err(|error| {
+        let created = self.create_surely(&id, job.version, &job.record, job.now, None).await.map_err(|error| {
             let operations = job.changes.operations.len();
             Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations }) }
         });
@@ -931,7 +973,8 @@ impl State {
     /// The session is here now; a cookie that an earlier commit of this request left due still is.
     fn keep(&mut self, at: At, epoch: Option<u64>, cookie: Vec<HeaderValue>) {
         self.origin = Origin::Stored(at);
-        if self.intent < Intent::LogIn && epoch.is_some() && self.contents.epoch.is_none() {
+        let has_one = self.contents.principal.is_none() || self.contents.epoch.is_some();
+        if self.intent < Intent::LogIn && !has_one {
             self.contents.epoch = epoch;
         }
         if !cookie.is_empty() {

@@ -104,7 +104,7 @@ impl SessionManager {
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
     pub async fn revoke_everyone(&self) -> Result<u64, Error> {
         let now = self.inner.clock.now();
-        Ok(self.inner.backend()?.revoke_everyone(super::tombstone(Why::Ended, now), now).await?)
+        Ok(self.inner.backend()?.revoke_everyone(self.inner.draw.tombstone(Why::Ended, now), now).await?)
     }
 }
 
@@ -127,7 +127,7 @@ impl Inner {
 
     async fn revoke(&self, principal: &str, which: Revoke) -> Result<u64, Error> {
         let now = self.clock.now();
-        Ok(self.backend()?.revoke(principal, which, super::tombstone(Why::Ended, now), now).await?)
+        Ok(self.backend()?.revoke(principal, which, self.draw.tombstone(Why::Ended, now), now).await?)
     }
 
     async fn sessions(&self, principal: &str) -> Result<Vec<(StoreKey, Record)>, Error> {

@@ -7,8 +7,7 @@ use std::{
 
 use super::{
     Inner,
-    commit::{ATTEMPTS, Begun, Job, gone_with_its_runtime},
-    fresh_version,
+    commit::{ATTEMPTS, Job, Replacing, gone_with_its_runtime},
     queue::{Base, Changes, Entered, Failed, Merged, Turn, Waiting},
     stored::malformed,
 };
@@ -32,12 +31,12 @@ impl Inner {
         job: &mut Job,
         key: &StoreKey,
         version: Option<Version>,
-        begun: Option<Begun>,
+        begun: Option<Replacing>,
     ) -> Result<Merged, Failed> {
         let changes = std::mem::take(&mut job.changes);
         let in_doubt = changes.doubt.is_some();
         let (entered, answer) = match begun {
-            Some(Begun { leader, answer }) => (Entered::Leading(leader, changes), Some(answer)),
+            Some(Replacing { leader, answer }) => (Entered::Leading(leader, changes), Some(answer)),
             None => (self.queues.enter(key, changes, false), None),
         };
         let (leader, mut batch, mut base) = match entered {
@@ -73,11 +72,12 @@ impl Inner {
         now: Timestamp,
     ) -> Vec<Result<Merged, Failed>> {
         let all = |batch: &[Waiting], error: &Error| answers(batch, || Err(error.copy().into()));
-        let mut version = first;
         for attempt in 0..ATTEMPTS {
-            let (at, record, is_empty, revived, is_merged, outcomes) = match base.take() {
+            let (at, version, record, is_empty, revived, is_merged, outcomes) = match base.take() {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
-                Some(base) if base.is_written => (base.version, base.record, base.is_empty, false, false, vec![Ok(())]),
+                Some(base) if base.is_written => {
+                    (base.version, first, base.record, base.is_empty, false, false, vec![Ok(())])
+                }
                 base => {
                     let (record, at) = match base {
                         Some(base) => (base.record, base.version),
@@ -92,7 +92,10 @@ impl Inner {
                     let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;
                     match self.record(&contents, now) {
-                        Ok(record) => (at, record, contents.is_empty(), revived, true, outcomes),
+                        Ok(record) => {
+                            let version = self.draw.version(&record, now);
+                            (at, version, record, contents.is_empty(), revived, true, outcomes)
+                        }
                         Err(error) => return all(batch, &error),
                     }
                 }
@@ -123,7 +126,6 @@ impl Inner {
                     return batch.iter().zip(outcomes).map(failed).collect();
                 }
             }
-            version = fresh_version();
         }
         answers(batch, || Err(contended().into()))
     }

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, sync::Arc, time::Duration};
 
-use super::{Inner, SessionManager, queue::Queues};
+use super::{Inner, SessionManager, draw::Draw, queue::Queues};
 use crate::{
     cookie::SameSite,
     dialect::{Dialect, Keeps, Opaque, Sealed},
@@ -192,6 +192,7 @@ impl Settings {
                 clock: self.clock.clone(),
                 store: self.store.clone(),
                 queues: Queues::default(),
+                draw: Draw::new(),
                 identity: Identity {
                     dialect: self.dialect.as_ref().map(|(origin, _)| *origin),
                     secrets: self.keyring.digest(),

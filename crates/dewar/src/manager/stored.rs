@@ -112,20 +112,20 @@ impl Inner {
         // Revisions before tombstones could stand that long kept a record of its own beside it.
         let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
         if store.load(marker, now).await? != Load::Missing {
-            return Ok(Err(Closed::Dead(super::tombstone(Why::Ended, now))));
+            return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
         // The one place where clocks meet: a cookie is as old as its visit, an epoch is at least the time of its raise.
         let epoch = store.epoch(contents.principal.as_deref()).await?;
         if epoch > 0 && contents.created.as_millis() <= epoch {
-            return Ok(Err(Closed::Dead(super::tombstone(Why::Ended, now))));
+            return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
         contents.guarded_until = Some(contents.expires());
+        contents.epoch = Some(epoch);
         if contents.principal.is_some() {
             contents.lineage = lineage(id.key());
-            contents.epoch = Some(epoch);
         }
         let loaded = Box::new(contents.clone());
-        Ok(Ok((contents, Origin::Former { id, loaded, epoch })))
+        Ok(Ok((contents, Origin::Former { id, loaded })))
     }
 
     pub(super) fn record(&self, contents: &Contents, now: Timestamp) -> Result<Record, Error> {

@@ -7,7 +7,9 @@ use crate::{
     dialect::SessionId,
     error::Error,
     lifetime::Timestamp,
-    store::{Create, Delete, Load, Record, Rename, Replace, StoreError, StoreKey, Tombstone, Version, Why, Written},
+    store::{
+        Answer, Create, Delete, Load, Record, Rename, Replace, StoreError, StoreKey, Tombstone, Version, Why, Written,
+    },
 };
 
 /// How often a write is done again that was surely not done.
@@ -44,11 +46,14 @@ impl Inner {
         version: Version,
         record: &Record,
         now: Timestamp,
+        mut begun: Option<Answer<'static, Create>>,
     ) -> Result<Create, Error> {
         let (store, key) = (self.backend()?, id.key());
         let mut lost = None;
         for attempt in 0..AGAIN {
-            match store.create(key, version, record.clone(), now).await {
+            let first = begun.take();
+            let create = || Arc::clone(store).create(key.clone(), version, record.clone(), now);
+            match first.unwrap_or_else(create).await {
                 Ok(Create::Exists) => {}
                 Ok(other) => return Ok(other),
                 Err(error) => lost = Some(error),
@@ -68,28 +73,6 @@ impl Inner {
             }
         }
         Err(lost.map_or_else(super::merge::contended, Error::from))
-    }
-
-    /// Creates the record of a session that moves here from its cookie. Of nobody's no store compares the epoch, so it is looked at again afterwards:
-    /// either whoever raised it finds the record, or this finds it raised.
-    pub(super) async fn move_surely(
-        &self,
-        id: &SessionId,
-        version: Version,
-        record: &Record,
-        epoch: u64,
-        now: Timestamp,
-    ) -> Result<Create, Error> {
-        let created = self.create_surely(id, version, record, now).await?;
-        if matches!(created, Create::Created(_))
-            && record.principal.is_none()
-            && self.backend()?.epoch(None).await? > epoch
-        {
-            let tombstone = super::tombstone(Why::Ended, now).until(record.guarded_until);
-            self.delete_surely(id.key(), tombstone.clone(), now).await?;
-            return Ok(Create::Gone(tombstone));
-        }
-        Ok(created)
     }
 
     /// Replaces the record at the version `at`, and finds out what became of it.
@@ -114,7 +97,7 @@ impl Inner {
         version: Version,
         record: &Record,
         now: Timestamp,
-        first: crate::store::Answer<'static, Replace>,
+        first: Answer<'static, Replace>,
     ) -> Result<Replace, Unknown> {
         let store = self.backend().map_err(Unknown)?;
         let mut answer = first.await;

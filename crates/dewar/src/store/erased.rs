@@ -12,8 +12,14 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync {
     fn load(&self, key: StoreKey, now: Timestamp) -> Answer<'_, Load>;
-    fn create<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Create>;
-    /// Outlives the call: a commit begins with it, and goes on where it has to wait.
+    /// Outlives the call, as `replace` does: a commit begins with it, and goes on where it has to wait.
+    fn create(
+        self: Arc<Self>,
+        key: StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Answer<'static, Create>;
     fn replace(
         self: Arc<Self>,
         key: StoreKey,
@@ -69,8 +75,14 @@ impl<S: SessionAdmin> ErasedStore for S {
         Box::pin(async move { S::load(self, &key, now).await })
     }
 
-    fn create<'a>(&'a self, key: &'a StoreKey, version: Version, record: Record, now: Timestamp) -> Answer<'a, Create> {
-        Box::pin(S::create(self, key, version, record, now))
+    fn create(
+        self: Arc<Self>,
+        key: StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Answer<'static, Create> {
+        Box::pin(async move { S::create(&self, &key, version, record, now).await })
     }
 
     fn replace(

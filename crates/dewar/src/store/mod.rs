@@ -81,8 +81,8 @@ pub struct Record {
     pub label: Option<Box<str>>,
     /// Names the session of a principal across renewals, for lists of devices. Zero: it has no principal.
     pub lineage: u64,
-    /// The epoch of its principal that it began in. `None`, for a log-in: the present one, which the answer says. Without a principal a store may keep
-    /// everybody's for itself, and `load` gives `None`.
+    /// The epoch of its principal that it began in, or everybody's where it has none. `None`: it begins in the present one, which the answer says to
+    /// a principal. Without a principal a store may keep it for itself, and `load` gives `None`.
     pub epoch: Option<u64>,
     /// The cookie that it was moved here from could come back until this moment. `None`: there is none.
     pub guarded_until: Option<Timestamp>,
@@ -224,7 +224,7 @@ pub enum Create {
     Exists,
     /// A tombstone stands under this key; nothing was written.
     Gone(Tombstone),
-    /// The principal's epoch was raised since; nothing was written.
+    /// The principal's epoch, or everybody's, was raised since the session began; nothing was written.
     Outdated,
 }
 

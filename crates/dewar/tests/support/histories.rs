@@ -8,7 +8,10 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::Duration,
 };
@@ -238,6 +241,8 @@ enum Outcome {
     Saved,
     Again,
     Closed,
+    /// The store failed: it was done, or it was not.
+    Unknown,
 }
 
 /// What was seen of a deed: how it went, and the `Set-Cookie` of a response: a value, or none where it is removed.
@@ -246,6 +251,8 @@ enum Seen {
     Committed(Outcome),
     Answered(Outcome, Option<Option<String>>),
     Revoked(u64),
+    /// The store failed: it was done, or it was not.
+    Failed,
     NotDone,
 }
 
@@ -266,6 +273,8 @@ struct Model {
     lineages: u64,
     versions: u64,
     handles: Vec<Option<(usize, u64)>>,
+    /// Whether whoever ends a session lost the answer: what stands there when they ask is their own tombstone, whatever was there before.
+    asks_again: bool,
 }
 
 impl View {
@@ -549,11 +558,6 @@ impl Model {
                 }
                 // Whoever ends it is not asked whether it was thrown out.
                 Found::Missing if job.intent < Intent::Switch && self.is_outdated(&loaded, raised) => {
-                    // Of nobody's no store compares the epoch: it is moved, and ended at once.
-                    if loaded.principal.is_none() {
-                        let until = (loaded.born + IDLE).max(self.now + GONE_FOR);
-                        self.slots[slot] = Slot::Dead(Tomb { why: Why::Ended, made: self.now, until });
-                    }
                     self.lost(job, Some(Why::Ended), is_final)
                 }
                 Found::Missing => {
@@ -643,6 +647,12 @@ impl Model {
     fn meets_its_end(&mut self, job: &mut Running, slot: usize, is_final: bool) -> Outcome {
         let ends = job.intent == Intent::End && job.view.is_empty();
         let (last, found) = self.follow(slot);
+        if ends && self.asks_again && matches!(found, Found::Missing) {
+            self.bury(last, Why::Ended);
+            job.origin = Origin::Nobody { refused: false };
+            job.due = Some(Due::Remove);
+            return Outcome::Saved;
+        }
         let outcome = self.goes_on_or_is_lost(job, slot, is_final);
         // Whoever ends it makes sure that it is dead.
         match (found, &mut self.slots[last]) {
@@ -738,31 +748,95 @@ impl Model {
         self.end_where(|view| view.principal == Some(user) && Some(view.lineage) != but)
     }
 
-    /// Does a deed in this world; whether it shows what was seen.
-    fn perform(&mut self, deed: &Deed, seen: &Seen) -> bool {
-        match (deed, seen) {
-            (_, Seen::NotDone) => true,
-            (Deed::Commit(client), Seen::Committed(outcome)) => self.commit(*client, &[], false) == Some(*outcome),
+    /// The worlds that this one becomes by a deed of which this was seen.
+    fn perform(&self, deed: &Deed, seen: &Seen, loses: bool) -> Vec<Self> {
+        let asking = |asks_again| Self { asks_again, ..self.clone() };
+        let mut worlds = asking(false).worlds_after(deed, seen);
+        if loses {
+            let others = asking(true).worlds_after(deed, seen).into_iter();
+            worlds.extend(others.map(|world| Self { asks_again: false, ..world }));
+        }
+        worlds
+    }
+
+    fn worlds_after(&self, deed: &Deed, seen: &Seen) -> Vec<Self> {
+        let after = |change: &dyn Fn(&mut Self) -> bool| {
+            let mut world = self.clone();
+            change(&mut world).then_some(world)
+        };
+        let worlds = match (deed, seen) {
+            (_, Seen::NotDone) => [after(&|_| true), None],
+            (Deed::Commit(client), Seen::Committed(Outcome::Unknown)) => {
+                let ends = |world: &mut Self| world.running[*client] = None;
+                [
+                    after(&|world| {
+                        ends(world);
+                        true
+                    }),
+                    after(&|world| {
+                        world.commit(*client, &[], true);
+                        ends(world);
+                        true
+                    }),
+                ]
+            }
+            (Deed::End(client), Seen::Answered(Outcome::Unknown, cookie)) => [
+                after(&|world| world.receive(*client, cookie.as_ref())),
+                after(&|world| {
+                    let before = world.running[*client].as_ref().expect("it runs").due;
+                    world.commit(*client, &[], true);
+                    world.running[*client].as_mut().expect("it runs").due = before;
+                    world.receive(*client, cookie.as_ref())
+                }),
+            ],
+            (Deed::Commit(client), Seen::Committed(outcome)) => {
+                [after(&|world| world.commit(*client, &[], false) == Some(*outcome)), None]
+            }
             (Deed::End(client), Seen::Answered(outcome, cookie)) => {
-                self.commit(*client, &[], true) == Some(*outcome) && self.receive(*client, cookie.as_ref())
+                let answer = |world: &mut Self| {
+                    world.commit(*client, &[], true) == Some(*outcome) && world.receive(*client, cookie.as_ref())
+                };
+                [after(&answer), None]
             }
-            (Deed::RevokeAll(user), Seen::Revoked(count)) => self.throw_out(*user, None) == *count,
-            (Deed::RevokeOthers(client), Seen::Revoked(count)) => {
+            (revocation, Seen::Failed) => [
+                after(&|_| true),
+                after(&|world| {
+                    world.revoke(revocation);
+                    true
+                }),
+            ],
+            (Deed::RevokeEveryone, Seen::Revoked(_)) => [
+                after(&|world| {
+                    world.revoke(deed);
+                    true
+                }),
+                None,
+            ],
+            (revocation, Seen::Revoked(count)) => [after(&|world| world.revoke(revocation) == *count), None],
+            other => panic!("{other:?}"),
+        };
+        worlds.into_iter().flatten().collect()
+    }
+
+    /// How many devices it ends.
+    fn revoke(&mut self, revocation: &Deed) -> u64 {
+        match revocation {
+            Deed::RevokeAll(user) => self.throw_out(*user, None),
+            Deed::RevokeOthers(client) => {
                 let view = self.running[*client].as_ref().expect("it runs").view.clone();
-                view.principal.map_or(0, |user| self.throw_out(user, Some(view.lineage))) == *count
+                view.principal.map_or(0, |user| self.throw_out(user, Some(view.lineage)))
             }
-            (Deed::RevokeHandle(at), Seen::Revoked(count)) => {
-                let Some((user, lineage)) = self.handles[*at] else { return *count == 0 };
+            Deed::RevokeHandle(at) => {
+                let Some((user, lineage)) = self.handles[*at] else { return 0 };
                 if self.raised[user].2 == Some(lineage) {
                     self.raised[user].2 = None;
                 }
-                self.end_where(|view| view.principal == Some(user) && view.lineage == lineage).min(1) == *count
+                self.end_where(|view| view.principal == Some(user) && view.lineage == lineage).min(1)
             }
-            (Deed::RevokeEveryone, Seen::Revoked(_)) => {
+            Deed::RevokeEveryone => {
                 self.everyone = (self.everyone.0 + 1, Some(self.now));
                 self.raised.iter_mut().for_each(|raised| raised.2 = None);
-                self.end_where(|_| true);
-                true
+                self.end_where(|_| true)
             }
             other => panic!("{other:?}"),
         }
@@ -830,7 +904,7 @@ pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revok
     let only = number("HISTORY_SEED");
     let first = only.unwrap_or_else(|| u64::from(std::process::id()) << 32);
     let store = Yielding::new(store);
-    let site = Site::new(store.clone(), revokes_at_once).await;
+    let site = Site::new(store.clone(), store.loses.clone(), revokes_at_once).await;
     for seed in first..first + if only.is_some() { 1 } else { histories } {
         let mut dice = Dice(seed);
         *store.chance.lock().unwrap() = (dice.roll(2) * 3, Dice(seed));
@@ -853,6 +927,7 @@ pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revok
             store.purge(100_000, site.clock.now()).await.unwrap();
         }
     }
+    println!("{histories} histories equal the model");
 }
 
 /// `catch_unwind` of a future, poll by poll.
@@ -874,10 +949,12 @@ struct Site {
     manager: SessionManager,
     /// The tasks that are always there.
     tasks: usize,
+    /// Whether the store loses answers now.
+    loses: Arc<AtomicBool>,
 }
 
 impl Site {
-    async fn new(store: impl SessionAdmin, revokes_at_once: bool) -> Self {
+    async fn new(store: impl SessionAdmin, loses: Arc<AtomicBool>, revokes_at_once: bool) -> Self {
         let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
         let layer = SessionLayer::new(secret()).unwrap().clock(clock.clone());
         let before = layer.manager().unwrap();
@@ -886,7 +963,7 @@ impl Site {
         // A store that connects when it is first asked has its tasks from then on.
         dewar::testing::Visitor::prepared(&manager, |session| session.insert("first", 1)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        Self { clock, before, manager, tasks: alive_tasks(), revokes_at_once }
+        Self { clock, before, manager, tasks: alive_tasks(), loses, revokes_at_once }
     }
 
     /// Waits until no commit is under way.
@@ -905,6 +982,8 @@ fn alive_tasks() -> usize {
 struct History<'a> {
     site: &'a Site,
     seed: u64,
+    /// Whether answers get lost in it.
+    loses: bool,
     worlds: Vec<Model>,
     sessions: Vec<Option<Session>>,
     jars: Vec<Option<String>>,
@@ -920,6 +999,7 @@ impl<'a> History<'a> {
         let mut history = Self {
             site,
             seed,
+            loses: Dice(!seed).roll(2) == 0,
             worlds: Vec::new(),
             sessions: vec![None; CLIENTS],
             jars: vec![None; CLIENTS],
@@ -950,6 +1030,7 @@ impl<'a> History<'a> {
             lineages: 1,
             versions: 1,
             handles: Vec::new(),
+            asks_again: false,
         });
         history.jars = vec![Some(cookie); CLIENTS];
         history
@@ -1042,6 +1123,11 @@ impl<'a> History<'a> {
         if possible.len() > 1 && !is_whole {
             possible.retain(|deed| matches!(deed, Deed::Commit(_) | Deed::End(_)));
         }
+        // What a request knows of its own lost answer is not in the model, and neither is half a move.
+        let clients: Vec<usize> = possible.iter().filter_map(Deed::client).collect();
+        let is_twice = |client: &usize| clients.iter().filter(|other| *other == client).count() > 1;
+        let loses = self.loses && !clients.iter().any(|client| is_twice(client) || moves_first(*client));
+        self.site.loses.store(loses, Relaxed);
         let mut running: Vec<_> = possible.iter().map(|deed| Box::pin(self.perform(deed))).collect();
         let mut seen = vec![None; running.len()];
         poll_fn(|context| {
@@ -1056,6 +1142,7 @@ impl<'a> History<'a> {
         })
         .await;
         drop(running);
+        self.site.loses.store(false, Relaxed);
         let seen: Vec<(Deed, Seen)> = possible.into_iter().zip(seen.into_iter().flatten()).collect();
         self.say(format!("    {seen:?}"));
         for (deed, seen) in &seen {
@@ -1065,12 +1152,20 @@ impl<'a> History<'a> {
                     self.jars[*client] = cookie.clone();
                 }
             }
+            // Whoever does not know what became of it goes away.
+            if let (Deed::Commit(client), Seen::Committed(Outcome::Unknown)) = (deed, seen) {
+                self.sessions[*client] = None;
+            }
         }
         let mut after: Vec<Model> = Vec::new();
         for order in orders(seen.len()) {
-            for world in &self.worlds {
-                let mut world = world.clone();
-                if !order.iter().all(|at| world.perform(&seen[*at].0, &seen[*at].1)) || after.contains(&world) {
+            let mut worlds = self.worlds.clone();
+            for at in order {
+                let (deed, seen) = &seen[at];
+                worlds = worlds.iter().flat_map(|world| world.perform(deed, seen, loses)).collect();
+            }
+            for world in worlds {
+                if after.contains(&world) {
                     continue;
                 }
                 // Commits that were written together show what all of them wrote.
@@ -1093,21 +1188,30 @@ impl<'a> History<'a> {
 
     async fn perform(&self, deed: &Deed) -> Seen {
         let manager = &self.site.manager;
+        let revoked = |done: Result<u64, Error>| done.map_or(Seen::Failed, Seen::Revoked);
         let session = deed.client().and_then(|client| self.sessions[client].clone());
         match (deed, session) {
-            (Deed::Commit(_), Some(session)) => Seen::Committed(outcome(session.commit().await)),
+            (Deed::Commit(_), Some(session)) => {
+                let mut done = outcome(session.commit().await);
+                for _ in 0..2 {
+                    if done == Outcome::Unknown {
+                        done = outcome(session.commit().await);
+                    }
+                }
+                Seen::Committed(done)
+            }
             (Deed::End(_), Some(session)) => {
                 let mut response = HeaderMap::new();
                 let done = outcome(manager.commit(&session, &mut response).await);
                 Seen::Answered(done, cookie(&response))
             }
-            (Deed::RevokeAll(user), _) => Seen::Revoked(manager.revoke_all(&self.name(*user)).await.unwrap()),
-            (Deed::RevokeOthers(_), Some(session)) => Seen::Revoked(manager.revoke_others(&session).await.unwrap()),
+            (Deed::RevokeAll(user), _) => revoked(manager.revoke_all(&self.name(*user)).await),
+            (Deed::RevokeOthers(_), Some(session)) => revoked(manager.revoke_others(&session).await),
             (Deed::RevokeHandle(at), _) => {
                 let (user, handle) = &self.handles[*at];
-                Seen::Revoked(manager.revoke(&self.name(*user), handle).await.unwrap().into())
+                revoked(manager.revoke(&self.name(*user), handle).await.map(u64::from))
             }
-            (Deed::RevokeEveryone, _) => Seen::Revoked(manager.revoke_everyone().await.unwrap()),
+            (Deed::RevokeEveryone, _) => revoked(manager.revoke_everyone().await),
             other => panic!("{other:?}"),
         }
     }
@@ -1242,6 +1346,7 @@ fn outcome(result: Result<(), Error>) -> Outcome {
         Ok(()) => Outcome::Saved,
         Err(error) if error.is_conflict() => Outcome::Again,
         Err(error) if error.is_closed() => Outcome::Closed,
+        Err(error) if error.is_store() => Outcome::Unknown,
         Err(error) => panic!("{error}"),
     }
 }

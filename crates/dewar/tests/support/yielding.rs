@@ -1,8 +1,11 @@
-//! A store that lets others go first, a chosen number of times before and after each verb.
+//! A store that lets others go first, a chosen number of times before and after each verb, and that loses answers where it is asked to.
 
 use std::{
     future::poll_fn,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
 };
 
@@ -17,24 +20,30 @@ pub struct Yielding<S> {
     store: Arc<S>,
     /// The most times at once, and what decides how often.
     pub chance: Arc<Mutex<(u64, Dice)>>,
+    /// Whether an answer may be lost: of a write that was done, or of one that was not.
+    pub loses: Arc<AtomicBool>,
 }
 
 impl<S> Clone for Yielding<S> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), chance: self.chance.clone() }
+        Self { store: self.store.clone(), chance: self.chance.clone(), loses: self.loses.clone() }
     }
 }
 
 impl<S: SessionAdmin> Yielding<S> {
     pub fn new(store: S) -> Self {
-        Self { store: Arc::new(store), chance: Arc::new(Mutex::new((0, Dice(0)))) }
+        Self { store: Arc::new(store), chance: Arc::new(Mutex::new((0, Dice(0)))), loses: Arc::default() }
     }
 
-    async fn around<T>(&self, verb: impl Future<Output = T>) -> T {
+    async fn around<T>(&self, verb: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.wait().await;
+        let loss = if self.loses.load(Relaxed) { self.chance.lock().unwrap().1.roll(12) } else { 2 };
+        if loss == 0 {
+            return Err(StoreError::new("it was not done, and the answer was lost"));
+        }
         let answer = verb.await;
         self.wait().await;
-        answer
+        if loss == 1 { Err(StoreError::new("it was done, and the answer was lost")) } else { answer }
     }
 
     async fn wait(&self) {

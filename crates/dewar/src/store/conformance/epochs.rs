@@ -371,6 +371,7 @@ async fn revoke_everyone_ends_every_session<S: SessionAdmin>(case: Case<S>) {
     let (from, to) = (case.another(), case.another());
     let sentence = "nothing that began before everybody's epoch was raised is written";
     promise(sentence, to.create(began(case.record_of(&ann), before)).await, Create::Outdated);
+    promise(sentence, to.create(began(case.record(b"nobody's"), before)).await, Create::Outdated);
     from.created(case.record(b"x")).await;
     promise(sentence, from.rename(None, &to, began(case.record_of(&ann), before)).await, Rename::Outdated);
     promise(sentence, to.load().await, Load::Missing);

@@ -170,6 +170,9 @@ impl Shard {
             Standing::Nothing(at) => at,
         };
         let began = record.epoch;
+        if record.principal.is_none() && began.is_some_and(|began| began < shared.principals.epoch(None)) {
+            return Err(Refused::Outdated);
+        }
         let mut slot = Slot::of_record(digest, version, record, foreign_name(key));
         let mut epoch = 0;
         if let Some(rare) = &mut slot.rare

@@ -127,9 +127,9 @@ macro_rules! common {
         -- The epoch that a new record carries, or nothing where it began before the present one.
         local function admitted(it)
             local present = present(it.principal)
-            if not it.principal or it.epoch == PRESENT then return struct.pack('>I8', present) end
+            if it.epoch == PRESENT then return struct.pack('>I8', present) end
             local epoch = number(it.epoch)
-            if epoch < present and (epoch < epoch_of('everyone')
+            if epoch < present and (not it.principal or epoch < epoch_of('everyone')
                 or redis.call('HGET', EPOCHS, 'l:' .. it.principal) ~= it.lineage) then return nil end
             return it.epoch
         end

@@ -528,7 +528,7 @@ fn erect(connection: &Connection, key: &StoreKey, tombstone: &Tombstone) -> Resu
 /// The epoch that a new record carries. `None`: it was raised since the one that the record began in.
 fn epoch_of(connection: &Connection, record: &Record) -> Result<Option<i64>> {
     let principal = record.principal.as_deref();
-    let (Some(_), Some(began)) = (principal, record.epoch) else { return present(connection, principal).map(Some) };
+    let Some(began) = record.epoch else { return present(connection, principal).map(Some) };
     let began = signed(began);
     let mut statement = connection.prepare_cached(RAISES)?;
     let mut raises = statement.query([principal])?;

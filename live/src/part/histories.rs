@@ -1,0 +1,45 @@
+//! The long proofs: generated histories of racing clients, as many as a night would see.
+
+use std::process::Command;
+
+use crate::{
+    process::Process,
+    suite::{Part, note, scenarios},
+    tools::{CARGO, REDIS, Tools, root},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "histories",
+    about: "a million histories of racing clients in memory, 100,000 on SQLite and 10,000 on Redis equal the model",
+    needs: &[&CARGO, &REDIS],
+    scenarios: scenarios![
+        ten_thousand_histories_on_redis_equal_the_model,
+        a_hundred_thousand_histories_on_sqlite_equal_the_model,
+        a_million_histories_in_memory_equal_the_model,
+    ],
+};
+
+fn ten_thousand_histories_on_redis_equal_the_model(tools: &Tools) {
+    run(tools, "races_redis", 10_000);
+}
+
+fn a_hundred_thousand_histories_on_sqlite_equal_the_model(tools: &Tools) {
+    run(tools, "races_sqlite", 100_000);
+}
+
+fn a_million_histories_in_memory_equal_the_model(tools: &Tools) {
+    run(tools, "races_memory", 1_000_000);
+}
+
+/// It panics where a history differs from the model: what was printed has its seed.
+fn run(tools: &Tools, file: &str, histories: usize) {
+    let mut cargo = Command::new(tools.path(&CARGO));
+    cargo.current_dir(root()).env("HISTORIES", histories.to_string());
+    cargo.args(["test", "--release", "--package", "dewar", "--test", file, "--"]);
+    cargo.args(["--include-ignored", "--nocapture", "histories"]);
+    let (status, text) = Process::start("cargo test", &mut cargo).finish();
+    assert!(status.success(), "crates/dewar/tests/{file}.rs: cargo test ended with {status}");
+    let equal = format!("{histories} histories equal the model");
+    assert!(text.contains(&equal), "crates/dewar/tests/{file}.rs did not print {equal:?}");
+    note(&equal);
+}
