@@ -578,6 +578,48 @@ async fn a_log_out_beside_a_renewal_by_the_same_moved_cookie_is_final() {
     }
 }
 
+/// Commits a session until it is saved, where nobody can tell what became of the first two attempts: of the first all was done, of the
+/// second nothing.
+async fn commit_at_the_third_attempt(store: &Faulty, session: &Session, first: Verb, between: impl FnOnce()) {
+    store.fail(first, 1, Fault::Lost);
+    store.fail(Verb::Load, 1, Fault::NotDone);
+    assert!(session.commit().await.unwrap_err().is_store());
+    store.heal();
+    between();
+    store.always(Verb::Replace, Fault::NotDone);
+    store.fail(Verb::Load, if first == Verb::Replace { 2 } else { 3 }, Fault::NotDone);
+    assert!(session.commit().await.unwrap_err().is_store());
+    store.heal();
+    session.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_first_attempt_has_done_is_not_done_by_the_third() {
+    let site = Site::new();
+    let ada = site.ada().await;
+    let session = ada.session().await.unwrap();
+    let count = || assert!(session.update("count", |count: &mut u32| *count += 1).unwrap() > 0);
+    count();
+    commit_at_the_third_attempt(&site.store, &session, Verb::Replace, count).await;
+    assert_eq!(ada.session().await.unwrap().get("count"), Some(2));
+}
+
+#[tokio::test]
+async fn a_log_in_that_the_first_attempt_has_done_is_one_session_after_the_third() {
+    let site = Site::new();
+    let mut ada = site.ada().await;
+    let session = ada.session().await.unwrap();
+    session.set_principal("ada");
+    let count = || assert!(session.update("count", |count: &mut u32| *count += 1).unwrap() > 0);
+    count();
+    commit_at_the_third_attempt(&site.store, &session, Verb::Rename, count).await;
+    let mut response = http::HeaderMap::new();
+    site.manager.commit(&session, &mut response).await.unwrap();
+    ada.receive(&response);
+    assert_eq!(ada.session().await.unwrap().get("count"), Some(2));
+    assert_eq!(site.manager.sessions_of("ada").await.unwrap().len(), 1);
+}
+
 // Other processes on the same store.
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use super::{
     Commit, Inner, Running,
-    merge::{contended, guarded, still_to_do, wait},
+    merge::{contended, guarded, wait},
     plan::{Facts, Plan, is_followed, plan},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
     random,
@@ -53,6 +53,8 @@ pub(super) struct Job {
     pub(super) changes: Changes,
     /// Whether more was done than to take messages that were shown.
     changed: bool,
+    /// Whether the leader that the changes went with has died with them.
+    pub(super) is_lost: bool,
     /// The session as the request left it: right if nobody else wrote meanwhile.
     pub(super) record: Record,
     pub(super) is_empty: bool,
@@ -301,6 +303,7 @@ impl Inner {
             origin: state.origin.clone(),
             changes: Changes { operations, doubt: state.doubt.take() },
             changed,
+            is_lost: false,
             version: self.draw.version(&record, now),
             record,
             is_empty: state.contents.is_empty(),
@@ -534,6 +537,13 @@ impl Inner {
         job.origin =
             Origin::Stored(At { key, id: Some(id), version, touch: false, reissue: true, empty: false, unseen: true });
         job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations });
+        // Also where what is still to be done fails: the way there is not gone twice.
+        job.session.lock().origin = job.origin.clone();
+        job.intent = rest;
+        if rest == Intent::Keep {
+            job.logs_in = false;
+            job.changed = !job.changes.operations.is_empty();
+        }
         job.plan = match rest {
             Intent::Keep => Plan::Replace,
             Intent::Renew | Intent::LogIn => Plan::Renew,
@@ -727,7 +737,8 @@ impl Inner {
                 if contents.principal.is_some() && contents.principal != job.record.principal {
                     return self.gone(job, Some(self.draw.tombstone(Why::BegunAgain, job.now))).await;
                 }
-                guarded(still_to_do(&job.changes, version)?, &mut contents, self.rules.encoding)?;
+                job.changes.settle(version);
+                guarded(job.changes.to_do(version)?, &mut contents, self.rules.encoding)?;
                 contents.issued = job.now;
                 contents.guarded_until = None;
                 job.record = self.record(&contents, job.now)?;
@@ -1002,8 +1013,7 @@ fn give_back(job: Job) -> Vec<Operation> {
     if state.phase == Phase::Closed {
         return operations;
     }
-    // The leader that these went with has died with them.
-    if job.changed && operations.is_empty() && job.intent == Intent::Keep {
+    if job.is_lost {
         state.phase = Phase::Panicked;
         return operations;
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Inner,
     commit::{ATTEMPTS, Job, Replacing, gone_with_its_runtime},
-    queue::{Base, Changes, Entered, Failed, Merged, Turn, Waiting},
+    queue::{Base, Entered, Failed, Merged, Turn, Waiting},
     stored::malformed,
 };
 use crate::{
@@ -52,7 +52,10 @@ impl Inner {
                     job.changes = changes;
                     return merged;
                 }
-                Err(_) => return Err(gone_with_its_runtime().into()),
+                Err(_) => {
+                    job.is_lost = true;
+                    return Err(gone_with_its_runtime().into());
+                }
             },
         };
         let outcomes = self.write(key, &mut batch, &mut base, answer, job.version, job.now).await;
@@ -88,6 +91,7 @@ impl Inner {
                         },
                     };
                     let Some(mut contents) = self.contents(record) else { return all(batch, &malformed()) };
+                    batch.iter_mut().for_each(|waiting| waiting.changes.settle(at));
                     let revived = contents.is_empty();
                     let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;
@@ -137,7 +141,7 @@ impl Inner {
         loop {
             let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
             let failed = good.map(|(waiting, outcome)| {
-                let replayed = still_to_do(&waiting.changes, at)
+                let replayed = (waiting.changes.to_do(at))
                     .and_then(|operations| Ok(guarded(operations, contents, self.rules.encoding)?));
                 (outcome, replayed)
             });
@@ -162,23 +166,6 @@ impl Inner {
             Load::Gone(tombstone) => Err(Some(tombstone)),
             Load::Missing => Err(None),
         })
-    }
-}
-
-/// The operations that are not in this state yet.
-///
-/// # Errors
-///
-/// Where an earlier attempt may have been done, and others have written since: nobody can know whether it is in there.
-pub(super) fn still_to_do(changes: &Changes, at: Version) -> Result<&[Operation], Failed> {
-    match &changes.doubt {
-        None => Ok(&changes.operations),
-        Some(doubt) if doubt.mine == at => Ok(&changes.operations[doubt.operations.min(changes.operations.len())..]),
-        Some(doubt) if doubt.at == Some(at) || doubt.operations == 0 => Ok(&changes.operations),
-        Some(doubt) => {
-            let why = "an earlier write to this session may have been done, and others have written since: it is not done again";
-            Err(Failed { error: StoreError::new(why).into(), doubt: Some(doubt.clone()) })
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     journal::Operation,
     state::Doubt,
-    store::{Record, StoreKey, Tombstone, Version},
+    store::{Record, StoreError, StoreKey, Tombstone, Version},
 };
 
 const SHARDS: usize = 16;
@@ -45,6 +45,31 @@ pub(super) struct Waiting {
 pub(super) struct Changes {
     pub(super) operations: Vec<Operation>,
     pub(super) doubt: Option<Doubt>,
+}
+
+impl Changes {
+    /// Drops what an earlier attempt has done, where this state is the one that it wrote.
+    pub(super) fn settle(&mut self, at: Version) {
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
+            self.operations.drain(..doubt.operations.min(self.operations.len()));
+        }
+    }
+
+    /// What is to be done upon this state, which was [settled](Self::settle).
+    ///
+    /// # Errors
+    ///
+    /// Where an earlier attempt may have been done, and others have written since: nobody can know whether it is in there.
+    pub(super) fn to_do(&self, at: Version) -> Result<&[Operation], Failed> {
+        match &self.doubt {
+            // One that may still land does so upon this very state, or never.
+            Some(doubt) if doubt.at != Some(at) && doubt.operations > 0 => {
+                let why = "an earlier write to this session may have been done, and others have written since: it is not done again";
+                Err(Failed { error: StoreError::new(why).into(), doubt: Some(doubt.clone()) })
+            }
+            _ => Ok(&self.operations),
+        }
+    }
 }
 
 /// What a commit to an existing session came to.
