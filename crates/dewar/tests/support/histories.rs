@@ -275,6 +275,8 @@ struct Model {
     handles: Vec<Option<(usize, u64)>>,
     /// Whether whoever ends a session lost the answer: what stands there when they ask is their own tombstone, whatever was there before.
     asks_again: bool,
+    /// Whether others are answered at the same time: who is written together with one that revives an emptied session has its cookie set, too.
+    is_beside: bool,
 }
 
 impl View {
@@ -855,6 +857,10 @@ impl Model {
                 self.jars[client] = Some(Cookie::Id(slot));
                 self.learn(slot, value)
             }
+            (None, Some(Some(value))) if self.is_beside => match running.origin {
+                Origin::Held { slot, named: true, .. } => self.values[slot].as_ref() == Some(value),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -1031,6 +1037,7 @@ impl<'a> History<'a> {
             versions: 1,
             handles: Vec::new(),
             asks_again: false,
+            is_beside: false,
         });
         history.jars = vec![Some(cookie); CLIENTS];
         history
@@ -1159,12 +1166,13 @@ impl<'a> History<'a> {
         }
         let mut after: Vec<Model> = Vec::new();
         for order in orders(seen.len()) {
-            let mut worlds = self.worlds.clone();
+            let is_beside = seen.len() > 1;
+            let mut worlds: Vec<Model> = self.worlds.iter().map(|world| Model { is_beside, ..world.clone() }).collect();
             for at in order {
                 let (deed, seen) = &seen[at];
                 worlds = worlds.iter().flat_map(|world| world.perform(deed, seen, loses)).collect();
             }
-            for world in worlds {
+            for world in worlds.into_iter().map(|world| Model { is_beside: false, ..world }) {
                 if after.contains(&world) {
                     continue;
                 }
