@@ -651,7 +651,8 @@ impl Inner {
                     job.cookie = self.cookies(Body::Id(&id), &contents)?;
                     job.new_id = Some(id);
                 }
-                Create::Gone(tombstone) => return Ok(Done::Dead(Some(tombstone.why))),
+                // It was created, and ended since: nobody else knew the id.
+                Create::Gone(_) => return Ok(self.begun(job, id, job.version, 0)),
                 Create::Outdated => return Ok(Done::Dead(Some(Why::Ended))),
             }
         }
@@ -880,7 +881,8 @@ impl Inner {
 
     async fn end(&self, job: &mut Job) -> Result<Done, Failed> {
         let mut key = self.key_of(job)?;
-        let guard = match &job.origin {
+        // Only the key that follows from the cookie: nobody has a way back to the others.
+        let mut guard = match &job.origin {
             Origin::Former { loaded, .. } => loaded.guarded_until,
             _ => None,
         };
@@ -899,7 +901,7 @@ impl Inner {
                     // The earlier attempt landed late: the session is there.
                     (Some((id, nonce)), Some(tombstone)) if tombstone.nonce == *nonce => key = id.key().clone(),
                     _ => match self.successor(job, tombstone.as_ref()).await? {
-                        Some(successor) => key = successor,
+                        Some(successor) => (key, guard) = (successor, None),
                         None => return Ok(Done::Dead(tombstone.map(|tombstone| tombstone.why))),
                     },
                 },

@@ -1,9 +1,11 @@
 //! Numbers that tell one write from every other: the version of a state, the nonce of a tombstone, a lineage.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, Hash},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
+
+use foldhash::quality::FixedState;
 
 use super::random;
 use crate::{
@@ -16,21 +18,21 @@ use crate::{
 /// A forked process, or a machine that was copied while it ran, has the same seed and count. What a number is drawn for goes into it, so that
 /// the two never call different states by one version.
 pub(super) struct Draw {
+    hash: FixedState,
     seed: [u8; 16],
     count: AtomicU64,
 }
 
 impl Draw {
     pub(super) fn new() -> Self {
-        let mut seed = [0; 16];
+        let (mut key, mut seed) = ([0; 8], [0; 16]);
+        random(&mut key);
         random(&mut seed);
-        Self { seed, count: AtomicU64::new(0) }
+        Self { hash: FixedState::with_seed(u64::from_ne_bytes(key)), seed, count: AtomicU64::new(0) }
     }
 
     pub(super) fn bits(&self, now: Timestamp, drawn_for: impl Hash) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.seed, self.count.fetch_add(1, Relaxed), now.as_millis(), drawn_for).hash(&mut hasher);
-        hasher.finish()
+        self.hash.hash_one((self.seed, self.count.fetch_add(1, Relaxed), now.as_millis(), drawn_for))
     }
 
     /// Of the state that this record is. Only equal records can have equal ones.

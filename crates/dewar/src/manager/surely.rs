@@ -196,7 +196,7 @@ impl Inner {
         Err(super::merge::contended())
     }
 
-    /// A rename that was done though its answer was lost; what it made may have died since.
+    /// A rename that was done though its answer was lost. What became of the session since is the business of whoever asks next.
     async fn renamed(
         &self,
         to: &SessionId,
@@ -204,12 +204,13 @@ impl Inner {
         tombstone: &Tombstone,
         now: Timestamp,
     ) -> Result<Rename, Error> {
+        let done = |version, epoch| Rename::Renamed(Written { version, epoch });
         Ok(match self.backend()?.load(to.key().clone(), now).await? {
             Load::Found(record, stands) if stands == version || to.key().is_foreign() => {
-                Rename::Renamed(Written { version: stands, epoch: record.epoch.unwrap_or_default() })
+                done(stands, record.epoch.unwrap_or_default())
             }
-            Load::Found(record, _) => Rename::Renamed(Written { version, epoch: record.epoch.unwrap_or_default() }),
-            Load::Gone(ended) => Rename::Gone(Some(ended)),
+            Load::Found(record, _) => done(version, record.epoch.unwrap_or_default()),
+            Load::Gone(_) => done(version, 0),
             Load::Missing if matches!(tombstone.why, Why::Renewed { .. }) => Rename::Gone(None),
             Load::Missing => Rename::Gone(Some(tombstone.clone())),
         })

@@ -1,7 +1,7 @@
 //! How each kind survives serde.
 //!
-//! Human-readable formats get what a value wraps, inside a newtype whose name our JSON recognises. Others get a
-//! MessagePack extension type:
+//! A serializer gets what a value wraps, inside a newtype whose name our own writers recognise. Our JSON makes it one of Flask's tags, our
+//! MessagePack an extension type:
 //!
 //! | number | kind | payload |
 //! | --- | --- | --- |

@@ -732,6 +732,17 @@ impl Model {
         Some(world)
     }
 
+    /// The same, where a request that has nothing to save knows that its session was ended.
+    fn found_dead(&self, client: usize) -> Option<Self> {
+        let mut world = self.clone();
+        let running = world.running[client].as_mut().filter(|running| !running.has_changes())?;
+        let Origin::Held { slot, .. } = running.origin else { return None };
+        let Found::Dead(Tomb { why: Why::Ended, .. }) = self.find(slot) else { return None };
+        running.origin = Origin::Lost(Some(Why::Ended));
+        running.view = View { born: self.now, ..View::default() };
+        Some(world)
+    }
+
     fn end_where(&mut self, mut ends: impl FnMut(&View) -> bool) -> u64 {
         let mut count = 0;
         for slot in 0..self.slots.len() {
@@ -1182,6 +1193,9 @@ impl<'a> History<'a> {
                     if let Deed::Commit(client) = deed {
                         let shown: Vec<Model> = same.iter().filter_map(|world| world.refreshed(*client)).collect();
                         same.extend(shown);
+                        // Whoever asks again what became of a write may find that it was ended since.
+                        let dead: Vec<Model> = same.iter().filter_map(|world| world.found_dead(*client)).collect();
+                        same.extend(dead.into_iter().filter(|_| loses));
                     }
                 }
                 for world in same {

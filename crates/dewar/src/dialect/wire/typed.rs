@@ -243,6 +243,8 @@ impl<'de> Deserializer<'de> for Key {
         deserialize_u32 => u32, visit_u32;
         deserialize_u64 => u64, visit_u64;
         deserialize_u128 => u128, visit_u128;
+        deserialize_f32 => f32, visit_f32;
+        deserialize_f64 => f64, visit_f64;
     }
 
     fn is_human_readable(&self) -> bool {
@@ -278,7 +280,7 @@ impl<'de> Deserializer<'de> for Key {
     }
 
     forward_to_deserialize_any! {
-        f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 

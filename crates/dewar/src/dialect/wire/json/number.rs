@@ -11,11 +11,11 @@ pub(super) fn write_float(float: f64, numbers: Numbers, out: &mut Vec<u8>) {
         write_digits(zmij::Buffer::new().format_finite(float), numbers, out);
         return;
     }
-    let word = match numbers {
-        Numbers::JavaScript => "null",
-        Numbers::Python if float.is_nan() => "NaN",
-        Numbers::Python if float > 0.0 => "Infinity",
-        Numbers::Python => "-Infinity",
+    // Both spell them so; as a value, JavaScript's JSON knows none of them.
+    let word = match float {
+        _ if float.is_nan() => "NaN",
+        _ if float > 0.0 => "Infinity",
+        _ => "-Infinity",
     };
     out.extend_from_slice(word.as_bytes());
 }

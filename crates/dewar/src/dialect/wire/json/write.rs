@@ -146,6 +146,12 @@ impl Writer {
         Ok(())
     }
 
+    /// `JSON.stringify` would make it `null` without a word.
+    fn float(&self, is_finite: bool) -> Result<(), WriteError> {
+        let fits = is_finite || self.json.numbers == Numbers::Python;
+        if fits { Ok(()) } else { Err(self.refuse("NaN or an infinity")) }
+    }
+
     /// Writes one of our own kinds, given what it wraps.
     fn kind<T: Serialize + ?Sized>(&mut self, name: &'static str, inner: &T) -> Result<(), WriteError> {
         match name {
@@ -261,11 +267,13 @@ impl<'a> Serializer for &'a mut Writer {
     }
 
     fn serialize_f32(self, it: f32) -> Result<(), WriteError> {
+        self.float(it.is_finite())?;
         write_short_float(it, self.json.numbers, &mut self.out);
         Ok(())
     }
 
     fn serialize_f64(self, it: f64) -> Result<(), WriteError> {
+        self.float(it.is_finite())?;
         write_float(it, self.json.numbers, &mut self.out);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Entries as MessagePack: always the shortest form, text for names.
 
+mod write;
+
 use super::member::{Member, Piece, last_wins};
 use super::{DEPTH, ReadError, WriteError, typed};
 use crate::value::{Value, exact};
@@ -7,30 +9,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteError> {
-    let mut out = Vec::with_capacity(64);
-    value.serialize(&mut rmp_serde::Serializer::new(&mut out).with_struct_map()).map_err(|error| match error {
-        rmp_serde::encode::Error::DepthLimitExceeded => WriteError::deep(),
-        _ => serde::ser::Error::custom(error),
-    })?;
-    // Each level takes a byte at least. One level is the session's own.
-    if out.len() >= DEPTH && Scan::whole(&out, DEPTH - 1).is_none() {
-        return Err(WriteError::deep());
-    }
-    Ok(out)
+    write::write(value)
 }
 
 pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {
     // Bounds the depth, for extension types nest outside of what rmp-serde counts.
     let scan = Scan::whole(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
     // serde's own buffers (flatten, untagged) would take an extension type for a list of number and bytes.
-    if !scan.extensions
-        && let Ok(value) = T::deserialize(&mut rmp_serde::Deserializer::from_read_ref(encoded))
-    {
-        return Ok(value);
+    if !scan.extensions {
+        if let Ok(value) = T::deserialize(&mut rmp_serde::Deserializer::from_read_ref(encoded).with_human_readable()) {
+            return Ok(value);
+        }
+        // As revisions before wrote it.
+        if let Ok(value) = T::deserialize(&mut rmp_serde::Deserializer::from_read_ref(encoded)) {
+            return Ok(value);
+        }
     }
     // A tuple read as a list, a date as text; and errors that do not show the value.
     let value: Value = rmp_serde::from_slice(encoded).map_err(|_| ReadError::new("found an unknown extension type"))?;
-    T::deserialize(typed::Reader::new(value, false))
+    T::deserialize(typed::Reader::new(value.clone(), true))
+        .or_else(|error| T::deserialize(typed::Reader::new(value, false)).map_err(|_| error))
 }
 
 pub(super) fn members(whole: &[u8]) -> Option<Vec<Member>> {
