@@ -1,0 +1,271 @@
+//! What a session takes, it gives back: `insert`, commit, open and `get` give the same value in every dialect, or the commit names the entry.
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    sync::LazyLock,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use dewar::{
+    Session, SessionLayer, SessionManager,
+    dialect::{CookieSession, ExpressSession, Flask},
+    store::memory::MemoryStore,
+    testing::Visitor,
+    value::{BigInteger, Bytes, DateTime, Markup, Tuple, Uuid, Value},
+};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use support::http::secret;
+
+const NAME: &str = "the entry";
+
+/// One manager for each dialect, the most exact first.
+static MANAGERS: LazyLock<[(&str, SessionManager); 5]> = LazyLock::new(|| {
+    let layer = || SessionLayer::new(secret()).unwrap();
+    [
+        ("sealed", layer()),
+        ("opaque", layer().store(MemoryStore::new())),
+        ("Flask", layer().dialect(Flask::new)),
+        ("cookie-session", layer().dialect(CookieSession::new)),
+        ("express-session", layer().dialect(ExpressSession::new).store(MemoryStore::new())),
+    ]
+    .map(|(name, layer)| (name, layer.manager().unwrap()))
+});
+
+/// What came of a value.
+#[derive(Debug, PartialEq)]
+enum Came {
+    Back,
+    Refused,
+}
+
+async fn comes_back<T>(dialect: &str, manager: &SessionManager, value: &T, same: fn(&T, &T) -> bool) -> Came
+where
+    T: Serialize + DeserializeOwned + Debug,
+{
+    let visitor = match Visitor::prepared(manager, |session: &Session| session.insert(NAME, value)).await {
+        Ok(visitor) => visitor,
+        Err(error) => {
+            assert!(error.is_entry() && error.to_string().contains(NAME), "{dialect}: {value:?}: {error}");
+            return Came::Refused;
+        }
+    };
+    let session = visitor.session().await.unwrap();
+    match session.try_get::<T>(NAME) {
+        Ok(Some(found)) if same(&found, value) => Came::Back,
+        other => panic!("{dialect}: {value:?} was committed, and came back as {other:?}"),
+    }
+}
+
+/// The five shapes that serde keeps apart, and two that it buffers while it reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Plain<L> {
+    it: L,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum External<L> {
+    Nothing,
+    New(L),
+    Two(L, bool),
+    Struct { it: L },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Internal<L> {
+    Nothing,
+    New(Plain<L>),
+    Struct { it: L },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "of")]
+enum Adjacent<L> {
+    Nothing,
+    New(L),
+    Two(L, bool),
+    Struct { it: L },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged<L> {
+    Struct { it: L },
+    List(Vec<Plain<L>>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flat<L> {
+    before: bool,
+    #[serde(flatten)]
+    plain: Plain<L>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct FlatMap<L> {
+    before: bool,
+    #[serde(flatten)]
+    rest: BTreeMap<String, L>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Unit;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct New<L>(L);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pair<L>(L, L);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+enum Color {
+    Red,
+    Green,
+}
+
+/// A value in every shape: it comes back from all, or is refused in all. Each dialect's answer.
+fn in_every_shape<L>(leaf: L) -> Vec<(&'static str, Came)>
+where
+    L: Serialize + DeserializeOwned + Debug + Clone + PartialEq + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut answers = Vec::new();
+        for (dialect, manager) in MANAGERS.iter() {
+            let alone = comes_back(dialect, manager, &leaf, L::eq).await;
+            macro_rules! shapes {
+                ($($shape:expr),* $(,)?) => {$(
+                    let shape = $shape;
+                    let came = comes_back(dialect, manager, &shape, |one, other| one == other).await;
+                    assert_eq!(came, alone, "{dialect}: {shape:?}");
+                )*};
+            }
+            let plain = || Plain { it: leaf.clone() };
+            let it = || leaf.clone();
+            shapes![
+                plain(),
+                New(it()),
+                Pair(it(), it()),
+                vec![it(), it()],
+                (it(), 1, it()),
+                BTreeMap::from([("a".to_owned(), it()), ("b".to_owned(), it())]),
+                External::New(it()),
+                External::Two(it(), true),
+                External::Struct { it: it() },
+                Internal::New(plain()),
+                Internal::Struct { it: it() },
+                Adjacent::New(it()),
+                Adjacent::Two(it(), true),
+                Adjacent::Struct { it: it() },
+                Untagged::Struct { it: it() },
+                Untagged::List(vec![plain(), plain()]),
+                Flat { before: true, plain: plain() },
+                FlatMap { before: true, rest: BTreeMap::from([("a".to_owned(), it())]) },
+                Flat { before: true, plain: Plain { it: Flat { before: false, plain: plain() } } },
+                vec![Internal::Struct { it: Untagged::Struct { it: it() } }],
+            ];
+            answers.push((*dialect, alone));
+        }
+        answers
+    })
+}
+
+/// A value by itself, which serde itself reads back in no buffer, or which has a way of its own to be compared.
+fn by_itself<T>(value: T, same: fn(&T, &T) -> bool) -> Vec<(&'static str, Came)>
+where
+    T: Serialize + DeserializeOwned + Debug,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut answers = Vec::new();
+        for (dialect, manager) in MANAGERS.iter() {
+            answers.push((*dialect, comes_back(dialect, manager, &value, same).await));
+        }
+        answers
+    })
+}
+
+/// Which dialects refused it.
+fn refusing(answers: Vec<(&'static str, Came)>) -> Vec<&'static str> {
+    answers.into_iter().filter(|(_, came)| *came == Came::Refused).map(|(dialect, _)| dialect).collect()
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{0,6}", "\\PC{0,6}", Just("null".to_owned()), Just("7".to_owned())]
+}
+
+fn moment() -> impl Strategy<Value = DateTime> {
+    (-62_000_000_000i64..250_000_000_000).prop_map(|seconds| DateTime::from_unix(seconds, 0).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_every_format_holds_comes_back_from_every_format(
+        small in any::<i32>(), short in any::<u16>(), text in text(), yes in any::<bool>(), sign in any::<char>(),
+        ip in any::<IpAddr>(), port in any::<u16>(), id in any::<[u8; 16]>(), seconds in 0u64..1 << 40, float in -1e9f32..1e9,
+        bytes in prop::collection::vec(any::<u8>(), 0..5), numbered in prop::collection::btree_map(any::<i16>(), any::<u8>(), 0..4),
+    ) {
+        let nobody: Vec<&str> = Vec::new();
+        macro_rules! come_back {
+            ($($leaf:expr),* $(,)?) => {$(
+                prop_assert_eq!(refusing(in_every_shape($leaf)), nobody.clone(), "{}", stringify!($leaf));
+            )*};
+        }
+        come_back![
+            small, short, text.clone(), yes, sign, ip, SocketAddr::new(ip, port), uuid::Uuid::from_bytes(id), float, bytes.clone(),
+            NonZeroU16::new(port | 1).unwrap(), Some(small), None::<String>, Color::Green, PathBuf::from(text.clone()),
+            BTreeSet::from([text.clone()]), BTreeMap::from([(text.clone(), small)]), Unit, (), [small; 3],
+            Ok::<i32, String>(small), Err::<i32, String>(text.clone()), small..small, Duration::from_secs(seconds),
+            External::<u8>::Nothing, Internal::<u8>::Nothing, Adjacent::<u8>::Nothing,
+            Value::List(vec![Value::Text(text.clone()), Value::Null, Value::from(small)]),
+        ];
+        // serde buffers the names of a map as text, and then reads no number from it: these are not in every shape.
+        macro_rules! come_back_alone {
+            ($($leaf:expr),* $(,)?) => {$(
+                prop_assert_eq!(refusing(by_itself($leaf, |one, other| one == other)), nobody.clone(), "{}", stringify!($leaf));
+            )*};
+        }
+        come_back_alone![
+            numbered.clone(), HashMap::from([(yes, small)]), BTreeMap::from([(ip, small)]), BTreeMap::from([(sign, small)]),
+            BTreeMap::from([(Color::Red, small)]), BTreeMap::from([(uuid::Uuid::from_bytes(id), small)]),
+            UNIX_EPOCH + Duration::from_secs(seconds), u128::from(seconds), i128::from(small),
+            Plain { it: Some(Plain { it: numbered }) },
+        ];
+    }
+
+    #[test]
+    fn what_only_some_formats_hold_is_refused_by_name_in_the_others(
+        long in any::<i64>(), double in any::<f64>(), id in any::<[u8; 16]>(), moment in moment(),
+        text in text(), bytes in prop::collection::vec(any::<u8>(), 0..5), large in any::<u128>(),
+    ) {
+        let javascript = ["cookie-session", "express-session"];
+        let refused = |is_refused: bool| if is_refused { javascript.to_vec() } else { Vec::new() };
+        prop_assert_eq!(refusing(in_every_shape(long)), refused(long.unsigned_abs() >= 1 << 53));
+        prop_assert_eq!(refusing(by_itself(large, u128::eq)), refused(large >= 1 << 53));
+        prop_assert_eq!(refusing(by_itself(BigInteger::from(large), BigInteger::eq)), refused(large >= 1 << 53));
+        let same = |one: &f64, other: &f64| one == other || one.is_nan() && other.is_nan();
+        prop_assert_eq!(refusing(by_itself(double, same)), refused(!double.is_finite()));
+        for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            prop_assert_eq!(refusing(by_itself(special, same)), refused(true));
+            let same = |one: &f32, other: &f32| one == other || one.is_nan() && other.is_nan();
+            prop_assert_eq!(refusing(by_itself(special as f32, same)), refused(true));
+        }
+        prop_assert_eq!(refusing(in_every_shape(Bytes(bytes))), refused(true));
+        prop_assert_eq!(refusing(in_every_shape(Uuid::from_bytes(id))), refused(true));
+        prop_assert_eq!(refusing(in_every_shape(moment)), refused(true));
+        prop_assert_eq!(refusing(in_every_shape(Markup(text.clone()))), refused(true));
+        prop_assert_eq!(refusing(in_every_shape(Tuple((text.clone(), long as i32)))), refused(true));
+        for value in [Value::Uuid(Uuid::from_bytes(id)), Value::DateTime(moment), Value::Markup(text.clone()), Value::Tuple(vec![Value::Text(text)])] {
+            prop_assert_eq!(refusing(by_itself(value, Value::eq)), refused(true));
+        }
+    }
+}
