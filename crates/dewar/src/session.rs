@@ -17,7 +17,7 @@ use crate::{
     key::Name,
     lifetime::{Lifetime, Timestamp},
     principal::Somebody,
-    state::{Intent, Origin, Phase, State},
+    state::{Failing, Intent, Origin, Phase, State},
     telemetry,
     value::Value,
 };
@@ -167,28 +167,37 @@ impl Session {
         let Some(mut state) = self.writable("insert", name) else { return };
         match written {
             Ok(value) => {
-                let (healed, name) = (name, name.as_bytes());
-                if self.rules().principal_entry.map(str::as_bytes) == Some(name) {
-                    dropped = self.change_principal(&mut state, &value);
-                }
-                let value: Arc<[u8]> = value.into();
-                self.note(&mut state, |data| Operation::Insert {
-                    name: name.into(),
-                    value: Arc::clone(&value),
-                    seen: data.seen(name),
-                });
-                state.contents.data.insert(name, value);
-                state.heal(healed);
+                dropped = self.put(&mut state, name, value);
+                state.heal(name);
             }
-            Err(why) => state.fail(name, Error::entry(name.as_bytes(), why)),
+            Err(why) => state.fail(Failing::Entry(name.into()), Error::entry(name.as_bytes(), why)),
         }
         drop(state);
         drop(dropped);
     }
 
+    /// Writes an entry. What was done before and is not to be done any more is returned, to be dropped where no lock is held.
+    #[must_use]
+    fn put(&self, state: &mut State, name: &str, value: Vec<u8>) -> Vec<Operation> {
+        let dropped = if self.keeps_principal_in(name) { self.change_principal(state, &value) } else { Vec::new() };
+        let (name, value) = (name.as_bytes(), Arc::<[u8]>::from(value));
+        self.note(state, |data| Operation::Insert {
+            name: name.into(),
+            value: Arc::clone(&value),
+            seen: data.seen(name),
+        });
+        state.contents.data.insert(name, value);
+        dropped
+    }
+
+    fn keeps_principal_in(&self, name: &str) -> bool {
+        self.rules().principal_entry == Some(name)
+    }
+
     /// An entry that another framework's log-in keeps the user in is the principal: from one to another, the former's entries go.
     fn change_principal(&self, state: &mut State, encoded: &[u8]) -> Vec<Operation> {
-        let (former, next) = (somebody(self.rules(), &state.contents), Somebody::read(self.encoding(), encoded));
+        let former = somebody(self.rules(), &state.contents).or_else(|| state.removed.take());
+        let next = Somebody::read(self.encoding(), encoded);
         match (former, next) {
             (Some(former), Some(next)) if former != next => state.begin_again(self.empty(), Intent::Switch),
             (None, Some(_)) => {
@@ -215,6 +224,9 @@ impl Session {
         let encoded = {
             let mut state = self.writable("remove", name)?;
             state.heal(name);
+            if self.keeps_principal_in(name) {
+                state.removed = somebody(self.rules(), &state.contents).or_else(|| state.removed.take());
+            }
             let encoded = state.contents.data.remove(name.as_bytes())?;
             self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
             encoded
@@ -281,8 +293,13 @@ impl Session {
             if state.contents.data.get(name.as_bytes()) != old.as_deref() {
                 continue;
             }
+            if self.keeps_principal_in(name) {
+                let dropped = self.put(&mut state, name, written);
+                drop(state);
+                drop(dropped);
+                return Ok(value);
+            }
             state.contents.data.insert(name.as_bytes(), written);
-            state.heal(name);
             self.note(&mut state, |_| {
                 let change = Box::new(move |old: Option<&[u8]>, encoding| run(old, encoding).map(|(_, bytes)| bytes));
                 Operation::Update { name: name.as_bytes().into(), change }
@@ -396,7 +413,7 @@ impl Session {
             return self.fail("set_lifetime", Error::setting(why));
         }
         if let Some(mut state) = self.writable("set_lifetime", "") {
-            state.heal("set_lifetime");
+            state.heal_method("set_lifetime");
             state.sets_lifetime = true;
         }
         if let Some(entry) = rules.persistent_entry {
@@ -426,7 +443,7 @@ impl Session {
     pub fn set_principal(&self, principal: &str) {
         let rules = self.rules();
         let Some(mut state) = self.writable("set_principal", "") else { return };
-        state.heal("set_principal");
+        state.heal_method("set_principal");
         let former = somebody(rules, &state.contents);
         let is_same = former.as_ref().is_some_and(|former| former.is(principal));
         let mut dropped = Vec::new();
@@ -449,12 +466,12 @@ impl Session {
             },
             None => {
                 let why = "this session format keeps no principal: insert an entry of your own";
-                return state.fail("set_principal", Error::setting(why));
+                return state.fail(Failing::Method("set_principal"), Error::setting(why));
             }
         };
         match operation.replay(&mut state.contents, rules.encoding) {
             Ok(()) => self.note(&mut state, |_| operation),
-            Err(error) => state.fail("set_principal", error),
+            Err(error) => state.fail(Failing::Method("set_principal"), error),
         }
         drop(state);
         drop(dropped);
@@ -557,15 +574,15 @@ impl Session {
     }
 
     /// Does one operation here and now, and notes it for a replay. Only for operations that run no code of the application's.
-    fn apply(&self, what: &str, operation: Operation) {
+    fn apply(&self, what: &'static str, operation: Operation) {
         let encoding = self.encoding();
         let Some(mut state) = self.writable(what, "") else { return };
+        if matches!(operation, Operation::SetLabel { .. } | Operation::SetLifetime { .. }) {
+            state.heal_method(what);
+        }
         match operation.replay(&mut state.contents, encoding) {
-            Ok(()) => {
-                state.heal(what);
-                self.note(&mut state, |_| operation);
-            }
-            Err(error) => state.fail(what, error),
+            Ok(()) => self.note(&mut state, |_| operation),
+            Err(error) => state.fail(Failing::Method(what), error),
         }
     }
 
@@ -577,9 +594,9 @@ impl Session {
         }
     }
 
-    fn fail(&self, what: &str, error: Error) {
-        if let Some(mut state) = self.writable(what, "") {
-            state.fail(what, error);
+    fn fail(&self, method: &'static str, error: Error) {
+        if let Some(mut state) = self.writable(method, "") {
+            state.fail(Failing::Method(method), error);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     id::{SessionId, StoreKey},
     journal::Operation,
+    principal::Somebody,
     session::Session,
     store::{Tombstone, Version, Why},
 };
@@ -29,8 +30,10 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// Whether the response depends on the session.
     pub(crate) accessed: bool,
-    /// What could not be done, by the name of its entry; a later good write of that name heals it.
-    pub(crate) failures: Vec<(Box<str>, Error)>,
+    /// Whose session it was, until this request removed the entry that said so.
+    pub(crate) removed: Option<Somebody>,
+    /// What could not be done: to an entry, which a later good `insert` or `remove` heals, or by another method.
+    pub(crate) failures: Vec<(Failing, Error)>,
     /// The `Set-Cookie` of what has been committed: every response carries it, an error too.
     pub(crate) due: Vec<HeaderValue>,
     /// What an earlier attempt may have done, though nobody knows.
@@ -107,6 +110,15 @@ impl At {
     }
 }
 
+/// What could not be done.
+#[derive(Debug)]
+pub(crate) enum Failing {
+    /// To write the entry of this name.
+    Entry(Box<str>),
+    /// What this method does.
+    Method(&'static str),
+}
+
 /// A write that may have been done: its answer was lost, and the store could not be asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {
@@ -116,6 +128,8 @@ pub(crate) struct Doubt {
     pub(crate) mine: Version,
     /// How many of the operations it held.
     pub(crate) operations: usize,
+    /// Whether it revived a session that was empty.
+    pub(crate) revived: bool,
 }
 
 /// A change of the id that may have been done: the answer was lost, and the store could not be asked.
@@ -185,6 +199,7 @@ impl State {
             origin,
             phase: Phase::Open,
             accessed: false,
+            removed: None,
             failures: Vec::new(),
             due: Vec::new(),
             doubt: None,
@@ -193,13 +208,17 @@ impl State {
         }
     }
 
-    pub(crate) fn fail(&mut self, name: &str, error: Error) {
-        self.heal(name);
-        self.failures.push((name.into(), error));
+    pub(crate) fn fail(&mut self, what: Failing, error: Error) {
+        self.failures.push((what, error));
     }
 
-    pub(crate) fn heal(&mut self, name: &str) {
-        self.failures.retain(|(failed, _)| &**failed != name);
+    pub(crate) fn heal(&mut self, entry: &str) {
+        self.failures.retain(|(failed, _)| !matches!(failed, Failing::Entry(name) if **name == *entry));
+    }
+
+    /// The later good call of this method counts.
+    pub(crate) fn heal_method(&mut self, method: &str) {
+        self.failures.retain(|(failed, _)| !matches!(failed, Failing::Method(name) if *name == method));
     }
 
     /// Empties it: what comes from here on belongs to another session. What was done is returned, to be dropped where no lock is held: closures
@@ -207,6 +226,7 @@ impl State {
     #[must_use]
     pub(crate) fn begin_again(&mut self, contents: Contents, intent: Intent) -> Vec<Operation> {
         self.contents = contents;
+        self.removed = None;
         self.failures.clear();
         self.sets_lifetime = false;
         self.intent = self.intent.max(intent);

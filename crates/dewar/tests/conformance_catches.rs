@@ -61,6 +61,7 @@ enum Fault {
     EpochsRunByTheClock,
     NobodyPasses,
     PassesForEver,
+    TheDeadPass,
     LineageEndsAll,
     LineageRaisesTheEpoch,
     LineageLooksThenDeletes,
@@ -333,8 +334,9 @@ impl SessionAdmin for Broken {
     ) -> Result<u64, StoreError> {
         let tombstone = self.buried(tombstone);
         match (self.fault, which) {
-            (Fault::NobodyPasses, Revoke::AllBut(_)) => which = Revoke::All,
-            (Fault::PassesForEver, Revoke::AllBut(lineage)) => {
+            (Fault::NobodyPasses, Revoke::AllBut { .. }) => which = Revoke::All,
+            (Fault::TheDeadPass, Revoke::AllBut { lineage, .. }) => which = Revoke::AllBut { lineage, epoch: u64::MAX },
+            (Fault::PassesForEver, Revoke::AllBut { lineage, .. }) => {
                 self.passed.lock().unwrap().insert(lineage);
             }
             (Fault::LineageEndsAll, Revoke::Lineage(_)) => which = Revoke::All,
@@ -342,7 +344,9 @@ impl SessionAdmin for Broken {
                 let deleted = self.store.revoke(principal, which, tombstone.clone(), now).await?;
                 let others = self.store.list(Some(principal), None, 2, now).await?;
                 let other = others.first().map_or(lineage, |(_, record, _)| record.lineage);
-                self.store.revoke(principal, Revoke::AllBut(other), tombstone, now).await?;
+                self.store
+                    .revoke(principal, Revoke::AllBut { lineage: other, epoch: u64::MAX }, tombstone, now)
+                    .await?;
                 return Ok(deleted);
             }
             (Fault::RaisesNoEpoch, Revoke::All) | (Fault::LineageLooksThenDeletes, Revoke::Lineage(_)) => {
@@ -352,7 +356,7 @@ impl SessionAdmin for Broken {
                 for (key, record, _) in listed {
                     let is_it = match which {
                         Revoke::Lineage(lineage) => record.lineage == lineage,
-                        Revoke::All | Revoke::AllBut(_) => true,
+                        Revoke::All | Revoke::AllBut { .. } => true,
                     };
                     if is_it && self.store.delete(&key, None, tombstone.clone(), now).await? == Delete::Deleted {
                         deleted += 1;
@@ -437,6 +441,7 @@ async fn each_fault_is_found_and_its_promise_named() {
         (Fault::PurgesTooMuch, "no tombstone before its time"),
         (Fault::IgnoresEpochs, "Outdated"),
         (Fault::CreateIgnoresEpochs, "create refuses a record of an older epoch"),
+        (Fault::TheDeadPass, "a lineage that has ended does not pass"),
         (Fault::CreateIgnoresNobodysEpoch, "nothing that began before everybody's epoch was raised is written"),
         (Fault::TakesTheFirstEpoch, "it said Outdated"),
         (Fault::SaysNoEpoch, "the answer says it"),

@@ -275,7 +275,7 @@ async fn what_began_before_a_raise_comes_back_under_no_key() {
     create(&store, 3, &of("bob", 3)).await;
     create(&store, 4, &record(b"nobody's")).await;
 
-    assert_eq!(store.revoke("ann", Revoke::AllBut(2), ended(1), NOW).await.unwrap(), 1);
+    assert_eq!(store.revoke("ann", Revoke::AllBut { lineage: 2, epoch: u64::MAX }, ended(1), NOW).await.unwrap(), 1);
     let raised = NOW.as_millis();
     assert_eq!(store.epoch(Some("ann")).await.unwrap(), raised);
     assert_eq!((store.epoch(Some("bob")).await.unwrap(), store.epoch(None).await.unwrap()), (0, 0));
@@ -509,7 +509,10 @@ async fn what_the_release_before_wrote_is_listed_and_revoked() {
     assert_eq!(store.list(Some("ann"), None, 9, later(121)).await.unwrap().len(), 2);
     assert!(!client.exists("dewar-principal:ann").await.unwrap());
     let Load::Found(found, _) = store.load(&key(1), NOW).await.unwrap() else { panic!() };
-    assert_eq!(store.revoke("ann", Revoke::AllBut(found.lineage), ended(1), NOW).await.unwrap(), 1);
+    assert_eq!(
+        store.revoke("ann", Revoke::AllBut { lineage: found.lineage, epoch: u64::MAX }, ended(1), NOW).await.unwrap(),
+        1
+    );
     assert!(lives(&store, 1).await && !lives(&store, 2).await);
 
     client.flushdb().await.unwrap();

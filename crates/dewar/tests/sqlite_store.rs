@@ -223,7 +223,7 @@ async fn a_file_of_the_release_before_is_read_and_written() {
     let store = SqliteStore::open(&file).unwrap();
     check_version_1(&store).await;
 
-    let but = Revoke::AllBut(first_bytes(&key(3)));
+    let but = Revoke::AllBut { lineage: first_bytes(&key(3)), epoch: u64::MAX };
     assert_eq!(store.revoke("ada", but, tombstone(1), NOW).await.unwrap(), 1);
     assert!(!is_live(&store, &key(2)).await && is_live(&store, &key(3)).await);
     assert_eq!(store.purge(10, NOW.after(GONE_FOR)).await.unwrap(), 2);
@@ -367,7 +367,10 @@ async fn what_began_before_a_raise_is_outdated_under_every_key() {
     let created = |epoch| Create::Created(Written { version: V, epoch });
     let raised = NOW.as_millis();
     assert_eq!(create(1, adas(1, None)).await, created(0));
-    assert_eq!(store.revoke("ada", Revoke::AllBut(5), tombstone(1), NOW).await.unwrap(), 1);
+    assert_eq!(
+        store.revoke("ada", Revoke::AllBut { lineage: 5, epoch: u64::MAX }, tombstone(1), NOW).await.unwrap(),
+        1
+    );
     assert_eq!(store.epoch(Some("ada")).await.unwrap(), raised);
     assert_eq!(store.epoch(Some("bob")).await.unwrap(), 0);
 
@@ -379,7 +382,10 @@ async fn what_began_before_a_raise_is_outdated_under_every_key() {
     assert_eq!(store.epoch(Some("ada")).await.unwrap(), raised + 1, "the clock stood still, the epoch did not");
     assert_eq!(create(5, adas(5, Some(0))).await, Create::Outdated);
 
-    assert_eq!(store.revoke("ada", Revoke::AllBut(5), tombstone(1), NOW).await.unwrap(), 0);
+    assert_eq!(
+        store.revoke("ada", Revoke::AllBut { lineage: 5, epoch: u64::MAX }, tombstone(1), NOW).await.unwrap(),
+        0
+    );
     assert_eq!(create(5, adas(5, Some(raised))).await, created(raised));
     assert_eq!(store.revoke_everyone(tombstone(1), NOW).await.unwrap(), 2);
     for principal in [None, Some("ada"), Some("bob")] {
@@ -388,7 +394,7 @@ async fn what_began_before_a_raise_is_outdated_under_every_key() {
     assert_eq!(create(6, adas(5, Some(raised + 2))).await, Create::Outdated, "nobody passes everybody's");
 
     assert_eq!(create(7, adas(7, None)).await, created(raised + 3));
-    store.revoke("ada", Revoke::AllBut(8), tombstone(1), NOW).await.unwrap();
+    store.revoke("ada", Revoke::AllBut { lineage: 8, epoch: u64::MAX }, tombstone(1), NOW).await.unwrap();
     create(8, record(b"nobody's")).await;
     let log_in = async |epoch| store.rename(&key(8), Some(V), &key(9), V, adas(1, epoch), tombstone(1), NOW).await;
     assert_eq!(log_in(Some(raised + 3)).await.unwrap(), Rename::Outdated);

@@ -25,7 +25,7 @@ use crate::{
     journal::Operation,
     lifetime::Timestamp,
     session::{Session, somebody},
-    state::{At, Doubt, Intent, Made, Origin, Phase, State},
+    state::{At, Doubt, Failing, Intent, Made, Origin, Phase, State},
     store::{
         Answer, Create, Delete, ErasedStore, Load, Record, Rename, Replace, StoreKey, Tombstone, Touch, Version, Why,
     },
@@ -123,9 +123,9 @@ impl Inner {
                 let why = "the session was committed after its response had gone; nothing was saved";
                 return Commit::Known(Err(Error::new(Kind::Closed, why)));
             }
-            Phase::Panicked => {
-                return Commit::Known(Err(Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")));
-            }
+            // What began before the panic is finished, so that the response has its cookie.
+            Phase::Panicked if state.turn.is_taken() => {}
+            Phase::Panicked => return Commit::Known(Err(panicked())),
         }
         let running: Running = if state.turn.is_taken() {
             let turn = state.wait_for_turn();
@@ -136,7 +136,8 @@ impl Inner {
                 turn.begin();
                 let next = match &mut *session.lock() {
                     // Closed while it waited: what the request did is dropped.
-                    State { phase: Phase::Closed | Phase::Panicked, .. } => Next::Known(
+                    State { phase: Phase::Panicked, .. } => Next::Known(Err(panicked()), Vec::new()),
+                    State { phase: Phase::Closed, .. } => Next::Known(
                         Err(Error::new(Kind::Closed, "the session was closed before it could be committed")),
                         Vec::new(),
                     ),
@@ -186,6 +187,7 @@ impl Inner {
             return Next::Known(Err(failure.copy()), Vec::new());
         }
         let now = self.clock.now();
+        state.end_what_was_made();
         let touched = state.changed || state.intent != Intent::Keep;
         let plan = plan(&Facts {
             origin: &state.origin,
@@ -301,7 +303,7 @@ impl Inner {
             intent: mem::take(&mut state.intent),
             logs_in,
             origin: state.origin.clone(),
-            changes: Changes { operations, doubt: state.doubt.take() },
+            changes: Changes { operations, doubt: state.doubt.take(), revived: false },
             changed,
             is_lost: false,
             version: self.draw.version(&record, now),
@@ -436,7 +438,7 @@ impl Inner {
         if !keeps_what_it_loaded && let Err(error) = self.refresh(&session, self.empty(now)) {
             let mut state = session.lock();
             state.contents = self.empty(now);
-            state.fail("update", error);
+            state.fail(Failing::Method("update"), error);
         }
         match told {
             Plan::Again => Err(conflict()),
@@ -536,7 +538,7 @@ impl Inner {
         let key = id.key().clone();
         job.origin =
             Origin::Stored(At { key, id: Some(id), version, touch: false, reissue: true, empty: false, unseen: true });
-        job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations });
+        job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations, revived: false });
         // Also where what is still to be done fails: the way there is not gone twice.
         job.session.lock().origin = job.origin.clone();
         job.intent = rest;
@@ -932,7 +934,7 @@ impl Inner {
         }
         let created = self.create_surely(&id, job.version, &job.record, job.now, None).await.map_err(|error| {
             let operations = job.changes.operations.len();
-            Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations }) }
+            Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations, revived: false }) }
         });
         match created? {
             Create::Created(written) => {
@@ -972,6 +974,19 @@ impl Job {
 }
 
 impl State {
+    /// A session that may have been stored, of which nobody knows, and that was cleared: it has to be ended.
+    fn end_what_was_made(&mut self) {
+        let ends = self.intent == Intent::End && self.contents.is_empty();
+        let is_elsewhere = matches!(self.origin, Origin::Stored(_) | Origin::Former { .. });
+        if ends
+            && !is_elsewhere
+            && let Some(Made { id: Some(id), mine, .. }) = self.made.take_if(|made| made.id.is_some())
+        {
+            let at = At::new(id.key().clone(), Some(id), mine);
+            self.origin = Origin::Stored(At { unseen: true, ..at });
+        }
+    }
+
     /// All of it is saved. What was done is returned, to be dropped where no lock is held.
     #[must_use]
     fn settled(&mut self) -> Vec<Operation> {
@@ -1049,6 +1064,10 @@ fn conflict() -> Error {
         Kind::Conflict,
         "another request logged in with this session, or it expired, while this one ran; nothing was saved, and it may be repeated",
     )
+}
+
+fn panicked() -> Error {
+    Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")
 }
 
 fn ended_meanwhile() -> Error {

@@ -73,15 +73,19 @@ impl SessionManager {
 
     /// Ends every other session of the user whom this one belongs to. Returns how many.
     ///
-    /// When it returns, none of them that began before lives, under whatever id.
+    /// When it returns, none of them that began before lives, under whatever id. A session that was ended while its request runs is no
+    /// exception: it ends with the others.
     ///
     /// # Errors
     ///
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
         let Some(principal) = session.principal() else { return Ok(0) };
-        let current = session.lock().contents.lineage;
-        self.inner.revoke(&principal, Revoke::AllBut(current)).await
+        let (lineage, epoch) = {
+            let state = session.lock();
+            (state.contents.lineage, state.contents.epoch.unwrap_or(u64::MAX))
+        };
+        self.inner.revoke(&principal, Revoke::AllBut { lineage, epoch }).await
     }
 
     /// Ends every session of a user: after a change of password, or a theft. Returns how many.

@@ -115,7 +115,10 @@ impl Inner {
                 Ok(Replace::Replaced(version)) => {
                     let merged = Merged::Kept { version, record: record.clone(), is_empty, revived, is_merged };
                     *base = Some(Base { version, record, is_empty, is_written: false });
-                    return outcomes.into_iter().map(|outcome| outcome.map(|()| merged.clone())).collect();
+                    let answers = batch.iter().zip(outcomes);
+                    return answers
+                        .map(|(waiting, outcome)| outcome.map(|()| merged.beside(&waiting.changes)))
+                        .collect();
                 }
                 Ok(Replace::Gone(tombstone)) => return answers(batch, || Ok(Merged::Gone(tombstone.clone()))),
                 Ok(Replace::Conflict) => wait(attempt).await,
@@ -124,7 +127,8 @@ impl Inner {
                         // Who was left out of it is in no doubt.
                         outcome?;
                         let operations = waiting.changes.operations.len();
-                        let doubt = Doubt { at: Some(at), mine: version, operations };
+                        let revived = revived || waiting.changes.revived;
+                        let doubt = Doubt { at: Some(at), mine: version, operations, revived };
                         Err(Failed { error: unknown.0.copy(), doubt: Some(doubt) })
                     };
                     return batch.iter().zip(outcomes).map(failed).collect();

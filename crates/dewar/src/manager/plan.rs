@@ -162,7 +162,7 @@ mod tests {
             ("refused", Origin::Fresh { refused: true }),
             ("cookie", Origin::Cookie { reissue: false }),
             ("cookie, due", Origin::Cookie { reissue: true }),
-            ("former", Origin::Former { id, loaded, epoch: 0 }),
+            ("former", Origin::Former { id, loaded }),
             ("stored", Origin::Stored(at.clone())),
             ("stored, due", Origin::Stored(At { touch: true, reissue: true, ..at.clone() })),
             ("followed", Origin::Stored(At { id: None, ..at })),

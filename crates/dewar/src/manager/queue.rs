@@ -45,12 +45,15 @@ pub(super) struct Waiting {
 pub(super) struct Changes {
     pub(super) operations: Vec<Operation>,
     pub(super) doubt: Option<Doubt>,
+    /// Whether what was done of it revived a session that was empty.
+    pub(super) revived: bool,
 }
 
 impl Changes {
     /// Drops what an earlier attempt has done, where this state is the one that it wrote.
     pub(super) fn settle(&mut self, at: Version) {
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
+            self.revived |= doubt.revived;
             self.operations.drain(..doubt.operations.min(self.operations.len()));
         }
     }
@@ -86,6 +89,17 @@ pub(super) enum Merged {
     },
     /// It is dead, and why; `None`: missing or expired.
     Gone(Option<Tombstone>),
+}
+
+impl Merged {
+    /// The same, to a request of which an earlier attempt has done some.
+    pub(super) fn beside(&self, changes: &Changes) -> Self {
+        let mut merged = self.clone();
+        if let Self::Kept { revived, .. } = &mut merged {
+            *revived |= changes.revived;
+        }
+        merged
+    }
 }
 
 /// Why a commit to an existing session did not succeed, and what may have been written nevertheless.

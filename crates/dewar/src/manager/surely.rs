@@ -50,11 +50,17 @@ impl Inner {
     ) -> Result<Create, Error> {
         let (store, key) = (self.backend()?, id.key());
         let mut lost = None;
+        // What was renewed may have been this, and taken it along.
+        let gone = |lost: Option<StoreError>, tombstone: Tombstone| match (lost, &tombstone.why) {
+            (Some(error), Why::Renewed { .. }) => Err(error.into()),
+            _ => Ok(Create::Gone(tombstone)),
+        };
         for attempt in 0..AGAIN {
             let first = begun.take();
             let create = || Arc::clone(store).create(key.clone(), version, record.clone(), now);
             match first.unwrap_or_else(create).await {
                 Ok(Create::Exists) => {}
+                Ok(Create::Gone(tombstone)) => return gone(lost, tombstone),
                 Ok(other) => return Ok(other),
                 Err(error) => lost = Some(error),
             }
@@ -66,7 +72,7 @@ impl Inner {
                 }
                 // An attempt before may have landed late, and others have written since.
                 Ok(Load::Found(..)) => return lost.map_or(Ok(Create::Exists), |error| Err(error.into())),
-                Ok(Load::Gone(tombstone)) => return Ok(Create::Gone(tombstone)),
+                Ok(Load::Gone(tombstone)) => return gone(lost, tombstone),
                 Ok(Load::Missing) if attempt + 1 < AGAIN => wait(attempt).await,
                 Ok(Load::Missing) => break,
                 Err(error) => return Err(lost.unwrap_or(error).into()),
@@ -100,11 +106,19 @@ impl Inner {
         first: Answer<'static, Replace>,
     ) -> Result<Replace, Unknown> {
         let store = self.backend().map_err(Unknown)?;
+        // What was renewed since may have taken along what the first attempt wrote, or not.
+        let gone = |error: StoreError, tombstone: Option<Tombstone>| match tombstone.as_ref().map(|it| &it.why) {
+            Some(Why::Renewed { .. }) => Err(unknown(error)),
+            None if key.is_foreign() => Err(unknown(error)),
+            _ => Ok(Replace::Gone(tombstone)),
+        };
         let mut answer = first.await;
+        let mut lost: Option<StoreError> = None;
         for attempt in 0..AGAIN {
-            let error = match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
+            let error = match (answer, lost.take()) {
+                (Ok(Replace::Gone(tombstone)), Some(lost)) => return gone(lost, tombstone),
+                (Ok(answer), _) => return Ok(answer),
+                (Err(error), _) => error,
             };
             match store.load(key.clone(), now).await {
                 Ok(Load::Found(_, stands)) if stands == version && !key.is_foreign() => {
@@ -112,20 +126,21 @@ impl Inner {
                 }
                 Ok(Load::Found(_, stands)) if stands == at && !key.is_foreign() && attempt + 1 < AGAIN => {}
                 Ok(Load::Found(..)) | Err(_) => return Err(unknown(error)),
-                Ok(Load::Gone(tombstone)) => return Ok(Replace::Gone(Some(tombstone))),
-                Ok(Load::Missing) => return Ok(Replace::Gone(None)),
+                Ok(Load::Gone(tombstone)) => return gone(error, Some(tombstone)),
+                Ok(Load::Missing) => return gone(error, None),
             }
             wait(attempt).await;
             answer = Arc::clone(store).replace(key.clone(), at, version, record.clone(), now).await;
             if let Ok(Replace::Conflict) = answer {
                 return match store.load(key.clone(), now).await {
                     Ok(Load::Found(_, stands)) if stands == version => Ok(Replace::Replaced(version)),
-                    Ok(Load::Gone(tombstone)) => Ok(Replace::Gone(Some(tombstone))),
-                    Ok(Load::Missing) => Ok(Replace::Gone(None)),
+                    Ok(Load::Gone(tombstone)) => gone(error, Some(tombstone)),
+                    Ok(Load::Missing) => gone(error, None),
                     // The first one may have landed late, and others have written since.
                     Ok(Load::Found(..)) | Err(_) => Err(unknown(error)),
                 };
             }
+            lost = Some(error);
         }
         answer.map_err(unknown)
     }

@@ -23,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 
+use self::principals::Raise;
 use self::shard::{Digest, Ended, Refused, Shard, Shared, cost};
 use super::{
     Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
@@ -241,7 +242,7 @@ impl SessionAdmin for MemoryStore {
     ) -> Result<u64, StoreError> {
         Ok(match which {
             Revoke::All => self.0.revoke(principal, None, &tombstone, now),
-            Revoke::AllBut(lineage) => self.0.revoke(principal, Some(lineage), &tombstone, now),
+            Revoke::AllBut { lineage, epoch } => self.0.revoke(principal, Some((lineage, epoch)), &tombstone, now),
             Revoke::Lineage(lineage) => self.0.revoke_lineage(principal, lineage, &tombstone, now),
         })
     }
@@ -322,9 +323,9 @@ impl Inner {
         }
     }
 
-    fn revoke(&self, principal: &str, but: Option<u64>, tombstone: &Tombstone, now: Timestamp) -> u64 {
-        let (epoch, keys) = self.shared.principals.raise(principal, but, now);
-        let end = |key: &Digest| self.shard(key).end(key, principal, epoch, but, tombstone, now, &self.shared);
+    fn revoke(&self, principal: &str, but: Option<(u64, u64)>, tombstone: &Tombstone, now: Timestamp) -> u64 {
+        let Raise { epoch, passes, keys } = self.shared.principals.raise(principal, but, now);
+        let end = |key: &Digest| self.shard(key).end(key, principal, epoch, passes, tombstone, now, &self.shared);
         keys.iter().filter(|key| end(key)).count() as u64
     }
 

@@ -279,8 +279,13 @@ pub enum Rename {
 pub enum Revoke {
     /// All that began before.
     All,
-    /// All that began before but this lineage, which goes on as if it had begun after.
-    AllBut(u64),
+    /// All that began before but this lineage, which goes on as if it had begun after. Where it has ended itself, it ends, too.
+    AllBut {
+        /// Of the session that stays.
+        lineage: u64,
+        /// The epoch that this session began in; `u64::MAX`: it begins now. Where that has passed, none stays.
+        epoch: u64,
+    },
     /// This lineage alone. The epoch stays.
     Lineage(u64),
 }

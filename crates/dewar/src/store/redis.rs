@@ -307,7 +307,9 @@ impl SessionAdmin for RedisStore {
     ) -> Result<u64, StoreError> {
         match which {
             Revoke::All => self.0.end_all(principal, None, &tombstone, now).await,
-            Revoke::AllBut(lineage) => self.0.end_all(principal, Some(lineage), &tombstone, now).await,
+            Revoke::AllBut { lineage, epoch } => {
+                self.0.end_all(principal, Some((lineage, epoch)), &tombstone, now).await
+            }
             Revoke::Lineage(lineage) => self.0.end_lineage(principal, lineage, &tombstone, now).await,
         }
     }

@@ -1134,7 +1134,8 @@ impl<'a> History<'a> {
         // A renewal by a cookie that has not moved is two steps, and the model knows one: nobody is thrown out between them here.
         let moves_first = |client: usize| {
             self.worlds.iter().filter_map(|world| world.running[client].as_ref()).any(|running| {
-                matches!(running.origin, Origin::Sealed { .. }) && !matches!(running.intent, Intent::Keep | Intent::End)
+                let only_ends = running.intent == Intent::End && running.view.is_empty();
+                matches!(running.origin, Origin::Sealed { .. }) && running.intent != Intent::Keep && !only_ends
             })
         };
         let is_whole = self.site.revokes_at_once && !possible.iter().filter_map(Deed::client).any(moves_first);

@@ -24,6 +24,7 @@ where
     revoke_ends_the_sessions_of_a_principal(Case::new(make).await).await;
     nothing_of_an_older_epoch_is_written(Case::new(make).await).await;
     one_lineage_passes(Case::new(make).await).await;
+    a_lineage_that_has_ended_does_not_pass(Case::new(make).await).await;
     one_lineage_passes_until_the_next_raise(Case::new(make).await).await;
     one_lineage_ends_alone(Case::new(make).await).await;
     revoke_counts_only_what_it_deleted(Case::new(make).await).await;
@@ -96,8 +97,8 @@ async fn an_epoch_only_rises<S: SessionAdmin>(case: Case<S>) {
         (case.clone(), Revoke::All),
         (case.clone(), Revoke::All),
         (case.at(early), Revoke::All),
-        (case.at(early), Revoke::AllBut(7)),
-        (case.later(MINUTE), Revoke::AllBut(7)),
+        (case.at(early), Revoke::AllBut { lineage: 7, epoch: u64::MAX }),
+        (case.later(MINUTE), Revoke::AllBut { lineage: 7, epoch: u64::MAX }),
     ] {
         case.revoke(&ann, which).await;
         let after = case.epoch(Some(&ann)).await;
@@ -138,7 +139,7 @@ async fn revoke_ends_the_sessions_of_a_principal<S: SessionAdmin>(case: Case<S>)
 
 async fn nothing_of_an_older_epoch_is_written<S: SessionAdmin>(case: Case<S>) {
     let ann = fresh_principal("ann");
-    for which in [Revoke::All, Revoke::AllBut(7)] {
+    for which in [Revoke::All, Revoke::AllBut { lineage: 7, epoch: u64::MAX }] {
         let (case, from) = (case.another(), case.another());
         let before = case.epoch(Some(&ann)).await;
         case.revoke(&ann, which).await;
@@ -170,7 +171,7 @@ async fn one_lineage_passes<S: SessionAdmin>(case: Case<S>) {
     let before = case.written(record.clone()).await.epoch;
     let others = [case.of(&ann).await, case.of(&ann).await];
     let sentence = "revoke ends all sessions but the lineage that it names";
-    promise(sentence, case.revoke(&ann, Revoke::AllBut(record.lineage)).await, 2);
+    promise(sentence, case.revoke(&ann, Revoke::AllBut { lineage: record.lineage, epoch: before }).await, 2);
     for other in others {
         other.is_gone(sentence, &case.ended()).await;
     }
@@ -191,15 +192,38 @@ async fn one_lineage_passes<S: SessionAdmin>(case: Case<S>) {
 
 async fn one_lineage_passes_until_the_next_raise<S: SessionAdmin>(case: Case<S>) {
     let sentence = "the lineage that passed ends with the next raise";
-    for next in [Revoke::All, Revoke::AllBut(7)] {
+    for next in [Revoke::All, Revoke::AllBut { lineage: 7, epoch: u64::MAX }] {
         let ann = fresh_principal("ann");
         let (case, to) = (case.another(), case.another());
         let record = case.record_of(&ann);
         let before = case.written(record.clone()).await.epoch;
-        case.revoke(&ann, Revoke::AllBut(record.lineage)).await;
+        case.revoke(&ann, Revoke::AllBut { lineage: record.lineage, epoch: before }).await;
         promise(sentence, case.revoke(&ann, next).await, 1);
         case.is_gone(sentence, &case.ended()).await;
         promise(sentence, to.create(began(record, before)).await, Create::Outdated);
+    }
+}
+
+async fn a_lineage_that_has_ended_does_not_pass<S: SessionAdmin>(case: Case<S>) {
+    let sentence = "a lineage that has ended does not pass, whoever asks for it";
+    let ann = fresh_principal("ann");
+    let record = case.record_of(&ann);
+    let before = case.written(record.clone()).await.epoch;
+    let but = Revoke::AllBut { lineage: record.lineage, epoch: before };
+    case.revoke(&ann, Revoke::All).await;
+    let newer = case.another();
+    newer.created(case.record_of(&ann)).await;
+    promise(sentence, case.revoke(&ann, but).await, 1);
+    promise(sentence, case.another().create(began(record.clone(), before)).await, Create::Outdated);
+
+    let sentence = "a lineage that passed may pass again";
+    let present = case.epoch(Some(&ann)).await;
+    let to = case.another();
+    to.created(began(record.clone(), present)).await;
+    let but = Revoke::AllBut { lineage: record.lineage, epoch: present };
+    for _ in 0..2 {
+        promise(sentence, case.revoke(&ann, but).await, 0);
+        to.found(sentence).await;
     }
 }
 
@@ -238,7 +262,7 @@ async fn revoke_counts_only_what_it_deleted<S: SessionAdmin>(case: Case<S>) {
     promise(sentence, later.revoke(&ann, Revoke::Lineage(record.lineage)).await, 0);
     promise(sentence, later.revoke(&ann, Revoke::All).await, 1);
     promise(sentence, later.revoke(&ann, Revoke::All).await, 0);
-    promise(sentence, later.revoke(&ann, Revoke::AllBut(7)).await, 0);
+    promise(sentence, later.revoke(&ann, Revoke::AllBut { lineage: 7, epoch: u64::MAX }).await, 0);
 }
 
 /// Sessions that are renamed as fast as can be, until they are refused.
@@ -389,7 +413,7 @@ async fn nobodys_lineage_passes_everybodys_epoch<S: SessionAdmin>(case: Case<S>)
     let ann = fresh_principal("ann");
     let record = case.record_of(&ann);
     let before = case.written(record.clone()).await.epoch;
-    case.revoke(&ann, Revoke::AllBut(record.lineage)).await;
+    case.revoke(&ann, Revoke::AllBut { lineage: record.lineage, epoch: before }).await;
     case.revoke_everyone().await;
     let sentence = "revoke_everyone ends also the lineage that passed";
     case.is_gone(sentence, &case.ended()).await;

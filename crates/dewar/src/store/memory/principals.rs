@@ -64,10 +64,8 @@ impl Principals {
         let mut part = self.part(entry.principal);
         let everyone = self.everyone.load(SeqCst);
         let raised = part.raised.get(entry.principal).copied().unwrap_or_default();
-        let present = raised.epoch.max(everyone);
-        let epoch = entry.epoch.unwrap_or(present);
-        let passes = raised.passes == Some(entry.lineage) && everyone <= epoch;
-        if epoch < present && !passes {
+        let epoch = entry.epoch.unwrap_or(raised.epoch.max(everyone));
+        if !raised.admits(everyone, entry.lineage, epoch) {
             return None;
         }
         part.lineages.insert((Arc::clone(entry.principal), *entry.key), entry.lineage);
@@ -110,12 +108,17 @@ impl Principals {
         }
     }
 
-    /// Raises the epoch of a principal and takes the list of their keys, in one step.
-    pub(super) fn raise(&self, principal: &str, passes: Option<u64>, now: Timestamp) -> (u64, Vec<Digest>) {
+    /// Raises the epoch of a principal and takes the list of their keys, in one step. `but`: the lineage that is to stay, and
+    /// the epoch that it began in.
+    pub(super) fn raise(&self, principal: &str, but: Option<(u64, u64)>, now: Timestamp) -> Raise {
         let mut part = self.part(principal);
+        let raised = part.raised.get(principal).copied().unwrap_or_default();
+        let everyone = self.everyone.load(SeqCst);
+        let lives = |(lineage, began): &(u64, u64)| raised.admits(everyone, *lineage, *began);
+        let passes = but.filter(lives).map(|(lineage, _)| lineage);
         let epoch = self.next(now);
         part.raised.insert(principal.into(), Raised { epoch, passes });
-        (epoch, part.of(principal, None).map(|(key, _)| key).collect())
+        Raise { epoch, passes, keys: part.of(principal, None).map(|(key, _)| key).collect() }
     }
 
     /// Raises the epoch of everybody.
@@ -139,6 +142,21 @@ impl Principals {
     fn part(&self, principal: &str) -> MutexGuard<'_, Part> {
         let part = self.hasher.hash_one(principal) as usize % self.parts.len();
         self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a revocation has to end.
+pub(super) struct Raise {
+    pub(super) epoch: u64,
+    /// The lineage that stays.
+    pub(super) passes: Option<u64>,
+    pub(super) keys: Vec<Digest>,
+}
+
+impl Raised {
+    /// Whether a session of this lineage that began in this epoch may live.
+    fn admits(&self, everyone: u64, lineage: u64, began: u64) -> bool {
+        began >= everyone && (began >= self.epoch || self.passes == Some(lineage))
     }
 }
 

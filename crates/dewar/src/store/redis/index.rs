@@ -102,14 +102,16 @@ impl Connection {
     pub(super) async fn end_all(
         &self,
         principal: &str,
-        but: Option<u64>,
+        but: Option<(u64, u64)>,
         tombstone: &Tombstone,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let passes = but.map(|lineage| lineage.to_be_bytes().to_vec()).unwrap_or_default();
+        let (lineage, began) = but.unzip();
+        let lineage = lineage.map(|lineage| lineage.to_be_bytes().to_vec()).unwrap_or_default();
         let mut raise = RAISE.arg(now.as_millis());
-        raise.arg(principal).arg(&passes);
-        let (epoch, keys): (String, Vec<Vec<u8>>) = self.ask("revoke", Request::Script(&raise)).await?;
+        raise.arg(principal).arg(lineage).arg(began.unwrap_or_default());
+        let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
+            self.ask("revoke", Request::Script(&raise)).await?;
         let keys: Vec<Digest> = keys.into_iter().filter_map(|key| key.try_into().ok()).collect();
         let index = format!("{PREFIX}{principal}");
         self.end(&keys, &epoch, &index, &passes, tombstone, now).await

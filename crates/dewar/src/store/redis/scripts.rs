@@ -124,14 +124,16 @@ macro_rules! common {
             return principal and math.max(everyone, epoch_of('p:' .. principal)) or everyone
         end
 
+        -- Whether a session of this lineage that began in this epoch may live.
+        local function admits(principal, lineage, epoch)
+            if epoch >= present(principal) then return true end
+            return principal and epoch >= epoch_of('everyone') and redis.call('HGET', EPOCHS, 'l:' .. principal) == lineage
+        end
+
         -- The epoch that a new record carries, or nothing where it began before the present one.
         local function admitted(it)
-            local present = present(it.principal)
-            if it.epoch == PRESENT then return struct.pack('>I8', present) end
-            local epoch = number(it.epoch)
-            if epoch < present and (not it.principal or epoch < epoch_of('everyone')
-                or redis.call('HGET', EPOCHS, 'l:' .. it.principal) ~= it.lineage) then return nil end
-            return it.epoch
+            if it.epoch == PRESENT then return struct.pack('>I8', present(it.principal)) end
+            return admits(it.principal, it.lineage, number(it.epoch)) and it.epoch or nil
         end
 
         local function carrying(record, epoch) return string.sub(record, 1, 34) .. epoch .. string.sub(record, 43) end
@@ -277,7 +279,7 @@ pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// Raises the epoch of a principal, and lists the sessions: now, principal, the lineage that passes or nothing
+/// Raises the epoch of a principal, and lists the sessions: now, principal, the lineage that is to stay or nothing, the epoch it began in
 pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
@@ -285,13 +287,14 @@ pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
         revoking!(),
         r"
         take_over(ARGV[2])
+        local passes = ARGV[3] ~= '' and admits(ARGV[2], ARGV[3], tonumber(ARGV[4])) and ARGV[3] or ''
         local epoch = raise('p:' .. ARGV[2])
-        if ARGV[3] ~= '' then
-            redis.call('HSET', EPOCHS, 'l:' .. ARGV[2], ARGV[3])
+        if passes ~= '' then
+            redis.call('HSET', EPOCHS, 'l:' .. ARGV[2], passes)
         else
             redis.call('HDEL', EPOCHS, 'l:' .. ARGV[2])
         end
-        return { epoch, redis.call('HKEYS', 'dewar-sessions:' .. ARGV[2]) }
+        return { epoch, passes, redis.call('HKEYS', 'dewar-sessions:' .. ARGV[2]) }
         "
     ))
 });

@@ -401,7 +401,10 @@ pub(super) fn revoke(
 ) -> Result<u64> {
     let (end, lineage, raises) = match which {
         Revoke::All => (BURY_ALL_OF, None, true),
-        Revoke::AllBut(lineage) => (BURY_ALL_OF, Some(lineage as i64), true),
+        Revoke::AllBut { lineage, epoch } => {
+            let lives = admits(connection, Some(principal), lineage, signed(epoch))?;
+            (BURY_ALL_OF, lives.then_some(lineage as i64), true)
+        }
         Revoke::Lineage(lineage) => (BURY_LINEAGE, Some(lineage as i64), false),
     };
     if raises {
@@ -530,16 +533,21 @@ fn epoch_of(connection: &Connection, record: &Record) -> Result<Option<i64>> {
     let principal = record.principal.as_deref();
     let Some(began) = record.epoch else { return present(connection, principal).map(Some) };
     let began = signed(began);
+    Ok(admits(connection, principal, record.lineage, began)?.then_some(began))
+}
+
+/// Whether a session of this lineage that began in this epoch may live.
+fn admits(connection: &Connection, principal: Option<&str>, lineage: u64, began: i64) -> Result<bool> {
     let mut statement = connection.prepare_cached(RAISES)?;
     let mut raises = statement.query([principal])?;
     while let Some(raise) = raises.next()? {
         let (is_everybodys, epoch, passes): (bool, i64, Option<i64>) = (raise.get(0)?, raise.get(1)?, raise.get(2)?);
-        let passes = !is_everybodys && passes == Some(record.lineage as i64);
+        let passes = !is_everybodys && passes == Some(lineage as i64);
         if began < epoch && !passes {
-            return Ok(None);
+            return Ok(false);
         }
     }
-    Ok(Some(began))
+    Ok(true)
 }
 
 fn present(connection: &Connection, principal: Option<&str>) -> Result<i64> {
