@@ -38,7 +38,6 @@ async fn after_ms(millis: u64) {
 
 struct Site {
     store: Faulty,
-    clock: Clock,
     layer: SessionLayer,
     manager: SessionManager,
     other: SessionManager,
@@ -49,7 +48,7 @@ impl Site {
         let clock = Clock::at(BEGIN);
         let make = || SessionLayer::new(secret()).unwrap().clock(clock.clone()).store(store.clone());
         let (layer, other) = (make(), make().manager().unwrap());
-        Self { manager: layer.manager().unwrap(), layer, other, store, clock }
+        Self { manager: layer.manager().unwrap(), layer, other, store }
     }
     async fn with(&self, name: &str) -> Visitor {
         Visitor::with(&self.manager, BTreeMap::from([(name, 1)])).await.unwrap()

@@ -154,6 +154,8 @@ struct View {
     principal: Option<usize>,
     lineage: u64,
     born: u64,
+    /// How often its principal and everybody had been thrown out when it began; `None`: it begins with its commit.
+    began: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -194,11 +196,10 @@ enum Origin {
         reissue: bool,
         was_empty: bool,
     },
-    /// In a sealed cookie, and not moved yet; how often its principal was thrown out when it was opened.
+    /// In a sealed cookie, and not moved yet.
     Sealed {
         slot: usize,
         loaded: View,
-        raised: (u64, u64),
     },
 }
 
@@ -296,6 +297,7 @@ impl View {
                     }
                     self.principal = Some(*user);
                     self.born = *at;
+                    self.began = None;
                 }
             }
         }
@@ -369,8 +371,8 @@ impl Model {
                     let tomb = Tomb { why: Why::Ended, made: self.now, until: self.now + GONE_FOR };
                     (Origin::Late(tomb), new)
                 } else {
-                    let raised = self.raises(view.principal);
-                    (Origin::Sealed { slot, loaded: view.clone(), raised }, view)
+                    let view = View { began: Some(self.raises(view.principal)), ..view };
+                    (Origin::Sealed { slot, loaded: view.clone() }, view)
                 }
             }
         };
@@ -440,8 +442,9 @@ impl Model {
         shows
     }
 
-    fn put(&mut self, view: View) -> usize {
+    fn put(&mut self, mut view: View) -> usize {
         self.versions += 1;
+        view.began = view.began.or(view.principal.map(|_| self.raises(view.principal)));
         self.slots.push(Slot::Lives(Kept { view, seen: self.now, version: self.versions, guard: 0 }));
         self.values.push(None);
         self.slots.len() - 1
@@ -549,7 +552,7 @@ impl Model {
                 }
                 _ => self.meets_its_end(job, slot, is_final),
             },
-            Origin::Sealed { slot, loaded, raised } => match self.find(slot) {
+            Origin::Sealed { slot, loaded } => match self.find(slot) {
                 Found::Lives(_) => {
                     self.write(job, slot, true, true);
                     Outcome::Saved
@@ -559,7 +562,7 @@ impl Model {
                     self.lost(job, None, is_final)
                 }
                 // Whoever ends it is not asked whether it was thrown out.
-                Found::Missing if job.intent < Intent::Switch && self.is_outdated(&loaded, raised) => {
+                Found::Missing if job.intent < Intent::Switch && self.is_outdated(&loaded) => {
                     self.lost(job, Some(Why::Ended), is_final)
                 }
                 Found::Missing => {
@@ -574,11 +577,13 @@ impl Model {
         }
     }
 
-    /// Whether somebody was thrown out since their sealed cookie was opened.
-    fn is_outdated(&self, loaded: &View, raised: (u64, u64)) -> bool {
-        let (own, everyone) = self.raises(loaded.principal);
-        let passes = loaded.principal.is_some_and(|user| self.raised[user].2 == Some(loaded.lineage));
-        everyone != raised.1 || own != raised.0 && !passes
+    /// Whether somebody was thrown out since this session began.
+    fn is_outdated(&self, view: &View) -> bool {
+        let (Some((own_then, everyone_then)), (own, everyone)) = (view.began, self.raises(view.principal)) else {
+            return false;
+        };
+        let passes = view.principal.is_some_and(|user| self.raised[user].2 == Some(view.lineage));
+        everyone != everyone_then || own != own_then && !passes
     }
 
     fn kept(&mut self, slot: usize) -> &mut Kept {
@@ -837,7 +842,8 @@ impl Model {
             Deed::RevokeAll(user) => self.throw_out(*user, None),
             Deed::RevokeOthers(client) => {
                 let view = self.running[*client].as_ref().expect("it runs").view.clone();
-                view.principal.map_or(0, |user| self.throw_out(user, Some(view.lineage)))
+                let passes = Some(view.lineage).filter(|_| !self.is_outdated(&view));
+                view.principal.map_or(0, |user| self.throw_out(user, passes))
             }
             Deed::RevokeHandle(at) => {
                 let Some((user, lineage)) = self.handles[*at] else { return 0 };
@@ -1032,7 +1038,9 @@ impl<'a> History<'a> {
         manager.commit(&session, &mut response).await.unwrap();
         let cookie = cookie(&response).flatten().expect("it sets a cookie");
         let now = site.clock.now().as_secs();
-        let view = View { entries: Entries::from([("a".into(), 1)]), principal: user, lineage: 1, born: now };
+        let began = user.map(|_| (0, 0));
+        let entries = Entries::from([("a".into(), 1)]);
+        let view = View { entries, principal: user, lineage: 1, born: now, began };
         let kept = Kept { view: view.clone(), seen: now, version: 0, guard: 0 };
         let sealed = kind < 2;
         history.worlds.push(Model {
