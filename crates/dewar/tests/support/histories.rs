@@ -1147,6 +1147,10 @@ impl<'a> History<'a> {
             })
         };
         let is_whole = self.site.revokes_at_once && !possible.iter().filter_map(Deed::client).any(moves_first);
+        // To end everybody is more than one step: in its middle, who asks to stay is already told that they have ended.
+        if possible.iter().any(|deed| matches!(deed, Deed::RevokeEveryone)) {
+            possible.retain(|deed| !matches!(deed, Deed::RevokeOthers(_)));
+        }
         if possible.len() > 1 && !is_whole {
             possible.retain(|deed| matches!(deed, Deed::Commit(_) | Deed::End(_)));
         }
