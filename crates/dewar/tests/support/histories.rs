@@ -807,9 +807,14 @@ impl Model {
                     world.receive(*client, cookie.as_ref())
                 }),
             ],
-            (Deed::Commit(client), Seen::Committed(outcome)) => {
-                [after(&|world| world.commit(*client, &[], false) == Some(*outcome)), None]
-            }
+            (Deed::Commit(client), Seen::Committed(outcome)) => [
+                after(&|world| world.commit(*client, &[], false) == Some(*outcome)),
+                // The first attempt did it, it was ended, and the second one says so.
+                after(&|world| {
+                    let asks_again = world.asks_again && *outcome == Outcome::Closed;
+                    asks_again && world.commit(*client, &[], false) == Some(Outcome::Saved)
+                }),
+            ],
             (Deed::End(client), Seen::Answered(outcome, cookie)) => {
                 let answer = |world: &mut Self| {
                     world.commit(*client, &[], true) == Some(*outcome) && world.receive(*client, cookie.as_ref())
@@ -1192,29 +1197,25 @@ impl<'a> History<'a> {
         for order in orders(seen.len()) {
             let is_beside = seen.len() > 1;
             let mut worlds: Vec<Model> = self.worlds.iter().map(|world| Model { is_beside, ..world.clone() }).collect();
-            for at in order {
-                let (deed, seen) = &seen[at];
-                worlds = worlds.iter().flat_map(|world| world.perform(deed, seen, loses)).collect();
+            for (done, at) in order.iter().enumerate() {
+                let (deed, saw) = &seen[*at];
+                worlds = worlds.iter().flat_map(|world| world.perform(deed, saw, loses)).collect();
+                // Commits that were written together show what all of them wrote, and whoever asks again what became of a write may
+                // find that the session was ended since.
+                for client in order[..=done].iter().filter_map(|at| seen[*at].0.commits()).filter(|_| is_beside) {
+                    let shown = worlds.iter().filter_map(|world| world.refreshed(client));
+                    let dead = worlds.iter().filter_map(|world| world.found_dead(client)).filter(|_| loses);
+                    let others: Vec<Model> = shown.chain(dead).collect();
+                    for other in others {
+                        if !worlds.contains(&other) {
+                            worlds.push(other);
+                        }
+                    }
+                }
             }
             for world in worlds.into_iter().map(|world| Model { is_beside: false, ..world }) {
-                if after.contains(&world) {
-                    continue;
-                }
-                // Commits that were written together show what all of them wrote.
-                let mut same = vec![world];
-                for (deed, _) in seen.iter().filter(|_| seen.len() > 1) {
-                    if let Deed::Commit(client) = deed {
-                        let shown: Vec<Model> = same.iter().filter_map(|world| world.refreshed(*client)).collect();
-                        same.extend(shown);
-                        // Whoever asks again what became of a write may find that it was ended since.
-                        let dead: Vec<Model> = same.iter().filter_map(|world| world.found_dead(*client)).collect();
-                        same.extend(dead.into_iter().filter(|_| loses));
-                    }
-                }
-                for world in same {
-                    if !after.contains(&world) {
-                        after.push(world);
-                    }
+                if !after.contains(&world) {
+                    after.push(world);
                 }
             }
         }
@@ -1364,6 +1365,11 @@ impl<'a> History<'a> {
 }
 
 impl Deed {
+    /// Who commits, and goes on.
+    fn commits(&self) -> Option<usize> {
+        if let Self::Commit(client) = self { Some(*client) } else { None }
+    }
+
     fn client(&self) -> Option<usize> {
         match self {
             Self::Commit(client) | Self::End(client) | Self::RevokeOthers(client) => Some(*client),
