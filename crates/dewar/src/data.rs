@@ -1,8 +1,12 @@
 //! A session's entries in their order, each still encoded, and what is known about the visit.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
+use hashbrown::HashTable;
 
 use crate::{
     dialect::wire::{Encoded, Encoding, Member, Piece},
@@ -17,6 +21,8 @@ pub struct Data {
     /// What was parsed. The entries that were there are places in it.
     whole: Bytes,
     members: Vec<Member>,
+    /// Where the entries are, once there are so many that a search is too slow.
+    index: OnceLock<Index>,
     /// Bit `i`: entry `i` was read. Beyond 64 entries nothing is noted, which costs a warning, no data.
     read: u64,
 }
@@ -26,7 +32,7 @@ impl Data {
     ///
     /// Of entries with one name the last one counts, at the place of the first.
     pub fn parse(encoding: Encoding, text: &Bytes) -> Option<Self> {
-        Some(Self { members: encoding.members(text)?, whole: text.clone(), read: 0 })
+        Some(Self { members: encoding.members(text)?, whole: text.clone(), ..Self::default() })
     }
 
     /// Writes the dictionary; entries that were not touched keep their bytes.
@@ -62,7 +68,12 @@ impl Data {
         let value = Piece::Own(value.into());
         match self.position(name) {
             Some(at) => self.members[at].value = value,
-            None => self.members.push(Member { name: Piece::Own(name.into()), value }),
+            None => {
+                if let Some(index) = self.index.get_mut() {
+                    index.add(name, self.members.len());
+                }
+                self.members.push(Member { name: Piece::Own(name.into()), value });
+            }
         }
     }
 
@@ -72,6 +83,9 @@ impl Data {
         let below = bit(at).wrapping_sub(1);
         self.read = (self.read & below) | ((self.read >> 1) & !below);
         let removed = self.encoded_at(at);
+        if let Some(index) = self.index.get_mut() {
+            index.remove(at);
+        }
         self.members.remove(at);
         Some(removed.into())
     }
@@ -97,11 +111,47 @@ impl Data {
     }
 
     fn position(&self, name: &[u8]) -> Option<usize> {
-        self.members.iter().position(|member| member.name.of(&self.whole) == name)
+        let is_it = |at: usize| self.members[at].name.of(&self.whole) == name;
+        if self.members.len() < INDEXED_FROM {
+            return (0..self.members.len()).find(|at| is_it(*at));
+        }
+        let index = self.index.get_or_init(|| {
+            let mut index = Index::default();
+            self.members.iter().enumerate().for_each(|(at, member)| index.add(member.name.of(&self.whole), at));
+            index
+        });
+        index.find(name, is_it)
     }
 
     fn encoded_at(&self, at: usize) -> Encoded {
         Encoded::new(&self.whole, &self.members[at].value)
+    }
+}
+
+/// So many entries are searched faster by name than one by one.
+const INDEXED_FROM: usize = 64;
+
+/// The places of entries, by their names: a visitor may choose those, so the hash is keyed.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    hash: RandomState,
+    places: HashTable<(u64, usize)>,
+}
+
+impl Index {
+    fn find(&self, name: &[u8], is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        let hash = self.hash.hash_one(name);
+        self.places.find(hash, |(other, at)| *other == hash && is_it(*at)).map(|(_, at)| *at)
+    }
+
+    fn add(&mut self, name: &[u8], at: usize) {
+        let hash = self.hash.hash_one(name);
+        self.places.insert_unique(hash, (hash, at), |(hash, _)| *hash);
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.places.retain(|(_, place)| *place != at);
+        self.places.iter_mut().filter(|(_, place)| *place > at).for_each(|(_, place)| *place -= 1);
     }
 }
 

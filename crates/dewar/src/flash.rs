@@ -56,9 +56,11 @@ pub(crate) fn append(
     category: &str,
     message: &Value,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut values = read_values(encoding, entry)?;
-    values.push(Value::Tuple(vec![Value::Text(category.to_owned()), message.clone()]));
-    Ok(write_values(encoding, &values)?)
+    let pair = vec![Value::Text(category.to_owned()), message.clone()];
+    let pair = if encoding.has_tuples() { Value::Tuple(pair) } else { Value::List(pair) };
+    let Some(entry) = entry else { return Ok(encoding.write(&[pair])?) };
+    // What waits already is not decoded: a thousand messages must not cost a million.
+    encoding.append(entry, &encoding.write(&pair)?).ok_or_else(|| ReadError::new("the messages are no list").into())
 }
 
 /// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.

@@ -43,8 +43,8 @@ use settings::Identity;
 #[cfg(feature = "tower")]
 pub(crate) use settings::{Origin as DialectOrigin, Settings};
 
-/// The most bytes of a cookie's value that are looked at: four times what browsers keep.
-const OVERSIZE: usize = 4 * cookie::LIMIT;
+/// The most bytes of a cookie's value that are looked at: no browser keeps more.
+const OVERSIZE: usize = cookie::LIMIT;
 
 /// Opens a session from a request's cookies and commits it to a response's headers.
 ///

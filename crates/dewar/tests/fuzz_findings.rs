@@ -67,7 +67,7 @@ async fn flashes_that_were_shown_are_taken_once_each_and_others_stay() {
 async fn what_flask_would_not_inflate_again_is_refused_when_it_is_written() {
     let manager = flask();
     let session = manager.open(&HeaderMap::new()).await.unwrap();
-    session.insert("fits", "x".repeat((1 << 20) - 20));
+    session.insert("fits", "x".repeat((64 << 10) - 20));
     let mut response = HeaderMap::new();
     manager.commit(&session, &mut response).await.unwrap();
     let mut visitor = Visitor::new(&manager);

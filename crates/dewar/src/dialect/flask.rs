@@ -43,6 +43,9 @@ const SALT: &[u8] = b"cookie-session";
 
 const PERMANENT: &str = "_permanent";
 
+/// What an honest cookie may inflate to. The longest that a browser keeps has 3 KiB of compressed data, and text shrinks to a twentieth at best.
+const LARGEST_INFLATED: usize = 64 << 10;
+
 /// Flask's signed cookie: a Flask application with the same secret and this one share each visitor's session.
 ///
 /// ```
@@ -81,7 +84,7 @@ impl Flask {
             secrets,
             json,
             compression: true,
-            largest: 1 << 20,
+            largest: LARGEST_INFLATED,
         }
     }
 
@@ -93,7 +96,8 @@ impl Flask {
         self
     }
 
-    /// The most bytes that a compressed session may inflate to; more is refused. The default: 1 MiB.
+    /// The most bytes that a compressed session may inflate to; more is refused. The default: 64 KiB,
+    /// twenty times what the longest cookie of a browser holds.
     #[must_use]
     pub fn largest_inflated(mut self, bytes: usize) -> Self {
         self.largest = bytes;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How many sessions are asked of a store at once.
-const PAGE: usize = 100;
+const PAGE: usize = 1_000;
 
 /// One session of a user, for a list of devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +139,10 @@ impl Inner {
         let mut all: Vec<(StoreKey, Record)> = Vec::new();
         loop {
             let after = all.last().map(|(key, _)| key.clone());
-            let page = self.backend()?.list(Some(principal), after.as_ref(), PAGE, now).await?;
-            let last = page.len() < PAGE;
+            // As many as there were before: a store that keeps its index in no order reads all of it for each page.
+            let most = PAGE.max(all.len());
+            let page = self.backend()?.list(Some(principal), after.as_ref(), most, now).await?;
+            let last = page.len() < most;
             all.extend(page.into_iter().map(|(key, record, _)| (key, record)));
             if last {
                 return Ok(all);

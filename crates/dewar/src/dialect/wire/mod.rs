@@ -91,6 +91,15 @@ impl Encoding {
         }
     }
 
+    /// An encoded list with one encoded item more. `None`: it is no list.
+    pub(crate) fn append(self, list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Encoding::MessagePack => msgpack::append(list, item),
+            #[cfg(feature = "json")]
+            Encoding::Json(_) => json::append(list, item),
+        }
+    }
+
     /// Appends the map of these entries, names decoded, values copied as they are.
     pub fn join<'a>(self, members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
         match self {

@@ -41,6 +41,12 @@ enum Numbers {
     JavaScript,
 }
 
+pub(super) fn append(list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+    let items = list.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?.trim_ascii();
+    let between: &[u8] = if items.is_empty() { b"" } else { b"," };
+    Some([b"[", items, between, item, b"]"].concat())
+}
+
 impl Json {
     /// What Flask puts into its session cookie: tags, sorted names, ASCII.
     pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, ascii: true };

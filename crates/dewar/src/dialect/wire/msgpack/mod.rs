@@ -60,6 +60,16 @@ pub(super) fn join<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clo
     }
 }
 
+pub(super) fn append(list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+    let mut scan = Scan::new(list);
+    let Token::List(count) = scan.token()? else { return None };
+    let mut out = Vec::with_capacity(list.len() + item.len() + 5);
+    head(&mut out, u32::try_from(count + 1).ok()?, 0x90, 16, [None, Some(0xdc), Some(0xdd)]);
+    out.extend_from_slice(scan.rest);
+    out.extend_from_slice(item);
+    Some(out)
+}
+
 /// A marker with its length, in the shortest form.
 fn head(out: &mut Vec<u8>, len: u32, fixed: u8, below: u32, [one, two, four]: [Option<u8>; 3]) {
     match (len, one, two, four) {
