@@ -21,6 +21,11 @@ async fn a_log_out_during_the_take_over_is_final() {
 }
 
 #[tokio::test]
+async fn three_thousand_histories_that_lose_answers_equal_the_model() {
+    support::histories::run_losing(MemoryStore::new(), 3_000).await;
+}
+
+#[tokio::test]
 async fn twenty_thousand_histories_of_racing_clients_equal_the_model() {
     support::histories::run(MemoryStore::new(), 20_000, &support::histories::EVERY_PAUSE, true).await;
 }

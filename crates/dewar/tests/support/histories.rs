@@ -926,11 +926,33 @@ pub const EVERY_PAUSE: [u64; 8] = [1, 1, 9, 25, 60, 130, 9_000, 90_000];
 ///
 /// `revokes_at_once`: whether the store raises an epoch and ends what began before in one step. Where it takes two, what a request does between
 /// them is right and not in the model; there a revocation is done alone.
+///
+/// With `LOSES=1` answers get lost in half of them.
 pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revokes_at_once: bool) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("it is a number"));
     let histories = number("HISTORIES").unwrap_or(histories);
+    let first = u64::from(std::process::id()) << 32;
+    run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some()).await;
+}
+
+/// The same histories each time, on a store that answers at once: in half of them answers get lost.
+pub async fn run_losing(store: impl SessionAdmin, histories: u64) {
+    run_from(1, store, histories, &EVERY_PAUSE, true, true).await;
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse::<u64>().expect("it is a number"))
+}
+
+async fn run_from(
+    first: u64,
+    store: impl SessionAdmin,
+    histories: u64,
+    pauses: &[u64],
+    revokes_at_once: bool,
+    loses: bool,
+) {
     let only = number("HISTORY_SEED");
-    let first = only.unwrap_or_else(|| u64::from(std::process::id()) << 32);
+    let first = only.unwrap_or(first);
     let store = Yielding::new(store);
     let site = Site::new(store.clone(), store.loses.clone(), revokes_at_once).await;
     for seed in first..first + if only.is_some() { 1 } else { histories } {
@@ -941,6 +963,7 @@ pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revok
         let said = Arc::new(Mutex::new(Vec::new()));
         let ran = async {
             let mut history = History::begin(&site, seed, sealed, said.clone()).await;
+            history.loses &= loses;
             history.run(&steps).await;
         };
         if let Err(panic) = caught(ran).await {

@@ -24,8 +24,8 @@ where
     revoke_ends_the_sessions_of_a_principal(Case::new(make).await).await;
     nothing_of_an_older_epoch_is_written(Case::new(make).await).await;
     one_lineage_passes(Case::new(make).await).await;
-    a_lineage_that_has_ended_does_not_pass(Case::new(make).await).await;
     one_lineage_passes_until_the_next_raise(Case::new(make).await).await;
+    a_lineage_that_has_ended_does_not_pass(Case::new(make).await).await;
     one_lineage_ends_alone(Case::new(make).await).await;
     revoke_counts_only_what_it_deleted(Case::new(make).await).await;
     renames_cannot_outrun_a_revocation(Case::new(make).await).await;

@@ -18,6 +18,8 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
     let mut serializer = rmp_serde::Serializer::new(&mut out).with_struct_map();
     value.serialize(Readable(&mut serializer)).map_err(|error| match error {
         rmp_serde::encode::Error::DepthLimitExceeded => WriteError::deep(),
+        // Of a tuple, which is written by itself.
+        rmp_serde::encode::Error::Syntax(words) if words == WriteError::deep().to_string() => WriteError::deep(),
         _ => ser::Error::custom(error),
     })?;
     // Each level takes a byte at least. One level is the session's own.
