@@ -978,7 +978,7 @@ async fn run_from(
             store.purge(100_000, site.clock.now()).await.unwrap();
         }
     }
-    println!("{histories} histories equal the model");
+    eprintln!("{histories} histories equal the model");
 }
 
 /// `catch_unwind` of a future, poll by poll.
