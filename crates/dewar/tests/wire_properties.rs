@@ -44,6 +44,10 @@ fn plain() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn is_finite(value: &Value) -> bool {
+    !matches!(value, Value::Float(float) if !float.is_finite())
+}
+
 fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => plain(),
@@ -148,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_survives_the_json_of_javascript(value in tree(plain(), false)) {
+    fn a_value_survives_the_json_of_javascript(value in tree(plain().prop_filter("refused by name", is_finite), false)) {
         survives(Encoding::Json(Json::JAVASCRIPT), value.clone(), &settled(value.clone(), false, true));
     }
 
