@@ -22,7 +22,7 @@ pub struct Data {
     whole: Bytes,
     members: Vec<Member>,
     /// Where the entries are, once there are so many that a search is too slow.
-    index: OnceLock<Index>,
+    index: OnceLock<Box<Index>>,
     /// Bit `i`: entry `i` was read. Beyond 64 entries nothing is noted, which costs a warning, no data.
     read: u64,
 }
@@ -116,7 +116,7 @@ impl Data {
             return (0..self.members.len()).find(|at| is_it(*at));
         }
         let index = self.index.get_or_init(|| {
-            let mut index = Index::default();
+            let mut index = Box::<Index>::default();
             self.members.iter().enumerate().for_each(|(at, member)| index.add(member.name.of(&self.whole), at));
             index
         });
@@ -191,6 +191,13 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Notes the epoch that a principal's session begins in, where it had none.
+    pub(crate) fn begin_in(&mut self, epoch: Option<u64>) {
+        if self.principal.is_some() {
+            self.epoch = self.epoch.or(epoch);
+        }
+    }
+
     /// A new session without entries, beginning now.
     pub fn new(now: Timestamp, idle: u32, absolute: Option<u32>, persistent: bool) -> Self {
         Self {

@@ -577,7 +577,7 @@ impl Session {
     fn apply(&self, what: &'static str, operation: Operation) {
         let encoding = self.encoding();
         let Some(mut state) = self.writable(what, "") else { return };
-        if matches!(operation, Operation::SetLabel { .. } | Operation::SetLifetime { .. }) {
+        if let Operation::SetLabel { .. } = operation {
             state.heal_method(what);
         }
         match operation.replay(&mut state.contents, encoding) {

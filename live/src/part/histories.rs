@@ -1,11 +1,8 @@
 //! The long proofs: generated histories of racing clients, as many as a night would see.
 
-use std::process::Command;
-
 use crate::{
-    process::Process,
     suite::{Part, note, scenarios},
-    tools::{CARGO, REDIS, Tools, root},
+    tools::{CARGO, REDIS, Tools, cargo_test},
 };
 
 pub(crate) static PART: Part = Part {
@@ -33,12 +30,10 @@ fn a_million_histories_in_memory_equal_the_model(tools: &Tools) {
 
 /// It panics where a history differs from the model: what was printed has its seed.
 fn run(tools: &Tools, file: &str, histories: usize) {
-    let mut cargo = Command::new(tools.path(&CARGO));
-    cargo.current_dir(root()).env("HISTORIES", histories.to_string()).env("LOSES", "1");
-    cargo.args(["test", "--release", "--package", "dewar", "--test", file, "--"]);
-    cargo.args(["--include-ignored", "--nocapture", "histories"]);
-    let (status, text) = Process::start("cargo test", &mut cargo).finish();
-    assert!(status.success(), "crates/dewar/tests/{file}.rs: cargo test ended with {status}");
+    let settings = [("HISTORIES", histories.to_string()), ("LOSES", "1".to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let arguments = ["--release", "--", "--include-ignored", "--nocapture", "histories"];
+    let text = cargo_test(tools, file, &settings, &arguments);
     let equal = format!("{histories} histories equal the model");
     assert!(text.contains(&equal), "crates/dewar/tests/{file}.rs did not print {equal:?}");
     note(&equal);

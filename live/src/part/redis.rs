@@ -1,11 +1,8 @@
 //! The crate's own tests that need a redis-server: `cargo test` leaves them out, this part runs them.
 
-use std::process::Command;
-
 use crate::{
-    process::Process,
     suite::{Part, note, scenarios},
-    tools::{CARGO, REDIS, Tools, root},
+    tools::{CARGO, REDIS, Tools, cargo_test},
 };
 
 pub(crate) static PART: Part = Part {
@@ -33,11 +30,7 @@ fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
 
 /// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
 fn run_ignored(tools: &Tools, file: &str) {
-    // Cargo's own settings are in the environment, so that it builds where it has built before.
-    let mut cargo = Command::new(tools.path(&CARGO));
-    cargo.current_dir(root()).args(["test", "--quiet", "--package", "dewar", "--test", file, "--", "--ignored"]);
-    let (status, text) = Process::start("cargo test", &mut cargo).finish();
-    assert!(status.success(), "crates/dewar/tests/{file}.rs: cargo test ended with {status}");
+    let text = cargo_test(tools, file, &[], &["--quiet", "--", "--ignored"]);
     let passed = passed(&text);
     assert!(passed > 0, "crates/dewar/tests/{file}.rs: no test was run");
     note(&format!("{passed} tests of crates/dewar/tests/{file}.rs passed"));

@@ -135,8 +135,8 @@ impl Inner {
                 let Ok(mut turn) = turn.await else { return Err(gone_with_its_runtime()) };
                 turn.begin();
                 let next = match &mut *session.lock() {
-                    // Closed while it waited: what the request did is dropped.
                     State { phase: Phase::Panicked, .. } => Next::Known(Err(panicked()), Vec::new()),
+                    // Closed while it waited: what the request did is dropped.
                     State { phase: Phase::Closed, .. } => Next::Known(
                         Err(Error::new(Kind::Closed, "the session was closed before it could be committed")),
                         Vec::new(),
@@ -266,7 +266,7 @@ impl Inner {
         state.contents.issued = now;
         refuse_ended_lifetime(state, now)?;
         // Only the id that follows from a cookie is guarded.
-        if matches!(plan, Plan::Create | Plan::Renew | Plan::BeginAgain) {
+        if plan.makes_an_id() {
             state.contents.guarded_until = None;
         }
         let record = self.record(&state.contents, now)?;
@@ -279,8 +279,7 @@ impl Inner {
             return Err(Error::new(Kind::TooLarge, why));
         }
         let earlier = state.made.as_ref().and_then(|made| made.id.clone());
-        let new_id = matches!(plan, Plan::Create | Plan::Renew | Plan::BeginAgain)
-            .then(|| earlier.unwrap_or_else(|| self.dialect.new_id(&mut random)));
+        let new_id = plan.makes_an_id().then(|| earlier.unwrap_or_else(|| self.dialect.new_id(&mut random)));
         let id = match (&new_id, &state.origin) {
             (Some(id), _) | (None, Origin::Former { id, .. }) => Some(id),
             (None, Origin::Stored(at)) => at.id.as_ref().filter(|_| self.sets_cookie_again(state, at)),
@@ -388,7 +387,7 @@ impl Inner {
                 job.session.lock().keep(at, epoch, cookie);
                 if let Some(mut merged) = merged {
                     // What was written has an epoch now: without it, the next write would count as begun after a raise.
-                    merged.epoch = merged.epoch.or(epoch.filter(|_| merged.principal.is_some()));
+                    merged.begin_in(epoch);
                     // What fails here fails again, and is reported, when it is committed.
                     let _ = self.refresh(&job.session, merged);
                 }
@@ -524,11 +523,8 @@ impl Inner {
         job.made = None;
         let rest = if job.intent > made.intent { job.intent } else { Intent::Keep };
         if rest != Intent::Keep || found.is_err() {
-            let fresh = self.dialect.new_id(&mut random);
-            let contents = self.contents(job.record.clone()).ok_or_else(malformed)?;
-            job.cookie = self.cookies(Body::Id(&fresh), &contents)?;
+            let fresh = self.give_another_id(job)?;
             job.nonce = self.draw.nonce(job.now, fresh.key().hash64());
-            job.new_id = Some(fresh);
         }
         let version = match found {
             Ok((_, version)) => version,
@@ -536,8 +532,7 @@ impl Inner {
             Err(tombstone) => return self.gone(job, tombstone).await.map(Some),
         };
         let key = id.key().clone();
-        job.origin =
-            Origin::Stored(At { key, id: Some(id), version, touch: false, reissue: true, empty: false, unseen: true });
+        job.origin = Origin::Stored(At { reissue: true, unseen: true, ..At::new(key, Some(id), version) });
         job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations, revived: false });
         // Also where what is still to be done fails: the way there is not gone twice.
         job.session.lock().origin = job.origin.clone();
@@ -647,12 +642,7 @@ impl Inner {
                 Create::Created(written) => return Ok(self.begun(job, id, written.version, written.epoch)),
                 // The earlier attempt landed late.
                 Create::Exists if job.has_made(&id) => return self.again(job).await,
-                Create::Exists => {
-                    let id = self.dialect.new_id(&mut random);
-                    let contents = self.contents(job.record.clone()).ok_or_else(malformed)?;
-                    job.cookie = self.cookies(Body::Id(&id), &contents)?;
-                    job.new_id = Some(id);
-                }
+                Create::Exists => drop(self.give_another_id(job)?),
                 // It was created, and ended since: nobody else knew the id.
                 Create::Gone(_) => return Ok(self.begun(job, id, job.version, 0)),
                 Create::Outdated => return Ok(Done::Dead(Some(Why::Ended))),
@@ -661,17 +651,26 @@ impl Inner {
         Err(contended().into())
     }
 
+    /// Another new id than the one that was drawn first, with its cookie.
+    fn give_another_id(&self, job: &mut Job) -> Result<SessionId, Error> {
+        let id = self.dialect.new_id(&mut random);
+        let contents = self.contents(job.record.clone()).ok_or_else(malformed)?;
+        job.cookie = self.cookies(Body::Id(&id), &contents)?;
+        job.new_id = Some(id.clone());
+        Ok(id)
+    }
+
+    /// What is to be written under a new id, where that is not what the request left.
+    fn put_in(&self, job: &mut Job, contents: &Contents, id: &SessionId) -> Result<(), Error> {
+        job.record = self.record(contents, job.now)?;
+        job.is_empty = contents.is_empty();
+        job.cookie = self.cookies(Body::Id(id), contents)?;
+        Ok(())
+    }
+
     /// A session under a new id, whose cookie is to be set.
     fn begun(&self, job: &mut Job, id: SessionId, version: Version, epoch: u64) -> Done {
-        let at = At {
-            key: id.key().clone(),
-            id: Some(id),
-            version,
-            touch: false,
-            reissue: false,
-            empty: job.is_empty,
-            unseen: false,
-        };
+        let at = At { empty: job.is_empty, ..At::new(id.key().clone(), Some(id), version) };
         Done::Kept(Kept { at, epoch: Some(epoch), cookie: mem::take(&mut job.cookie), merged: None })
     }
 
@@ -744,9 +743,7 @@ impl Inner {
                 guarded(job.changes.to_do(version)?, &mut contents, self.rules.encoding)?;
                 contents.issued = job.now;
                 contents.guarded_until = None;
-                job.record = self.record(&contents, job.now)?;
-                job.is_empty = contents.is_empty();
-                job.cookie = self.cookies(Body::Id(&id), &contents)?;
+                self.put_in(job, &contents, &id)?;
                 at = version;
                 merged = Some(contents);
             }
@@ -822,10 +819,8 @@ impl Inner {
         }
         let mut contents = self.empty(job.now);
         guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;
-        job.record = self.record(&contents, job.now)?;
-        job.is_empty = contents.is_empty();
-        let id = job.new_id.as_ref().ok_or_else(malformed)?;
-        job.cookie = self.cookies(Body::Id(id), &contents)?;
+        let id = job.new_id.clone().ok_or_else(malformed)?;
+        self.put_in(job, &contents, &id)?;
         let mut done = self.create(job, None).await?;
         if let Done::Kept(kept) = &mut done {
             kept.merged = Some(contents);
@@ -915,15 +910,7 @@ impl Inner {
 
     /// Writes a session that was in the cookie to the store for the first time.
     async fn migrate(&self, job: &mut Job, id: SessionId) -> Result<Done, Failed> {
-        let at = At {
-            key: id.key().clone(),
-            id: Some(id.clone()),
-            version: job.version,
-            touch: false,
-            reissue: true,
-            empty: false,
-            unseen: false,
-        };
+        let at = At { reissue: true, ..At::new(id.key().clone(), Some(id.clone()), job.version) };
         // It ran out while the request ran.
         if matches!(&job.origin, Origin::Former { loaded, .. } if loaded.expires() <= job.now) {
             let merged = match self.look(id.key(), job.now).await? {
@@ -982,8 +969,7 @@ impl State {
             && !is_elsewhere
             && let Some(Made { id: Some(id), mine, .. }) = self.made.take_if(|made| made.id.is_some())
         {
-            let at = At::new(id.key().clone(), Some(id), mine);
-            self.origin = Origin::Stored(At { unseen: true, ..at });
+            self.origin = Origin::Stored(At { unseen: true, ..At::new(id.key().clone(), Some(id), mine) });
         }
     }
 
@@ -1001,9 +987,8 @@ impl State {
     /// The session is here now; a cookie that an earlier commit of this request left due still is.
     fn keep(&mut self, at: At, epoch: Option<u64>, cookie: Vec<HeaderValue>) {
         self.origin = Origin::Stored(at);
-        let has_one = self.contents.principal.is_none() || self.contents.epoch.is_some();
-        if self.intent < Intent::LogIn && !has_one {
-            self.contents.epoch = epoch;
+        if self.intent < Intent::LogIn {
+            self.contents.begin_in(epoch);
         }
         if !cookie.is_empty() {
             self.due = cookie;
@@ -1017,7 +1002,7 @@ impl State {
 fn give_back(job: Job) -> Vec<Operation> {
     let mut operations = job.changes.operations;
     // What was not even begun is not found, and begun as this.
-    let made = matches!(job.plan, Plan::Create | Plan::Renew | Plan::BeginAgain | Plan::End).then(|| Made {
+    let made = (job.plan.makes_an_id() || job.plan == Plan::End).then(|| Made {
         id: job.new_id.or(job.made.as_ref().and_then(|made| made.id.clone())),
         mine: job.version,
         nonce: job.nonce,

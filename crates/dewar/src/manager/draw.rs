@@ -31,7 +31,7 @@ impl Draw {
         Self { hash: FixedState::with_seed(u64::from_ne_bytes(key)), seed, count: AtomicU64::new(0) }
     }
 
-    pub(super) fn bits(&self, now: Timestamp, drawn_for: impl Hash) -> u64 {
+    fn bits(&self, now: Timestamp, drawn_for: impl Hash) -> u64 {
         self.hash.hash_one((self.seed, self.count.fetch_add(1, Relaxed), now.as_millis(), drawn_for))
     }
 

@@ -67,6 +67,13 @@ pub(super) enum Plan {
     Migrate,
 }
 
+impl Plan {
+    /// Whether the session is to be under a new id.
+    pub(super) fn makes_an_id(self) -> bool {
+        matches!(self, Self::Create | Self::Renew | Self::BeginAgain)
+    }
+}
+
 pub(super) fn plan(facts: &Facts<'_>) -> Plan {
     match facts.origin {
         Origin::Stored(_) | Origin::Former { .. } => plan_of_a_living(facts),

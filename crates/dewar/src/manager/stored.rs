@@ -75,7 +75,7 @@ impl Inner {
                 Ok((record, version)) => {
                     let Some(contents) = self.contents(record) else { return Ok(Err(Refusal::Malformed.into())) };
                     let empty = contents.is_empty();
-                    let at = At { key, id: None, version, touch: false, reissue: false, empty, unseen: false };
+                    let at = At { empty, ..At::new(key, None, version) };
                     return Ok(Ok((contents, Origin::Stored(at))));
                 }
                 Err(Some(next)) => {

@@ -221,10 +221,9 @@ impl Inner {
     ) -> Result<Rename, Error> {
         let done = |version, epoch| Rename::Renamed(Written { version, epoch });
         Ok(match self.backend()?.load(to.key().clone(), now).await? {
-            Load::Found(record, stands) if stands == version || to.key().is_foreign() => {
-                done(stands, record.epoch.unwrap_or_default())
+            Load::Found(record, stands) => {
+                done(if to.key().is_foreign() { stands } else { version }, record.epoch.unwrap_or_default())
             }
-            Load::Found(record, _) => done(version, record.epoch.unwrap_or_default()),
             Load::Gone(_) => done(version, 0),
             Load::Missing if matches!(tombstone.why, Why::Renewed { .. }) => Rename::Gone(None),
             Load::Missing => Rename::Gone(Some(tombstone.clone())),

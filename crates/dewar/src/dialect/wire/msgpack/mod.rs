@@ -26,9 +26,12 @@ pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> 
         }
     }
     // A tuple read as a list, a date as text; and errors that do not show the value.
-    let value: Value = rmp_serde::from_slice(encoded).map_err(|_| ReadError::new("found an unknown extension type"))?;
-    T::deserialize(typed::Reader::new(value.clone(), true))
-        .or_else(|error| T::deserialize(typed::Reader::new(value, false)).map_err(|_| error))
+    let read = |readable| {
+        let value: Value =
+            rmp_serde::from_slice(encoded).map_err(|_| ReadError::new("found an unknown extension type"))?;
+        T::deserialize(typed::Reader::new(value, readable))
+    };
+    read(true).or_else(|error| read(false).map_err(|_| error))
 }
 
 pub(super) fn members(whole: &[u8]) -> Option<Vec<Member>> {
