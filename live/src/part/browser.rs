@@ -76,12 +76,12 @@ impl Person {
     fn answer_names(&self, first: &str, last: &str) {
         self.browser.fill("#firstName", first);
         self.browser.fill("#lastName", last);
-        self.browser.click(".answers button");
+        self.browser.follow(".answers button");
     }
 
     fn answer_color(&self, color: &str) {
         self.browser.fill("#favoriteColor", color);
-        self.browser.click(".answers button");
+        self.browser.follow(".answers button");
     }
 
     fn sees_results(&self, first: &str, last: &str, color: &str) {
@@ -103,7 +103,7 @@ fn walk(tools: &Tools, dialect: &str, size: [u32; 2], scripts: bool) {
     person.open("/");
     person.sees("/", 0, "01-welcome");
     assert_eq!(browser.text("h1"), "Three questions, kept warm.");
-    browser.click("main .button");
+    browser.follow("main .button");
     person.sees("/page1", 0, "02-name");
     browser.click(".answers button");
     assert_eq!(browser.path(), "/page1", "the browser does not send an empty answer");
@@ -130,7 +130,7 @@ fn walk(tools: &Tools, dialect: &str, size: [u32; 2], scripts: bool) {
     person.sees("/page3", 3, "08-changed");
     person.sees_results("Ada", "Lovelace", "moss");
 
-    browser.click(".over button");
+    browser.follow(".over button");
     person.sees("/", 0, "09-started-over");
     assert!(browser.text(".kept").contains("Nothing yet."));
     browser.back();
@@ -190,7 +190,7 @@ fn one_browser_visits_flask_and_ours_in_one_visit(tools: &Tools) {
     person.open("/page3");
     person.sees("/page3", 3, "3-flask");
     person.sees_results("Ada", "Lovelace", "teal");
-    person.browser.click(".over button");
+    person.browser.follow(".over button");
     person.url.clone_from(&ours.url);
     person.open("/");
     person.sees("/", 0, "4-ours");

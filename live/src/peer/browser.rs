@@ -1,6 +1,11 @@
 //! Headless Chromium, driven as the W3C's WebDriver says, over HTTP.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dewar::Value;
@@ -16,6 +21,9 @@ use crate::{
 
 /// The name of an element's id in WebDriver's answers: W3C WebDriver, section 12.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How long a page may take to come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Without a sandbox, for whoever runs the suite may be root, and the pages are our own. The others keep Chromium
 /// from asking its maker for updates.
@@ -104,6 +112,26 @@ impl Browser {
         self.command(&format!("element/{element}/click"), "{}");
     }
 
+    /// Clicks what leads to another page, and waits for that page: a click alone returns when a form begins to be sent, at times.
+    pub(crate) fn follow(&self, selector: &str) {
+        self.run("window.isLeft = true");
+        self.click(selector);
+        let script = "return window.isLeft !== true && document.readyState === 'complete'";
+        let asked = format!(r#"{{"script": {}, "args": []}}"#, quoted(script));
+        let url = format!("{}/execute/sync", self.session);
+        let is_there = || {
+            // A script that a navigation interrupts is refused.
+            let answer = self.agent.post(&url).content_type("application/json").send(&asked);
+            let (status, value) = read("execute/sync", answer);
+            status == 200 && value == Value::Bool(true)
+        };
+        let started = Instant::now();
+        while !is_there() {
+            assert!(started.elapsed() < PATIENCE, "{selector} leads to no other page");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// How many pixels the page is wider than the window.
     pub(crate) fn sideways(&self) -> i64 {
         let root = "const root = document.documentElement";
@@ -151,13 +179,9 @@ impl Browser {
     }
 
     fn answer(&self, what: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Value {
-        let mut answer = answer.unwrap_or_else(|error| panic!("chromedriver, {what}: {error}"));
-        // A screenshot is larger than what ureq reads by default.
-        let text = answer.body_mut().with_config().limit(64 << 20).read_to_string();
-        let text = text.unwrap_or_else(|error| panic!("chromedriver, {what}: {error}"));
-        let value = typed::json(&text).get("value").cloned().unwrap_or(Value::Null);
+        let (status, value) = read(what, answer);
         let message = value.get("message").and_then(Value::as_str).unwrap_or_default();
-        assert_eq!(answer.status(), 200, "the browser refuses {what}: {message}");
+        assert_eq!(status, 200, "the browser refuses {what}: {message}");
         value
     }
 }
@@ -169,4 +193,13 @@ impl Drop for Browser {
             let _ = self.agent.delete(&self.session).call();
         }
     }
+}
+
+/// The status of an answer, and its value.
+fn read(what: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let mut answer = answer.unwrap_or_else(|error| panic!("chromedriver, {what}: {error}"));
+    // A screenshot is larger than what ureq reads by default.
+    let text = answer.body_mut().with_config().limit(64 << 20).read_to_string();
+    let text = text.unwrap_or_else(|error| panic!("chromedriver, {what}: {error}"));
+    (answer.status().as_u16(), typed::json(&text).get("value").cloned().unwrap_or(Value::Null))
 }
