@@ -809,10 +809,13 @@ impl Model {
             ],
             (Deed::Commit(client), Seen::Committed(outcome)) => [
                 after(&|world| world.commit(*client, &[], false) == Some(*outcome)),
-                // The first attempt did it, it was ended, and the second one says so.
+                // The first attempt did it, it was ended, and the second one says so, without a cookie.
                 after(&|world| {
                     let asks_again = world.asks_again && *outcome == Outcome::Closed;
-                    asks_again && world.commit(*client, &[], false) == Some(Outcome::Saved)
+                    let before = world.running[*client].as_ref().and_then(|running| running.due);
+                    let is_saved = asks_again && world.commit(*client, &[], false) == Some(Outcome::Saved);
+                    world.running[*client].iter_mut().for_each(|running| running.due = before);
+                    is_saved
                 }),
             ],
             (Deed::End(client), Seen::Answered(outcome, cookie)) => {
