@@ -302,7 +302,7 @@ impl Inner {
             intent: mem::take(&mut state.intent),
             logs_in,
             origin: state.origin.clone(),
-            changes: Changes { operations, doubt: state.doubt.take(), revived: false },
+            changes: Changes { operations, doubt: state.doubt.take(), ..Changes::default() },
             changed,
             is_lost: false,
             version: self.draw.version(&record, now),

@@ -76,6 +76,7 @@ impl Inner {
     ) -> Vec<Result<Merged, Failed>> {
         let all = |batch: &[Waiting], error: &Error| answers(batch, || Err(error.copy().into()));
         for attempt in 0..ATTEMPTS {
+            let mut is_done = false;
             let (at, version, record, is_empty, revived, is_merged, outcomes) = match base.take() {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
                 Some(base) if base.is_written => {
@@ -92,7 +93,8 @@ impl Inner {
                     };
                     let Some(mut contents) = self.contents(record) else { return all(batch, &malformed()) };
                     batch.iter_mut().for_each(|waiting| waiting.changes.settle(at));
-                    let revived = contents.is_empty();
+                    is_done = batch.iter().all(|waiting| waiting.changes.is_done);
+                    let revived = contents.is_empty() && !is_done;
                     let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;
                     match self.record(&contents, now) {
@@ -108,6 +110,7 @@ impl Inner {
                 return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone(None))).collect();
             }
             let replaced = match begun.take() {
+                _ if is_done => Ok(Replace::Replaced(at)),
                 Some(answer) => self.replace_surely(key, at, version, &record, now, answer).await,
                 None => self.replace_at(key, at, version, &record, now).await,
             };

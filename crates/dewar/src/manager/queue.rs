@@ -47,6 +47,8 @@ pub(super) struct Changes {
     pub(super) doubt: Option<Doubt>,
     /// Whether what was done of it revived a session that was empty.
     pub(super) revived: bool,
+    /// Whether an earlier attempt has done all of it.
+    pub(super) is_done: bool,
 }
 
 impl Changes {
@@ -55,6 +57,7 @@ impl Changes {
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
             self.revived |= doubt.revived;
             self.operations.drain(..doubt.operations.min(self.operations.len()));
+            self.is_done = self.operations.is_empty();
         }
     }
 
