@@ -14,7 +14,7 @@ use super::{
     Commit, Inner, Running,
     merge::{contended, guarded, wait},
     plan::{Facts, Plan, is_followed, plan},
-    queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
+    queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn, may_have_been_done},
     random,
     stored::malformed,
 };
@@ -209,7 +209,7 @@ impl Inner {
                 state.contents = self.empty(now);
                 if is_final { Ok(()) } else { Err(ended_meanwhile()) }
             }
-            Plan::Again => Err(conflict()),
+            Plan::Again => Err(conflict(state.doubt.as_ref())),
             Plan::Cookie => self.freeze(state, now).map(|()| dropped = state.settled()),
             Plan::Remove => self.removal().map(|cookies| {
                 state.due = cookies;
@@ -426,6 +426,7 @@ impl Inner {
         });
         let keeps_what_it_loaded = matches!(why, Some(Why::Renewed { .. }));
         let (session, is_final) = (job.session.clone(), job.is_final);
+        let doubt = job.changes.doubt.clone();
         session.lock().origin = Origin::Lost(why);
         // What was not saved is an error of the response, too.
         let dropped = if told == Plan::Again {
@@ -440,7 +441,7 @@ impl Inner {
             state.fail(Failing::Method("update"), error);
         }
         match told {
-            Plan::Again => Err(conflict()),
+            Plan::Again => Err(conflict(doubt.as_ref())),
             Plan::Drop => {
                 telemetry::discarded();
                 if is_final { Ok(()) } else { Err(ended_meanwhile()) }
@@ -522,13 +523,17 @@ impl Inner {
         }
         job.made = None;
         let rest = if job.intent > made.intent { job.intent } else { Intent::Keep };
-        if rest != Intent::Keep || found.is_err() {
+        if rest != Intent::Keep {
             let fresh = self.give_another_id(job)?;
             job.nonce = self.draw.nonce(job.now, fresh.key().hash64());
         }
         let version = match found {
             Ok((_, version)) => version,
-            // It was ended since.
+            // It was ended since, and a log-in that was ended is not done again.
+            Err(tombstone) if rest == Intent::Keep => {
+                job.logs_in = false;
+                return Ok(Some(Done::Dead(tombstone.map(|tombstone| tombstone.why))));
+            }
             Err(tombstone) => return self.gone(job, tombstone).await.map(Some),
         };
         let key = id.key().clone();
@@ -798,14 +803,6 @@ impl Inner {
         {
             // Renewed already: what was asked for is done, and what was written goes there.
             let at = At::new(successor.clone(), None, job.version);
-            if job.changes.operations.is_empty() {
-                let (record, version) = match self.look(&successor, job.now).await? {
-                    Ok(found) => found,
-                    Err(tombstone) => return self.merged(job, at, Merged::Gone(tombstone)).await,
-                };
-                let merged = self.contents(record);
-                return Ok(Done::Kept(Kept { at: At { version, ..at }, epoch: None, cookie: Vec::new(), merged }));
-            }
             let merged = self.merge(job, &successor, None, None).await?;
             return self.merged(job, at, merged).await;
         }
@@ -1043,7 +1040,11 @@ fn refuse_ended_lifetime(state: &State, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-fn conflict() -> Error {
+/// The session went on elsewhere: what was done may be repeated, unless it may be in there.
+fn conflict(doubt: Option<&Doubt>) -> Error {
+    if doubt.is_some_and(|doubt| doubt.operations > 0) {
+        return may_have_been_done();
+    }
     telemetry::met_another();
     Error::new(
         Kind::Conflict,

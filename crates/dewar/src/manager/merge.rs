@@ -93,7 +93,7 @@ impl Inner {
                     };
                     let Some(mut contents) = self.contents(record) else { return all(batch, &malformed()) };
                     batch.iter_mut().for_each(|waiting| waiting.changes.settle(at));
-                    is_done = batch.iter().all(|waiting| waiting.changes.is_done);
+                    is_done = batch.iter().all(|waiting| waiting.changes.operations.is_empty());
                     let revived = contents.is_empty() && !is_done;
                     let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;

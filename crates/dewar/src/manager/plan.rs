@@ -105,6 +105,8 @@ fn plan_of_a_living(facts: &Facts<'_>) -> Plan {
         (Intent::Renew | Intent::LogIn, _) => Plan::Renew,
         (Intent::Keep, Origin::Former { .. }) => Plan::Migrate,
         (Intent::Keep, _) if facts.written => Plan::Replace,
+        // What an earlier attempt wrote has to be looked at.
+        (Intent::Keep, Origin::Stored(at)) if at.unseen => Plan::Replace,
         (Intent::Keep, Origin::Stored(at)) if at.touch => Plan::Touch,
         (Intent::Keep, Origin::Stored(at)) if at.reissue && at.id.is_some() => Plan::Cookie,
         (Intent::Keep, _) => Plan::Nothing,
@@ -172,6 +174,7 @@ mod tests {
             ("former", Origin::Former { id, loaded }),
             ("stored", Origin::Stored(at.clone())),
             ("stored, due", Origin::Stored(At { touch: true, reissue: true, ..at.clone() })),
+            ("stored, unseen", Origin::Stored(At { unseen: true, reissue: true, ..at.clone() })),
             ("followed", Origin::Stored(At { id: None, ..at })),
             ("late: ended", late(Why::Ended, 1)),
             ("late: begun again", late(Why::BegunAgain, 9)),

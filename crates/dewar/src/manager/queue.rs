@@ -47,8 +47,6 @@ pub(super) struct Changes {
     pub(super) doubt: Option<Doubt>,
     /// Whether what was done of it revived a session that was empty.
     pub(super) revived: bool,
-    /// Whether an earlier attempt has done all of it.
-    pub(super) is_done: bool,
 }
 
 impl Changes {
@@ -57,7 +55,6 @@ impl Changes {
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
             self.revived |= doubt.revived;
             self.operations.drain(..doubt.operations.min(self.operations.len()));
-            self.is_done = self.operations.is_empty();
         }
     }
 
@@ -70,8 +67,7 @@ impl Changes {
         match &self.doubt {
             // One that may still land does so upon this very state, or never.
             Some(doubt) if doubt.at != Some(at) && doubt.operations > 0 => {
-                let why = "an earlier write to this session may have been done, and others have written since: it is not done again";
-                Err(Failed { error: StoreError::new(why).into(), doubt: Some(doubt.clone()) })
+                Err(Failed { error: may_have_been_done(), doubt: Some(doubt.clone()) })
             }
             _ => Ok(&self.operations),
         }
@@ -92,6 +88,13 @@ pub(super) enum Merged {
     },
     /// It is dead, and why; `None`: missing or expired.
     Gone(Option<Tombstone>),
+}
+
+/// What was written may be in the session that others have since, and nobody can know: it is neither done again nor said not to be.
+pub(super) fn may_have_been_done() -> Error {
+    let why =
+        "an earlier write to this session may have been done, and others have written since: it is not done again";
+    StoreError::new(why).into()
 }
 
 impl Merged {

@@ -278,6 +278,8 @@ struct Model {
     asks_again: bool,
     /// Whether others are answered at the same time: who is written together with one that revives an emptied session has its cookie set, too.
     is_beside: bool,
+    /// What was written, ended by others, and asked for again: whoever wrote it is told that it has ended, and it has in the end.
+    ended: Vec<usize>,
     /// The session that was emptied and filled again in one write: nobody's cookie is removed, and set again.
     refilled: Option<usize>,
 }
@@ -824,7 +826,18 @@ impl Model {
                 let answer = |world: &mut Self| {
                     world.commit(*client, &[], true) == Some(*outcome) && world.receive(*client, cookie.as_ref())
                 };
-                [after(&answer), None]
+                // The same of a response.
+                let ended = |world: &mut Self| {
+                    let is_possible = world.asks_again && (*outcome, cookie) == (Outcome::Saved, &None);
+                    let is_saved = is_possible && world.commit(*client, &[], true) == Some(Outcome::Saved);
+                    let running = world.running[*client].take();
+                    match running.map(|running| running.origin) {
+                        Some(Origin::Held { slot, .. }) if is_saved => world.ended.push(slot),
+                        _ => return false,
+                    }
+                    true
+                };
+                [after(&answer), after(&ended)]
             }
             (revocation, Seen::Failed) => [
                 after(&|_| true),
@@ -914,9 +927,12 @@ impl Model {
         world.is_refilled(due, &origin).then_some(world)
     }
 
-    /// Whether what was said to be filled again was.
-    fn is_filled(&self) -> bool {
-        self.refilled.is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()))
+    /// Whether what was said to be filled again was, and what was said to have ended has.
+    fn is_as_said(&self) -> bool {
+        let has_ended = |slot: &usize| matches!(self.find(*slot), Found::Dead(Tomb { why: Why::Ended, .. }));
+        let is_filled =
+            self.refilled.is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
+        is_filled && self.ended.iter().all(has_ended)
     }
 
     fn learn(&mut self, slot: usize, value: &str) -> bool {
@@ -1123,6 +1139,7 @@ impl<'a> History<'a> {
             handles: Vec::new(),
             asks_again: false,
             is_beside: false,
+            ended: Vec::new(),
             refilled: None,
         });
         history.jars = vec![Some(cookie); CLIENTS];
@@ -1283,8 +1300,8 @@ impl<'a> History<'a> {
                     }
                 }
             }
-            let filled = worlds.into_iter().filter(Model::is_filled);
-            for world in filled.map(|world| Model { is_beside: false, refilled: None, ..world }) {
+            let possible = worlds.into_iter().filter(Model::is_as_said);
+            for world in possible.map(|world| Model { is_beside: false, ended: Vec::new(), refilled: None, ..world }) {
                 if !after.contains(&world) {
                     after.push(world);
                 }
