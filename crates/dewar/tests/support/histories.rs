@@ -1001,8 +1001,8 @@ async fn run_from(
 ) {
     let only = number("HISTORY_SEED");
     let first = only.unwrap_or(first);
-    let store = Yielding::new(store);
-    let site = Site::new(store.clone(), store.loses.clone(), revokes_at_once).await;
+    let store = Yielding::new(store, only.is_some());
+    let site = Site::new(store.clone(), revokes_at_once).await;
     let mut failed = Vec::new();
     for seed in first..first + if only.is_some() { 1 } else { histories } {
         let mut dice = Dice(seed);
@@ -1017,7 +1017,9 @@ async fn run_from(
         };
         if caught(ran).await.is_err() {
             eprintln!("the history of HISTORY_SEED={seed} failed, which began with {sealed}: {steps:?}");
-            eprintln!("{}", said.lock().unwrap().join("\n"));
+            if only.is_none() {
+                eprintln!("{}", said.lock().unwrap().join("\n"));
+            }
             failed.push(seed);
             store.loses.store(false, Relaxed);
         }
@@ -1048,6 +1050,8 @@ async fn caught<F: Future>(future: F) -> std::thread::Result<F::Output> {
 /// The real thing.
 struct Site {
     revokes_at_once: bool,
+    /// Whether each step is printed as it is done.
+    prints: bool,
     clock: Clock,
     /// As it was before there was a store.
     before: SessionManager,
@@ -1059,7 +1063,8 @@ struct Site {
 }
 
 impl Site {
-    async fn new(store: impl SessionAdmin, loses: Arc<AtomicBool>, revokes_at_once: bool) -> Self {
+    async fn new(store: Yielding<impl SessionAdmin>, revokes_at_once: bool) -> Self {
+        let (loses, prints) = (store.loses.clone(), store.prints);
         let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
         let layer = SessionLayer::new(secret()).unwrap().clock(clock.clone());
         let before = layer.manager().unwrap();
@@ -1068,7 +1073,7 @@ impl Site {
         // A store that connects when it is first asked has its tasks from then on.
         dewar::testing::Visitor::prepared(&manager, |session| session.insert("first", 1)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        Self { clock, before, manager, tasks: alive_tasks(), loses, revokes_at_once }
+        Self { clock, before, manager, tasks: alive_tasks(), loses, revokes_at_once, prints }
     }
 
     /// Waits until no commit is under way.
@@ -1431,6 +1436,9 @@ impl<'a> History<'a> {
     }
 
     fn say(&self, line: String) {
+        if self.site.prints {
+            eprintln!("{line}");
+        }
         self.said.lock().unwrap().push(line);
     }
 

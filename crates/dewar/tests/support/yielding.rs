@@ -1,6 +1,7 @@
 //! A store that lets others go first, a chosen number of times before and after each verb, and that loses answers where it is asked to.
 
 use std::{
+    fmt::{self, Debug},
     future::poll_fn,
     sync::{
         Arc, Mutex,
@@ -22,28 +23,39 @@ pub struct Yielding<S> {
     pub chance: Arc<Mutex<(u64, Dice)>>,
     /// Whether an answer may be lost: of a write that was done, or of one that was not.
     pub loses: Arc<AtomicBool>,
+    /// Whether each verb is printed.
+    pub prints: bool,
 }
 
 impl<S> Clone for Yielding<S> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), chance: self.chance.clone(), loses: self.loses.clone() }
+        Self { store: self.store.clone(), chance: self.chance.clone(), loses: self.loses.clone(), prints: self.prints }
     }
 }
 
 impl<S: SessionAdmin> Yielding<S> {
-    pub fn new(store: S) -> Self {
-        Self { store: Arc::new(store), chance: Arc::new(Mutex::new((0, Dice(0)))), loses: Arc::default() }
+    pub fn new(store: S, prints: bool) -> Self {
+        let chance = Arc::new(Mutex::new((0, Dice(0))));
+        Self { store: Arc::new(store), chance, loses: Arc::default(), prints }
     }
 
-    async fn around<T>(&self, verb: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn around<T: Debug>(&self, verb: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.wait().await;
         let loss = if self.loses.load(Relaxed) { self.chance.lock().unwrap().1.roll(12) } else { 2 };
         if loss == 0 {
+            self.print(format_args!("{}: not done, and its answer lost", std::any::type_name::<T>()));
             return Err(StoreError::new("it was not done, and the answer was lost"));
         }
         let answer = verb.await;
+        self.print(format_args!("{answer:?}{}", if loss == 1 { ", and lost" } else { "" }));
         self.wait().await;
         if loss == 1 { Err(StoreError::new("it was done, and the answer was lost")) } else { answer }
+    }
+
+    fn print(&self, what: fmt::Arguments<'_>) {
+        if self.prints {
+            eprintln!("        {what}");
+        }
     }
 
     async fn wait(&self) {
