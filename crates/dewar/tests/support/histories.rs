@@ -646,7 +646,6 @@ impl Model {
                         job.due = Some(Due::Set(slot));
                     }
                 } else if named {
-                    kept.seen = now;
                     job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
                 }
                 self.holds(job, slot, named);
