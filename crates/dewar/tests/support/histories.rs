@@ -278,6 +278,8 @@ struct Model {
     asks_again: bool,
     /// Whether others are answered at the same time: who is written together with one that revives an emptied session has its cookie set, too.
     is_beside: bool,
+    /// The requests as they were before what happens at the same time.
+    before: Vec<Option<Running>>,
     /// What was written, ended by others, and asked for again: whoever wrote it is told that it has ended, and it has in the end.
     ended: Vec<usize>,
     /// The session that was emptied and filled again in one write: nobody's cookie is removed, and set again.
@@ -740,15 +742,24 @@ impl Model {
         Some(world)
     }
 
-    /// The same, where a request that has nothing to save knows that its session was ended.
-    fn found_dead(&self, client: usize) -> Option<Self> {
-        let mut world = self.clone();
-        let running = world.running[client].as_mut().filter(|running| !running.has_changes())?;
-        let Origin::Held { slot, .. } = running.origin else { return None };
-        let Found::Dead(Tomb { why: Why::Ended, .. }) = self.find(slot) else { return None };
-        running.origin = Origin::Lost(Some(Why::Ended));
-        running.view = View { born: self.now, ..View::default() };
-        Some(world)
+    /// The same, where a request that had everything saved asks again, and knows that its session is dead since: with the cookie that it was
+    /// answered with before, or without.
+    fn found_dead(&self, client: usize) -> Vec<Self> {
+        let (Some(running), Some(before)) = (&self.running[client], &self.before[client]) else { return Vec::new() };
+        let Origin::Held { slot, .. } = running.origin else { return Vec::new() };
+        let (Found::Dead(tomb), false) = (self.find(slot), running.has_changes()) else { return Vec::new() };
+        let view = match tomb.why {
+            Why::Renewed { .. } => before.view.clone(),
+            Why::Ended | Why::BegunAgain => View { born: self.now, ..View::default() },
+        };
+        let running = Running { origin: Origin::Lost(Some(tomb.why)), view, ..running.clone() };
+        let silent = Running { due: before.due, ..running.clone() };
+        let world = |running| {
+            let mut world = self.clone();
+            world.running[client] = Some(running);
+            world
+        };
+        vec![world(running), world(silent)]
     }
 
     fn end_where(&mut self, mut ends: impl FnMut(&View) -> bool) -> u64 {
@@ -917,9 +928,10 @@ impl Model {
         }
     }
 
-    /// The same, where the cookie of one who committed beside others stays as it was due `before`.
-    fn refills(&self, client: usize, before: Option<Due>) -> Option<Self> {
+    /// The same, where the cookie of one who committed beside others stays as it was due before.
+    fn refills(&self, client: usize) -> Option<Self> {
         let mut world = self.clone();
+        let before = world.before[client].as_ref()?.due;
         let running = world.running[client].as_mut()?;
         let due = std::mem::replace(&mut running.due, before).filter(|due| Some(*due) != before)?;
         let origin = running.origin.clone();
@@ -1143,6 +1155,7 @@ impl<'a> History<'a> {
             handles: Vec::new(),
             asks_again: false,
             is_beside: false,
+            before: Vec::new(),
             ended: Vec::new(),
             refilled: None,
         });
@@ -1279,15 +1292,14 @@ impl<'a> History<'a> {
         let mut after: Vec<Model> = Vec::new();
         for order in orders(seen.len()) {
             let is_beside = seen.len() > 1;
-            let mut worlds: Vec<Model> = self.worlds.iter().map(|world| Model { is_beside, ..world.clone() }).collect();
+            let beside = |world: &Model| Model { is_beside, before: world.running.clone(), ..world.clone() };
+            let mut worlds: Vec<Model> = self.worlds.iter().map(beside).collect();
             for (done, at) in order.iter().enumerate() {
                 let (deed, saw) = &seen[*at];
                 let after = |world: &Model| {
                     let worlds = world.perform(deed, saw, loses);
                     let client = deed.commits().filter(|_| is_beside);
-                    let before =
-                        client.and_then(|client| world.running[client].as_ref()).and_then(|running| running.due);
-                    let refilled = worlds.iter().filter_map(|world| world.refills(client?, before)).collect::<Vec<_>>();
+                    let refilled: Vec<_> = worlds.iter().filter_map(|world| world.refills(client?)).collect();
                     worlds.into_iter().chain(refilled).collect::<Vec<_>>()
                 };
                 worlds = worlds.iter().flat_map(after).collect();
@@ -1295,7 +1307,7 @@ impl<'a> History<'a> {
                 // find that the session was ended since.
                 for client in order[..=done].iter().filter_map(|at| seen[*at].0.commits()).filter(|_| is_beside) {
                     let shown = worlds.iter().filter_map(|world| world.refreshed(client));
-                    let dead = worlds.iter().filter_map(|world| world.found_dead(client)).filter(|_| loses);
+                    let dead = worlds.iter().flat_map(|world| world.found_dead(client)).filter(|_| loses);
                     let others: Vec<Model> = shown.chain(dead).collect();
                     for other in others {
                         if !worlds.contains(&other) {
@@ -1305,7 +1317,9 @@ impl<'a> History<'a> {
                 }
             }
             let possible = worlds.into_iter().filter(Model::is_as_said);
-            for world in possible.map(|world| Model { is_beside: false, ended: Vec::new(), refilled: None, ..world }) {
+            let alone =
+                |world| Model { is_beside: false, before: Vec::new(), ended: Vec::new(), refilled: None, ..world };
+            for world in possible.map(alone) {
                 if !after.contains(&world) {
                     after.push(world);
                 }
