@@ -284,6 +284,8 @@ struct Model {
     ended: Vec<usize>,
     /// The session that was emptied and filled again in one write: nobody's cookie is removed, and set again.
     refilled: Option<usize>,
+    /// The session that was empty, and is filled by one of those who write at the same time.
+    revived: Option<usize>,
 }
 
 impl View {
@@ -618,11 +620,12 @@ impl Model {
         match job.intent {
             Intent::Renew | Intent::LogIn if named || job.intent == Intent::LogIn => {
                 next.replay(&job.done);
+                let is_removed = self.asks_again && next.is_empty();
                 let successor = self.put(next);
                 let follows = (job.intent == Intent::Renew).then_some(successor);
                 self.bury(slot, Why::Renewed { successor: follows });
                 self.holds(job, successor, true);
-                job.due = Some(Due::Set(successor));
+                job.due = Some(if is_removed { Due::Remove } else { Due::Set(successor) });
             }
             Intent::End if job.view.is_empty() => {
                 self.bury(slot, Why::Ended);
@@ -647,6 +650,7 @@ impl Model {
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
+                    self.revived = self.revived.or((was_empty && !is_empty).then_some(slot));
                 } else if named {
                     job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
                 }
@@ -907,8 +911,8 @@ impl Model {
                 self.jars[client] = Some(Cookie::Id(slot));
                 self.learn(slot, value)
             }
-            (None, Some(Some(value))) if self.is_beside => match running.origin {
-                Origin::Held { slot, named: true, .. } => self.values[slot].as_ref() == Some(value),
+            (None, Some(Some(value))) => match running.origin {
+                Origin::Held { slot, named: true, .. } => self.revived == Some(slot) && self.learn(slot, value),
                 _ => false,
             },
             (Some(due), None) if self.is_beside => self.is_refilled(due, &running.origin),
@@ -926,6 +930,15 @@ impl Model {
             (Due::Set(slot), _) => self.refilled == Some(slot),
             _ => false,
         }
+    }
+
+    /// The same, where whoever writes beside one who revives the session has its cookie set, too.
+    fn revives(&self, client: usize) -> Option<Self> {
+        let mut world = self.clone();
+        let running = world.running[client].as_mut().filter(|running| running.due.is_none())?;
+        let Origin::Held { slot, named: true, .. } = running.origin else { return None };
+        running.due = self.revived.filter(|revived| *revived == slot).map(Due::Set);
+        running.due.map(|_| world)
     }
 
     /// The same, where the cookie of one who committed beside others stays as it was due before.
@@ -1158,6 +1171,7 @@ impl<'a> History<'a> {
             before: Vec::new(),
             ended: Vec::new(),
             refilled: None,
+            revived: None,
         });
         history.jars = vec![Some(cookie); CLIENTS];
         history
@@ -1299,8 +1313,10 @@ impl<'a> History<'a> {
                 let after = |world: &Model| {
                     let worlds = world.perform(deed, saw, loses);
                     let client = deed.commits().filter(|_| is_beside);
-                    let refilled: Vec<_> = worlds.iter().filter_map(|world| world.refills(client?)).collect();
-                    worlds.into_iter().chain(refilled).collect::<Vec<_>>()
+                    let refilled = worlds.iter().filter_map(|world| world.refills(client?));
+                    let others: Vec<_> =
+                        refilled.chain(worlds.iter().filter_map(|world| world.revives(client?))).collect();
+                    worlds.into_iter().chain(others).collect::<Vec<_>>()
                 };
                 worlds = worlds.iter().flat_map(after).collect();
                 // Commits that were written together show what all of them wrote, and whoever asks again what became of a write may
@@ -1317,8 +1333,14 @@ impl<'a> History<'a> {
                 }
             }
             let possible = worlds.into_iter().filter(Model::is_as_said);
-            let alone =
-                |world| Model { is_beside: false, before: Vec::new(), ended: Vec::new(), refilled: None, ..world };
+            let alone = |world| Model {
+                is_beside: false,
+                before: Vec::new(),
+                ended: Vec::new(),
+                refilled: None,
+                revived: None,
+                ..world
+            };
             for world in possible.map(alone) {
                 if !after.contains(&world) {
                     after.push(world);
