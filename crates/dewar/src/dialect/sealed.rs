@@ -10,7 +10,8 @@
 //! salt        random, new every hour of a process
 //! key,        HKDF(master, salt, info "dewar sealed 1 key and commitment"): 32 bytes for AES-256-GCM,
 //! commitment  and 32 that tie the token to this secret and no other
-//! nonce       random, new for every token
+//! nonce       HMAC-SHA-256 under 32 random bytes of this salt's process, of a count, the moment, the associated data and the plaintext:
+//!             its first 12 bytes
 //! associated  "dewar sealed 1 session" 0 cookie name
 //! plaintext   created u64, issued u64 (milliseconds), idle u32, absolute u32 (seconds, 0: none), flags u8 (1: persistent),
 //!             principal u16 length + bytes, label u16 length + bytes (0: none), data u32 length + bytes, zeros to a multiple of 64;
@@ -19,20 +20,26 @@
 //!
 //! Reasons. AES-GCM alone lets one ciphertext open under several keys; the commitment, compared in constant time before
 //! anything is decrypted, does not. A key that lives for an hour of one process keeps random 96-bit nonces far from their
-//! birthday bound (2^32 messages a key) and lets derived keys be cached: a token costs one AES-GCM, not one HKDF. The cookie's
+//! birthday bound (2^32 messages a key) and lets derived keys be cached: a token costs one AES-GCM, not one HKDF. A nonce is drawn without
+//! a system call. A forked process, or a machine that was copied while it ran, has the same bytes and the same count, which is why
+//! the message goes into it: two that differ have nonces as different as random ones. The cookie's
 //! name and the purpose are bound, so that a token cannot be moved to another cookie. Padding hides small differences in length.
 //! A secret that a person may have made up is stretched once, at start-up, with Argon2id; a generated one has its 256 bits already.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 use bytes::{Buf, Bytes};
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -71,7 +78,7 @@ type Salt = [u8; SALT];
 pub struct Sealed {
     policy: Policy,
     masters: Vec<Master>,
-    current: Mutex<Option<Current>>,
+    current: Mutex<Option<Arc<Current>>>,
     cache: RwLock<HashMap<(usize, Salt), Arc<Derived>>>,
 }
 
@@ -86,6 +93,13 @@ struct Current {
     salt: Salt,
     since: Timestamp,
     derived: Arc<Derived>,
+    nonces: Nonces,
+}
+
+/// Numbers that are used once, each drawn from a seed and what it is for.
+struct Nonces {
+    keyed: Hmac<Sha256>,
+    count: AtomicU64,
 }
 
 struct Derived {
@@ -106,19 +120,20 @@ impl Sealed {
     }
 
     /// The keys for writing now: a new salt every hour, also when the clock was turned back.
-    fn current(&self, now: Timestamp, random: Random<'_>) -> (Salt, Arc<Derived>) {
+    fn current(&self, now: Timestamp, random: Random<'_>) -> Arc<Current> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(current) =
             current.as_ref().filter(|current| now >= current.since && now.since(current.since) < SALT_LIVES)
         {
-            return (current.salt, Arc::clone(&current.derived));
+            return Arc::clone(current);
         }
         let mut salt = [0; SALT];
         random(&mut salt);
         let derived = Arc::new(self.masters[0].derive(&salt));
-        *current = Some(Current { salt, since: now, derived: Arc::clone(&derived) });
         self.remember(0, salt, &derived);
-        (salt, derived)
+        let next = Arc::new(Current { salt, since: now, derived, nonces: Nonces::new(random) });
+        *current = Some(Arc::clone(&next));
+        next
     }
 
     fn cached(&self, secret: usize, salt: &Salt) -> Option<Arc<Derived>> {
@@ -170,6 +185,27 @@ impl Sealed {
             return Ok((Bytes::from(token).slice(HEAD..), secret));
         }
         Err(refusal)
+    }
+}
+
+impl Nonces {
+    fn new(random: Random<'_>) -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        random(seed.as_mut());
+        let keyed = Hmac::new_from_slice(seed.as_ref()).expect("HMAC takes a key of any length");
+        Self { keyed, count: AtomicU64::new(0) }
+    }
+
+    fn draw(&self, now: Timestamp, associated: &[u8], message: &[u8]) -> [u8; NONCE] {
+        let mut keyed = self.keyed.clone();
+        keyed.update(&self.count.fetch_add(1, Relaxed).to_le_bytes());
+        keyed.update(&now.as_millis().to_le_bytes());
+        keyed.update(&(associated.len() as u64).to_le_bytes());
+        keyed.update(associated);
+        keyed.update(message);
+        let mut nonce = [0; NONCE];
+        nonce.copy_from_slice(&keyed.finalize().into_bytes()[..NONCE]);
+        nonce
     }
 }
 
@@ -226,19 +262,19 @@ impl Dialect for Sealed {
         let Body::Data(contents) = body else {
             return Err(Error::setting("the dialect Sealed keeps the session in the cookie; on a store use Opaque"));
         };
-        let (salt, derived) = self.current(now, random);
-        let mut nonce = [0; NONCE];
-        random(&mut nonce);
-
+        let current = self.current(now, random);
         let mut token = Vec::with_capacity(1024);
         token.push(VERSION);
         token.extend_from_slice(&self.masters[0].id);
-        token.extend_from_slice(&salt);
-        token.extend_from_slice(&nonce);
-        token.extend_from_slice(&derived.commitment);
+        token.extend_from_slice(&current.salt);
+        let at = token.len();
+        token.extend_from_slice(&[0; NONCE]);
+        token.extend_from_slice(&current.derived.commitment);
         write_plaintext(contents, self.policy.encoding, &mut token)?;
         let tag = with_associated(cookie, |associated| {
-            derived.cipher.encrypt_inout_detached(&nonce.into(), associated, (&mut token[HEAD..]).into())
+            let nonce = current.nonces.draw(now, associated, &token[HEAD..]);
+            token[at..at + NONCE].copy_from_slice(&nonce);
+            current.derived.cipher.encrypt_inout_detached(&nonce.into(), associated, (&mut token[HEAD..]).into())
         })
         .map_err(|_| Error::setting("the session is too large to be encrypted"))?;
         token.extend_from_slice(&tag);
@@ -336,4 +372,68 @@ fn read_text(text: &mut Bytes) -> Option<Option<Box<str>>> {
     }
     let bytes = (length <= text.len()).then(|| text.split_to(length))?;
     Some(Some(std::str::from_utf8(&bytes).ok()?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// As a fork makes them, and as a machine is copied: what was drawn, and how often, is the same in both.
+    fn copies() -> [Sealed; 2] {
+        let keyring = Keyring::from(Secret::generate());
+        [(); 2].map(|()| Sealed::new(&keyring))
+    }
+
+    fn write(sealed: &Sealed, contents: &Contents, cookie: &str, random: Random<'_>) -> Vec<u8> {
+        let written = sealed.write(Body::Data(contents), cookie, NOW, random).unwrap();
+        base64::decode_url(written[0].as_bytes()).unwrap()
+    }
+
+    fn with_entry(value: u16) -> Contents {
+        let mut contents = Contents::new(NOW, 3600, None, false);
+        let [high, low] = value.to_be_bytes();
+        contents.data.insert(b"n", [0xcd, high, low]);
+        contents
+    }
+
+    #[test]
+    fn processes_that_are_copies_of_each_other_never_use_one_nonce_for_two_messages() {
+        let copies = copies();
+        let mut seen = HashMap::new();
+        for round in 0..2000u16 {
+            for (copy, sealed) in copies.iter().enumerate() {
+                for cookie in ["session", "__Host-session"] {
+                    // In each round both copies write, at one moment and with one count, something of their own.
+                    let token = write(sealed, &with_entry(2 * round + copy as u16), cookie, &mut |bytes| bytes.fill(7));
+                    let (head, sealed) = token.split_at(HEAD);
+                    let before = seen.insert(head.to_vec(), sealed.to_vec());
+                    assert_eq!(before, None, "round {round}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn copies_that_write_the_same_message_at_the_same_moment_write_the_same_token_and_a_process_never_does() {
+        let copies = copies();
+        let [one, other] = &copies;
+        let written = |sealed| write(sealed, &with_entry(1), "session", &mut |bytes| bytes.fill(7));
+        let tokens = [written(one), written(other), written(one)];
+        assert_eq!(tokens[0], tokens[1]);
+        assert_ne!(tokens[0], tokens[2]);
+    }
+
+    #[test]
+    fn a_token_costs_no_random_bytes_after_the_first_of_an_hour() {
+        let sealed = &copies()[0];
+        let mut drawn = 0;
+        for _ in 0..3 {
+            write(sealed, &with_entry(1), "session", &mut |bytes| drawn += bytes.len());
+        }
+        assert_eq!(drawn, SALT + 32);
+    }
 }
