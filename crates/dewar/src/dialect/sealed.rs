@@ -10,8 +10,8 @@
 //! salt        random, new every hour of a process
 //! key,        HKDF(master, salt, info "dewar sealed 1 key and commitment"): 32 bytes for AES-256-GCM,
 //! commitment  and 32 that tie the token to this secret and no other
-//! nonce       HMAC-SHA-256 under 32 random bytes of this salt's process, of a count, the moment, the associated data and the plaintext:
-//!             its first 12 bytes
+//! nonce       the first 12 bytes of HMAC-SHA-256 (32 random bytes; a count, the moment, POLYVAL (16 random bytes; associated data,
+//!             plaintext)); the random bytes as old as the salt
 //! associated  "dewar sealed 1 session" 0 cookie name
 //! plaintext   created u64, issued u64 (milliseconds), idle u32, absolute u32 (seconds, 0: none), flags u8 (1: persistent),
 //!             principal u16 length + bytes, label u16 length + bytes (0: none), data u32 length + bytes, zeros to a multiple of 64;
@@ -22,7 +22,7 @@
 //! anything is decrypted, does not. A key that lives for an hour of one process keeps random 96-bit nonces far from their
 //! birthday bound (2^32 messages a key) and lets derived keys be cached: a token costs one AES-GCM, not one HKDF. A nonce is drawn without
 //! a system call. A forked process, or a machine that was copied while it ran, has the same bytes and the same count, which is why
-//! the message goes into it: two that differ have nonces as different as random ones. The cookie's
+//! the message goes into it, as into AES-GCM-SIV (RFC 8452): two that differ have nonces as different as random ones. The cookie's
 //! name and the purpose are bound, so that a token cannot be moved to another cookie. Padding hides small differences in length.
 //! A secret that a person may have made up is stretched once, at start-up, with Argon2id; a generated one has its 256 bits already.
 
@@ -40,6 +40,7 @@ use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 use bytes::{Buf, Bytes};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use polyval::{Polyval, universal_hash::UniversalHash};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -98,6 +99,8 @@ struct Current {
 
 /// Numbers that are used once, each drawn from a seed and what it is for.
 struct Nonces {
+    /// Of the message: two that differ have one digest in 2^120 cases once, whoever chose them without this key.
+    digest: Polyval,
     keyed: Hmac<Sha256>,
     count: AtomicU64,
 }
@@ -190,19 +193,25 @@ impl Sealed {
 
 impl Nonces {
     fn new(random: Random<'_>) -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
+        let mut seed = Zeroizing::new([0; 16 + 32]);
         random(seed.as_mut());
-        let keyed = Hmac::new_from_slice(seed.as_ref()).expect("HMAC takes a key of any length");
-        Self { keyed, count: AtomicU64::new(0) }
+        let digest = Polyval::new_from_slice(&seed[..16]).expect("the key has 16 bytes");
+        let keyed = Hmac::new_from_slice(&seed[16..]).expect("HMAC takes a key of any length");
+        Self { digest, keyed, count: AtomicU64::new(0) }
     }
 
     fn draw(&self, now: Timestamp, associated: &[u8], message: &[u8]) -> [u8; NONCE] {
+        let mut digest = self.digest.clone();
+        digest.update_padded(associated);
+        digest.update_padded(message);
+        let mut lengths = [0; 16];
+        lengths[..8].copy_from_slice(&(associated.len() as u64).to_le_bytes());
+        lengths[8..].copy_from_slice(&(message.len() as u64).to_le_bytes());
+        digest.update_padded(&lengths);
         let mut keyed = self.keyed.clone();
         keyed.update(&self.count.fetch_add(1, Relaxed).to_le_bytes());
         keyed.update(&now.as_millis().to_le_bytes());
-        keyed.update(&(associated.len() as u64).to_le_bytes());
-        keyed.update(associated);
-        keyed.update(message);
+        keyed.update(&digest.finalize());
         let mut nonce = [0; NONCE];
         nonce.copy_from_slice(&keyed.finalize().into_bytes()[..NONCE]);
         nonce
@@ -434,6 +443,6 @@ mod tests {
         for _ in 0..3 {
             write(sealed, &with_entry(1), "session", &mut |bytes| drawn += bytes.len());
         }
-        assert_eq!(drawn, SALT + 32);
+        assert_eq!(drawn, SALT + 16 + 32);
     }
 }
