@@ -566,11 +566,12 @@ impl Inner {
         for _ in 0..HOPS {
             match merged {
                 Merged::Kept { version, record, is_empty, revived, is_merged } => {
+                    let needs_cookie = at.reissue;
                     at = At { version, touch: false, reissue: false, empty: is_empty, ..at };
                     let contents = if is_merged { Some(self.contents(record).ok_or_else(malformed)?) } else { None };
                     let cookie = match (&at.id, &contents) {
                         (None, _) => Vec::new(),
-                        (Some(_), _) if is_empty && job.changed => self.removal()?,
+                        (Some(_), _) if is_empty && (job.changed || needs_cookie) => self.removal()?,
                         // Another emptied it.
                         (Some(_), _) if is_empty => Vec::new(),
                         // Another may have changed how long it lives.

@@ -276,16 +276,26 @@ struct Model {
     handles: Vec<Option<(usize, u64)>>,
     /// Whether whoever ends a session lost the answer: what stands there when they ask is their own tombstone, whatever was there before.
     asks_again: bool,
-    /// Whether others are answered at the same time: who is written together with one that revives an emptied session has its cookie set, too.
+    /// What happens at the same time as what is done now.
+    round: Round,
+}
+
+/// What is kept in mind while several things happen at once.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Round {
+    /// Whether it is more than one.
     is_beside: bool,
-    /// The requests as they were before what happens at the same time.
+    /// The requests as they were before.
     before: Vec<Option<Running>>,
     /// What was written, ended by others, and asked for again: whoever wrote it is told that it has ended, and it has in the end.
     ended: Vec<usize>,
     /// The session that was emptied and filled again in one write: nobody's cookie is removed, and set again.
     refilled: Option<usize>,
-    /// The session that was empty, and is filled by one of those who write at the same time.
+    /// The session that was empty, and is filled by one of those who write.
     revived: Option<usize>,
+    /// The sessions that one of those who write empties, and those that one must have emptied.
+    emptied: Vec<usize>,
+    to_be_emptied: Vec<usize>,
 }
 
 impl View {
@@ -650,9 +660,11 @@ impl Model {
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
-                    self.revived = self.revived.or((was_empty && !is_empty).then_some(slot));
+                    self.round.revived = self.round.revived.or((was_empty && !is_empty).then_some(slot));
+                    self.round.emptied.extend(is_empty.then_some(slot));
                 } else if named {
-                    job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
+                    let due = if is_empty { Due::Remove } else { Due::Set(slot) };
+                    job.due = if needs_cookie { Some(due) } else { job.due };
                 }
                 self.holds(job, slot, named);
             }
@@ -749,7 +761,9 @@ impl Model {
     /// The same, where a request that had everything saved asks again, and knows that its session is dead since: with the cookie that it was
     /// answered with before, or without.
     fn found_dead(&self, client: usize) -> Vec<Self> {
-        let (Some(running), Some(before)) = (&self.running[client], &self.before[client]) else { return Vec::new() };
+        let (Some(running), Some(before)) = (&self.running[client], &self.round.before[client]) else {
+            return Vec::new();
+        };
         let Origin::Held { slot, .. } = running.origin else { return Vec::new() };
         let (Found::Dead(tomb), false) = (self.find(slot), running.has_changes()) else { return Vec::new() };
         let view = match tomb.why {
@@ -846,7 +860,7 @@ impl Model {
                     let is_saved = is_possible && world.commit(*client, &[], true) == Some(Outcome::Saved);
                     let running = world.running[*client].take();
                     match running.map(|running| running.origin) {
-                        Some(Origin::Held { slot, .. }) if is_saved => world.ended.push(slot),
+                        Some(Origin::Held { slot, .. }) if is_saved => world.round.ended.push(slot),
                         _ => return false,
                     }
                     true
@@ -912,10 +926,18 @@ impl Model {
                 self.learn(slot, value)
             }
             (None, Some(Some(value))) => match running.origin {
-                Origin::Held { slot, named: true, .. } => self.revived == Some(slot) && self.learn(slot, value),
+                Origin::Held { slot, named: true, .. } => self.round.revived == Some(slot) && self.learn(slot, value),
                 _ => false,
             },
-            (Some(due), None) if self.is_beside => self.is_refilled(due, &running.origin),
+            (None, Some(None)) if self.round.is_beside => match running.origin {
+                Origin::Held { slot, named: true, .. } => {
+                    self.jars[client] = None;
+                    self.round.to_be_emptied.push(slot);
+                    true
+                }
+                _ => false,
+            },
+            (Some(due), None) if self.round.is_beside => self.is_refilled(due, &running.origin),
             _ => false,
         }
     }
@@ -924,27 +946,37 @@ impl Model {
     fn is_refilled(&mut self, due: Due, origin: &Origin) -> bool {
         match (due, origin) {
             (Due::Remove, Origin::Held { slot, named: true, .. }) => {
-                self.refilled = Some(*slot);
+                self.round.refilled = Some(*slot);
                 true
             }
-            (Due::Set(slot), _) => self.refilled == Some(slot),
+            (Due::Set(slot), _) => self.round.refilled == Some(slot),
             _ => false,
         }
     }
 
-    /// The same, where whoever writes beside one who revives the session has its cookie set, too.
-    fn revives(&self, client: usize) -> Option<Self> {
-        let mut world = self.clone();
-        let running = world.running[client].as_mut().filter(|running| running.due.is_none())?;
-        let Origin::Held { slot, named: true, .. } = running.origin else { return None };
-        running.due = self.revived.filter(|revived| *revived == slot).map(Due::Set);
-        running.due.map(|_| world)
+    /// The same, where whoever writes beside one who revives the session, or empties it, has its cookie set or removed, too.
+    fn joins(&self, client: usize) -> Vec<Self> {
+        let running = self.running[client].as_ref().filter(|running| running.due.is_none());
+        let Some(Running { origin: Origin::Held { slot, named: true, .. }, .. }) = running else { return Vec::new() };
+        let with = |due| {
+            let mut world = self.clone();
+            world.running[client].iter_mut().for_each(|running| running.due = Some(due));
+            world
+        };
+        let mut worlds = Vec::new();
+        if self.round.revived == Some(*slot) {
+            worlds.push(with(Due::Set(*slot)));
+        }
+        let mut removed = with(Due::Remove);
+        removed.round.to_be_emptied.push(*slot);
+        worlds.push(removed);
+        worlds
     }
 
     /// The same, where the cookie of one who committed beside others stays as it was due before.
     fn refills(&self, client: usize) -> Option<Self> {
         let mut world = self.clone();
-        let before = world.before[client].as_ref()?.due;
+        let before = world.round.before[client].as_ref()?.due;
         let running = world.running[client].as_mut()?;
         let due = std::mem::replace(&mut running.due, before).filter(|due| Some(*due) != before)?;
         let origin = running.origin.clone();
@@ -954,9 +986,13 @@ impl Model {
     /// Whether what was said to be filled again was, and what was said to have ended has.
     fn is_as_said(&self) -> bool {
         let has_ended = |slot: &usize| matches!(self.find(*slot), Found::Dead(Tomb { why: Why::Ended, .. }));
-        let is_filled =
-            self.refilled.is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
-        is_filled && self.ended.iter().all(has_ended)
+        let is_filled = self
+            .round
+            .refilled
+            .is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
+        is_filled
+            && self.round.ended.iter().all(has_ended)
+            && self.round.to_be_emptied.iter().all(|slot| self.round.emptied.contains(slot))
     }
 
     fn learn(&mut self, slot: usize, value: &str) -> bool {
@@ -1167,11 +1203,7 @@ impl<'a> History<'a> {
             versions: 1,
             handles: Vec::new(),
             asks_again: false,
-            is_beside: false,
-            before: Vec::new(),
-            ended: Vec::new(),
-            refilled: None,
-            revived: None,
+            round: Round::default(),
         });
         history.jars = vec![Some(cookie); CLIENTS];
         history
@@ -1306,17 +1338,20 @@ impl<'a> History<'a> {
         let mut after: Vec<Model> = Vec::new();
         for order in orders(seen.len()) {
             let is_beside = seen.len() > 1;
-            let beside = |world: &Model| Model { is_beside, before: world.running.clone(), ..world.clone() };
+            let beside = |world: &Model| {
+                let round = Round { is_beside, before: world.running.clone(), ..Round::default() };
+                Model { round, ..world.clone() }
+            };
             let mut worlds: Vec<Model> = self.worlds.iter().map(beside).collect();
             for (done, at) in order.iter().enumerate() {
                 let (deed, saw) = &seen[*at];
-                let after = |world: &Model| {
+                let after = |world: &Model| -> Vec<Model> {
                     let worlds = world.perform(deed, saw, loses);
-                    let client = deed.commits().filter(|_| is_beside);
-                    let refilled = worlds.iter().filter_map(|world| world.refills(client?));
-                    let others: Vec<_> =
-                        refilled.chain(worlds.iter().filter_map(|world| world.revives(client?))).collect();
-                    worlds.into_iter().chain(others).collect::<Vec<_>>()
+                    let Some(client) = deed.commits().filter(|_| is_beside) else { return worlds };
+                    let others =
+                        worlds.iter().flat_map(|world| world.joins(client).into_iter().chain(world.refills(client)));
+                    let others: Vec<Model> = others.collect();
+                    worlds.into_iter().chain(others).collect()
                 };
                 worlds = worlds.iter().flat_map(after).collect();
                 // Commits that were written together show what all of them wrote, and whoever asks again what became of a write may
@@ -1333,15 +1368,7 @@ impl<'a> History<'a> {
                 }
             }
             let possible = worlds.into_iter().filter(Model::is_as_said);
-            let alone = |world| Model {
-                is_beside: false,
-                before: Vec::new(),
-                ended: Vec::new(),
-                refilled: None,
-                revived: None,
-                ..world
-            };
-            for world in possible.map(alone) {
+            for world in possible.map(|world| Model { round: Round::default(), ..world }) {
                 if !after.contains(&world) {
                     after.push(world);
                 }
