@@ -84,6 +84,11 @@ impl Attributes {
                 return Err(Error::setting(format!("{setting}: {value:?} cannot stand in a Set-Cookie header")));
             }
         }
+        if let Some(domain) = self.domain.as_deref().filter(|domain| !is_domain(domain)) {
+            return Err(Error::setting(format!(
+                "domain: {domain:?} is no name of a host; write it without scheme, port and path, for example domain(\"example.org\")"
+            )));
+        }
         if !self.path.starts_with('/') {
             return Err(Error::setting(format!("path: {:?} must begin with a slash", self.path)));
         }
@@ -94,16 +99,27 @@ impl Attributes {
             )));
         }
         if starts_with_ignoring_case(name, "__Secure-") && !self.secure {
-            return Err(Error::setting(format!("cookie_name: browsers refuse {name:?} without Secure")));
+            return Err(Error::setting(format!(
+                "cookie_name: browsers refuse {name:?} without Secure; name the cookie without __Secure-, for example cookie_name(\"session\")"
+            )));
         }
         if self.same_site == Some(SameSite::None) && !self.secure {
             return Err(Error::setting("same_site: browsers refuse SameSite=None without Secure; use SameSite::Lax"));
         }
         if self.partitioned && !self.secure {
-            return Err(Error::setting("partitioned: browsers refuse Partitioned without Secure"));
+            return Err(Error::setting("partitioned: browsers refuse Partitioned without Secure; leave it out"));
         }
         Ok(())
     }
+}
+
+/// Names of hosts, RFC 1123, section 2.1; a dot before them is of old, and means nothing (RFC 6265, section 5.2.3).
+fn is_domain(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_in_it = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_in_it) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    domain.strip_prefix('.').unwrap_or(domain).split('.').all(is_label)
 }
 
 fn starts_with_ignoring_case(name: &str, prefix: &str) -> bool {

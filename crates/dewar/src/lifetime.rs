@@ -76,7 +76,8 @@ impl From<Timestamp> for SystemTime {
 /// # let _ = remembered;
 /// ```
 ///
-/// Both timeouts are kept with the session. Whole seconds count, at most about 136 years.
+/// Both timeouts are kept with the session, and the shorter one ends it. What is not given is the layer's, and there what the format does by
+/// default: in our own an idle timeout of a day and an absolute one of 30 days. Whole seconds count, at most about 136 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     pub(crate) idle: Option<u32>,
@@ -85,12 +86,12 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// The cookie ends with the browser; the timeouts are those of the layer.
+    /// The cookie ends with the browser.
     pub const fn browser() -> Self {
         Self { idle: None, absolute: None, persistent: false }
     }
 
-    /// The cookie stays when the browser closes; the timeouts are those of the layer.
+    /// The cookie stays when the browser closes.
     pub const fn persistent() -> Self {
         Self { idle: None, absolute: None, persistent: true }
     }
@@ -107,6 +108,19 @@ impl Lifetime {
     pub const fn absolute(mut self, timeout: Duration) -> Self {
         self.absolute = Some(whole_seconds(timeout));
         self
+    }
+
+    /// Why it would end every session at once, or never by its idle timeout.
+    pub(crate) fn check(self) -> Result<(), &'static str> {
+        match (self.idle, self.absolute) {
+            (Some(0), _) | (_, Some(0)) => {
+                Err("a timeout of less than a second ends the session at once; give it a second at least")
+            }
+            (Some(idle), Some(absolute)) if idle > absolute => Err(
+                "the idle timeout is longer than the absolute one, so it would never end a session; make it shorter, or leave it out",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -142,19 +142,18 @@ impl Keyring {
         let Some(value) = read_env(name)? else {
             return Err(Error::setting(format!("{name} is not set. {}", advice(name))));
         };
-        let refused = |name: &str, why: &str| Error::setting(format!("{name} is refused: {why}. {}", advice(name)));
         if let Some(why) = weakness(value.as_bytes()) {
-            return Err(refused(name, &why));
+            return Err(Error::setting(format!("{name} is refused: {why}. {}", advice(name))));
         }
         let mut keyring = Self::new(Secret::new(value.as_bytes())?);
         let fallbacks = format!("{name}_FALLBACKS");
-        for older in read_env(&fallbacks)?.iter().flat_map(|list| list.split(',')) {
-            let older = older.trim();
-            if older.is_empty() {
-                continue;
-            }
+        let list = read_env(&fallbacks)?;
+        let older = list.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|older| !older.is_empty());
+        for (place, older) in (1..).zip(older) {
             if let Some(why) = weakness(older.as_bytes()) {
-                return Err(refused(&fallbacks, &why));
+                return Err(Error::setting(format!(
+                    "{fallbacks} is refused: of secret {place} in it, {why}. Leave it out: cookies that it protects are not worth reading"
+                )));
             }
             keyring = keyring.fallback(Secret::new(older)?);
         }

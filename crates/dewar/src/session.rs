@@ -60,9 +60,11 @@ use crate::{
 /// | it was dead before, and the request changes something | a stranger, who begins a new session | for 10 seconds a 409, then a stranger | the same | a stranger |
 /// | the request changes nothing | nothing | nothing | nothing | nothing |
 /// | [`set_principal`](Session::set_principal) | begins a session with what this request wrote | the same | keeps what it had loaded, too | as at the left |
+/// | it was [cleared](Session::clear), and something was written after that | begins a session with that | dropped | a 409 | a 409 |
 ///
 /// A plain [`renew`](Session::renew) is gentler: for 30 seconds requests with the old id go on in the renewed session. No request removes a
-/// cookie unless it ended or emptied the session itself. A handler sees none of it but an empty session, and errors of `commit`.
+/// cookie unless it ended or emptied the session itself. A handler sees none of it before it commits: a session that was ended while the request runs shows
+/// what was loaded, until `commit` says that it is closed and the session is empty.
 ///
 /// # When the response has gone
 ///
@@ -343,7 +345,7 @@ impl Session {
 
     /// Empties the session and ends the visit: the lesson's `session.clear()`, and every log-out.
     ///
-    /// What is inserted after it belongs to a new session with a new id. With a store, whoever
+    /// What is inserted after it belongs to a new session with a new id, also where the old one was revoked meanwhile. With a store, whoever
     /// still holds the old id has nothing; in a cookie alone, a copy of the cookie lives until it expires.
     pub fn clear(&self) {
         let Some(mut state) = self.writable("clear", "") else { return };
@@ -396,6 +398,9 @@ impl Session {
 
     /// Changes how long this session lives: "remember me".
     ///
+    /// A timeout that is not given is the layer's. A session without entries and without a principal is not kept, and neither is this: call it
+    /// in the request that logs in or writes.
+    ///
     /// A format that keeps no timeouts of a single session (Flask's) takes
     /// [`Lifetime::browser`] and [`Lifetime::persistent`] as they are; others make the commit fail.
     pub fn set_lifetime(&self, lifetime: Lifetime) {
@@ -408,9 +413,8 @@ impl Session {
             );
             return self.fail("set_lifetime", error);
         }
-        if lifetime.idle == Some(0) || lifetime.absolute == Some(0) {
-            let why = "set_lifetime: a timeout of less than a second ends the session at once";
-            return self.fail("set_lifetime", Error::setting(why));
+        if let Err(why) = lifetime.check() {
+            return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
         }
         if let Some(mut state) = self.writable("set_lifetime", "") {
             state.heal_method("set_lifetime");
@@ -441,6 +445,11 @@ impl Session {
     ///
     /// This is what stops session fixation. Call it after the password was checked, not before.
     pub fn set_principal(&self, principal: &str) {
+        if principal.is_empty() {
+            let why =
+                "set_principal: a user without a name is refused, or all of them would be one; call clear() to log out";
+            return self.fail("set_principal", Error::setting(why));
+        }
         let rules = self.rules();
         let Some(mut state) = self.writable("set_principal", "") else { return };
         state.heal_method("set_principal");
@@ -497,7 +506,8 @@ impl Session {
 
     /// Names this session for the list of the user's devices: `"Firefox on Linux"`.
     ///
-    /// Only a session of our own format keeps a label; elsewhere the commit fails.
+    /// Only a session of our own format keeps a label; elsewhere the commit fails. A session without entries and without a principal is not kept,
+    /// and neither is its label: set it in the request that logs in.
     pub fn set_label(&self, label: &str) {
         if !self.rules().keeps_facts {
             return self

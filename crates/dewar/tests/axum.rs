@@ -206,6 +206,8 @@ async fn a_request_that_is_dropped_before_its_response_commits_nothing() {
     assert_eq!(browser.sees("/get").await, "Ada");
 }
 
+const LONG: std::time::Duration = std::time::Duration::from_secs(7200);
+
 #[tokio::test]
 async fn settings_that_contradict_each_other_are_refused_by_name() {
     let refused = |layer: SessionLayer| layer.manager().unwrap_err().to_string();
@@ -214,7 +216,15 @@ async fn settings_that_contradict_each_other_are_refused_by_name() {
     assert!(refused(layer().path("app")).starts_with("path"));
     assert!(refused(layer().lifetime(Lifetime::browser().idle(std::time::Duration::ZERO))).starts_with("lifetime"));
     assert!(refused(layer().dialect(|_| dewar::dialect::Opaque::new())).starts_with("dialect"));
-    assert!(layer().domain("h.example").manager().unwrap().cookie_name() == "session");
+    assert!(refused(layer().lifetime(Lifetime::browser().idle(LONG).absolute(LONG / 2))).starts_with("lifetime"));
+    assert!(refused(layer().secure(false)).contains("dangerously_allow_http()"));
+    assert!(layer().dangerously_allow_http().secure(false).manager().is_ok());
+    for wrong in ["", "http://x", "x/y", "x:80", "x..y", "-x", "x y", "exämple.org"] {
+        assert!(refused(layer().domain(wrong)).starts_with("domain"), "{wrong}");
+    }
+    for right in ["h.example", ".h.example", "localhost", "xn--exmple-cua.org", "127.0.0.1"] {
+        assert_eq!(layer().domain(right).manager().unwrap().cookie_name(), "session", "{right}");
+    }
 }
 
 #[tokio::test]

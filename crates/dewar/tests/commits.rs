@@ -716,6 +716,54 @@ async fn whoever_was_ended_may_write_again_under_a_new_cookie() {
 }
 
 #[tokio::test]
+async fn whoever_logs_out_everywhere_may_leave_a_message_in_any_order() {
+    let site = Site::new();
+    for way in 0..4 {
+        let mut visitor = site.user("ada").await;
+        let (before, manager) = (visitor.cookie(), site.manager.clone());
+        let response = site.get(&mut visitor, async move |session: Session| {
+            if way % 2 == 0 {
+                session.clear();
+            }
+            manager.revoke_all("ada").await.unwrap();
+            if way == 3 {
+                assert!(session.commit().await.is_ok(), "it has nothing to save");
+            }
+            if way % 2 == 1 {
+                session.clear();
+            }
+            session.flash("good-bye");
+            if way == 2 {
+                session.commit().await.unwrap();
+            }
+        });
+        let response = response.await;
+        assert_eq!((response.status(), cookies(&response).len()), (StatusCode::OK, 1), "way {way}");
+        assert_ne!(visitor.cookie(), before);
+        let session = visitor.session().await.unwrap();
+        assert_eq!((session.take_flashes().len(), session.principal()), (1, None), "way {way}");
+        assert!(site.manager.sessions_of("ada").await.unwrap().is_empty(), "way {way}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_a_name_is_refused_and_nobody_is_logged_in() {
+    let site = Site::new();
+    let mut visitor = Visitor::new(&site.manager);
+    let response = site.get(&mut visitor, async |session: Session| session.set_principal("")).await;
+    assert_eq!((response.status(), cookies(&response).len()), (StatusCode::INTERNAL_SERVER_ERROR, 0));
+    assert_eq!(visitor.session().await.unwrap().principal(), None);
+}
+
+#[tokio::test]
+async fn devices_without_a_store_are_an_error_before_anybody_logs_in() {
+    let manager = SessionLayer::new(secret()).unwrap().manager().unwrap();
+    let session = manager.open(&HeaderMap::new()).await.unwrap();
+    assert!(manager.devices(&session).await.unwrap_err().is_setting());
+    assert!(manager.revoke_others(&session).await.unwrap_err().is_setting());
+}
+
+#[tokio::test]
 async fn a_log_in_whose_session_runs_out_meanwhile_is_done_with_what_it_wrote() {
     let site = Site::new();
     let mut visitor = site.with("old").await;

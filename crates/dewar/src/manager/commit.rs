@@ -809,11 +809,13 @@ impl Inner {
         }
         let why = tombstone.map(|tombstone| tombstone.why);
         let keeps_what_it_loaded = matches!(why, Some(Why::Renewed { .. })) && job.intent == Intent::LogIn;
+        // What came after a `clear` needs nothing of what has ended.
+        let begins_again = job.intent == Intent::End && !job.is_empty && why == Some(Why::Ended);
+        if keeps_what_it_loaded || begins_again {
+            return self.create(job, None).await;
+        }
         if !job.logs_in {
             return Ok(Done::Dead(why));
-        }
-        if keeps_what_it_loaded {
-            return self.create(job, None).await;
         }
         let mut contents = self.empty(job.now);
         guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;

@@ -49,12 +49,14 @@ impl SessionManager {
         self.inner.devices(principal, None).await
     }
 
-    /// The sessions of the user whom this one belongs to, with this one marked. Empty where nobody is logged in.
+    /// The sessions of the user whom this one belongs to, with this one marked. Empty where nobody is logged in. A log-in is listed once it
+    /// is stored: in its own request after [`commit`](Session::commit).
     ///
     /// # Errors
     ///
     /// Where the store failed, and where there is none.
     pub async fn devices(&self, session: &Session) -> Result<Vec<Device>, Error> {
+        self.inner.backend()?;
         let Some(principal) = session.principal() else { return Ok(Vec::new()) };
         let current = session.lock().contents.lineage;
         self.inner.devices(&principal, Some(current)).await
@@ -71,7 +73,8 @@ impl SessionManager {
         Ok(self.inner.revoke(principal, Revoke::Lineage(lineage)).await? > 0)
     }
 
-    /// Ends every other session of the user whom this one belongs to. Returns how many.
+    /// Ends every other session of the user whom this one belongs to. Returns how many. This one lives on, also where it begins with this
+    /// request.
     ///
     /// When it returns, none of them that began before lives, under whatever id. A session that was ended while its request runs is no
     /// exception: it ends with the others.
@@ -80,6 +83,7 @@ impl SessionManager {
     ///
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
     pub async fn revoke_others(&self, session: &Session) -> Result<u64, Error> {
+        self.inner.backend()?;
         let Some(principal) = session.principal() else { return Ok(0) };
         let (lineage, epoch) = {
             let state = session.lock();
@@ -91,6 +95,20 @@ impl SessionManager {
     /// Ends every session of a user: after a change of password, or a theft. Returns how many.
     ///
     /// When it returns, no session of theirs that began before lives, under whatever id, nor does a cookie of before there was a store.
+    ///
+    /// A request that ends its own session this way [clears](Session::clear) it as well, and what it writes after that is in a new one:
+    ///
+    /// ```
+    /// # use dewar::{Error, Session, SessionManager};
+    /// async fn log_out_everywhere(sessions: SessionManager, session: Session) -> Result<&'static str, Error> {
+    ///     if let Some(user) = session.principal() {
+    ///         sessions.revoke_all(&user).await?;
+    ///     }
+    ///     session.clear();
+    ///     session.flash("You are logged out everywhere.");
+    ///     Ok("Good-bye.")
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

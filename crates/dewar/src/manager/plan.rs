@@ -130,6 +130,7 @@ fn plan_of_a_lost(facts: &Facts<'_>, why: Option<&Why>) -> Plan {
         _ if facts.logs_in => Plan::Create,
         // It has ended; that is what was asked for.
         (Intent::End, Some(Why::Ended | Why::BegunAgain) | None) if facts.empty => Plan::Nothing,
+        (Intent::End, Some(Why::Ended)) => Plan::Create,
         (_, Some(Why::Ended | Why::BegunAgain)) => Plan::Drop,
         (_, Some(Why::Renewed { .. }) | None) => Plan::Again,
     }

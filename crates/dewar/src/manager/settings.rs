@@ -114,6 +114,10 @@ impl Settings {
                 ));
             }
             cookie.secure = false;
+        } else if self.secure == Some(false) && cookie.secure {
+            return Err(Error::setting(
+                "secure(false): this cookie goes over HTTPS only; on plain HTTP write dangerously_allow_http()",
+            ));
         }
         cookie.path = self.path.clone().unwrap_or(cookie.path);
         cookie.domain = self.domain.clone().or(cookie.domain);
@@ -135,21 +139,7 @@ impl Settings {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let idle = lifetime.idle.unwrap_or_else(|| seconds(policy.idle));
         let absolute = lifetime.absolute.or(policy.absolute.map(seconds));
-        if idle == 0 {
-            return Err(Error::setting("lifetime: an idle timeout of less than a second ends every session at once"));
-        }
-        if absolute == Some(0) {
-            return Err(Error::setting(
-                "lifetime: an absolute timeout of less than a second ends every session at once",
-            ));
-        }
-        if lifetime.absolute.is_some()
-            && absolute.is_some_and(|absolute| lifetime.idle.is_some_and(|idle| idle > absolute))
-        {
-            return Err(Error::setting(
-                "lifetime: the idle timeout is longer than the absolute one, so it would never end a session; make it shorter, or leave it out",
-            ));
-        }
+        lifetime.check().map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !policy.keeps_facts {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",

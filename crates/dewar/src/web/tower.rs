@@ -155,7 +155,8 @@ impl SessionLayer {
         self.set(|settings| settings.same_site = Some(same_site))
     }
 
-    /// Whether the cookie goes over HTTPS only. Ours does anyway; other frameworks' cookies do not by default.
+    /// Whether the cookie goes over HTTPS only. Ours does anyway, and `secure(false)` is refused for it (on plain HTTP write
+    /// [`dangerously_allow_http`](Self::dangerously_allow_http)); other frameworks' cookies do not by default.
     pub fn secure(self, secure: bool) -> Self {
         self.set(|settings| settings.secure = Some(secure))
     }

@@ -739,6 +739,11 @@ impl Model {
             Some(Why::Ended | Why::BegunAgain) | None if job.intent == Intent::End && job.view.is_empty() => {
                 Outcome::Saved
             }
+            // What came after a clear needs nothing of what has ended.
+            Some(Why::Ended) if job.intent == Intent::End => {
+                self.begin_new(job);
+                Outcome::Saved
+            }
             Some(Why::Ended | Why::BegunAgain) => {
                 job.view = View { born: self.now, ..View::default() };
                 if is_final { Outcome::Saved } else { Outcome::Closed }
