@@ -291,8 +291,9 @@ struct Round {
     ended: Vec<usize>,
     /// The session that was emptied and filled again in one write: nobody's cookie is removed, and set again.
     refilled: Option<usize>,
-    /// The session that was empty, and is filled by one of those who write.
-    revived: Option<usize>,
+    /// The sessions that were empty and that one of those who write fills, and those that one must have filled.
+    revived: Vec<usize>,
+    to_be_revived: Vec<usize>,
     /// The sessions that one of those who write empties, and those that one must have emptied.
     emptied: Vec<usize>,
     to_be_emptied: Vec<usize>,
@@ -660,7 +661,7 @@ impl Model {
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
-                    self.round.revived = self.round.revived.or((was_empty && !is_empty).then_some(slot));
+                    self.round.revived.extend((was_empty && !is_empty).then_some(slot));
                     self.round.emptied.extend(is_empty.then_some(slot));
                 } else if named {
                     let due = if is_empty { Due::Remove } else { Due::Set(slot) };
@@ -819,6 +820,7 @@ impl Model {
             let mut world = self.clone();
             change(&mut world).then_some(world)
         };
+        let mut others = Vec::new();
         let worlds = match (deed, seen) {
             (_, Seen::NotDone) => [after(&|_| true), None],
             (Deed::Commit(client), Seen::Committed(Outcome::Unknown)) => {
@@ -856,9 +858,13 @@ impl Model {
                 }),
             ],
             (Deed::End(client), Seen::Answered(outcome, cookie)) => {
-                let answer = |world: &mut Self| {
-                    world.commit(*client, &[], true) == Some(*outcome) && world.receive(*client, cookie.as_ref())
-                };
+                let mut answered = self.clone();
+                if answered.commit(*client, &[], true) == Some(*outcome) {
+                    let possible = answered.beside(*client).into_iter();
+                    others.extend(
+                        possible.filter_map(|mut world| world.receive(*client, cookie.as_ref()).then_some(world)),
+                    );
+                }
                 // The same of a response.
                 let ended = |world: &mut Self| {
                     let is_possible = world.asks_again && (*outcome, cookie) == (Outcome::Saved, &None);
@@ -870,7 +876,7 @@ impl Model {
                     }
                     true
                 };
-                [after(&answer), after(&ended)]
+                [after(&ended), None]
             }
             (revocation, Seen::Failed) => [
                 after(&|_| true),
@@ -889,7 +895,8 @@ impl Model {
             (revocation, Seen::Revoked(count)) => [after(&|world| world.revoke(revocation) == *count), None],
             other => panic!("{other:?}"),
         };
-        worlds.into_iter().flatten().collect()
+        others.extend(worlds.into_iter().flatten());
+        others
     }
 
     /// How many devices it ends.
@@ -930,62 +937,39 @@ impl Model {
                 self.jars[client] = Some(Cookie::Id(slot));
                 self.learn(slot, value)
             }
-            (None, Some(Some(value))) => match running.origin {
-                Origin::Held { slot, named: true, .. } => self.round.revived == Some(slot) && self.learn(slot, value),
-                _ => false,
-            },
-            (None, Some(None)) if self.round.is_beside => match running.origin {
-                Origin::Held { slot, named: true, .. } => {
-                    self.jars[client] = None;
-                    self.round.to_be_emptied.push(slot);
-                    true
-                }
-                _ => false,
-            },
-            (Some(due), None) if self.round.is_beside => self.is_refilled(due, &running.origin),
             _ => false,
         }
     }
 
-    /// Whether the cookie stays, since what empties the session and what fills it again were written together.
-    fn is_refilled(&mut self, due: Due, origin: &Origin) -> bool {
-        match (due, origin) {
-            (Due::Remove, Origin::Held { slot, named: true, .. }) => {
-                self.round.refilled = Some(*slot);
-                true
-            }
-            (Due::Set(slot), _) => self.round.refilled == Some(slot),
-            _ => false,
-        }
-    }
-
-    /// The same, where whoever writes beside one who revives the session, or empties it, has its cookie set or removed, too.
-    fn joins(&self, client: usize) -> Vec<Self> {
-        let running = self.running[client].as_ref().filter(|running| running.due.is_none());
-        let Some(Running { origin: Origin::Held { slot, named: true, .. }, .. }) = running else { return Vec::new() };
-        let with = |due| {
+    /// The worlds that this one may be where this client wrote in one write with others: the cookie is due that what they left asks for.
+    fn beside(self, client: usize) -> Vec<Self> {
+        let origin = self.running[client].as_ref().map(|running| (&running.origin, running.due));
+        let Some((Origin::Held { slot, named: true, .. }, due)) = origin.filter(|_| self.round.is_beside) else {
+            return vec![self];
+        };
+        let slot = *slot;
+        let before = self.round.before[client].as_ref().and_then(|before| before.due);
+        let with = |due, note: &dyn Fn(&mut Round)| {
             let mut world = self.clone();
-            world.running[client].iter_mut().for_each(|running| running.due = Some(due));
+            world.running[client].iter_mut().for_each(|running| running.due = due);
+            note(&mut world.round);
             world
         };
-        let mut worlds = Vec::new();
-        if self.round.revived == Some(*slot) {
-            worlds.push(with(Due::Set(*slot)));
+        let (set, removed) = (Some(Due::Set(slot)), Some(Due::Remove));
+        let mut worlds = match due {
+            None => vec![with(removed, &|round| round.to_be_emptied.push(slot))],
+            Some(Due::Remove) => vec![
+                with(set, &|round| round.to_be_revived.push(slot)),
+                with(before, &|round| round.refilled = Some(slot)),
+            ],
+            Some(Due::Set(_)) if self.round.refilled == Some(slot) => vec![with(before, &|_| ())],
+            Some(Due::Set(_)) => Vec::new(),
+        };
+        if due.is_none() && self.round.revived.contains(&slot) {
+            worlds.push(with(set, &|_| ()));
         }
-        let mut removed = with(Due::Remove);
-        removed.round.to_be_emptied.push(*slot);
-        worlds.push(removed);
+        worlds.push(self);
         worlds
-    }
-
-    /// The same, where the cookie of one who committed beside others stays as it was due before.
-    fn refills(&self, client: usize) -> Option<Self> {
-        let mut world = self.clone();
-        let before = world.round.before[client].as_ref()?.due;
-        let running = world.running[client].as_mut()?;
-        let due = std::mem::replace(&mut running.due, before).filter(|due| Some(*due) != before)?;
-        let origin = running.origin.clone();
-        world.is_refilled(due, &origin).then_some(world)
     }
 
     /// Whether what was said to be filled again was, and what was said to have ended has.
@@ -998,6 +982,7 @@ impl Model {
         is_filled
             && self.round.ended.iter().all(has_ended)
             && self.round.to_be_emptied.iter().all(|slot| self.round.emptied.contains(slot))
+            && self.round.to_be_revived.iter().all(|slot| self.round.revived.contains(slot))
     }
 
     fn learn(&mut self, slot: usize, value: &str) -> bool {
@@ -1351,12 +1336,11 @@ impl<'a> History<'a> {
             for (done, at) in order.iter().enumerate() {
                 let (deed, saw) = &seen[*at];
                 let after = |world: &Model| -> Vec<Model> {
-                    let worlds = world.perform(deed, saw, loses);
-                    let Some(client) = deed.commits().filter(|_| is_beside) else { return worlds };
-                    let others =
-                        worlds.iter().flat_map(|world| world.joins(client).into_iter().chain(world.refills(client)));
-                    let others: Vec<Model> = others.collect();
-                    worlds.into_iter().chain(others).collect()
+                    let worlds = world.perform(deed, saw, loses).into_iter();
+                    match deed.commits() {
+                        Some(client) => worlds.flat_map(|world| world.beside(client)).collect(),
+                        None => worlds.collect(),
+                    }
                 };
                 worlds = worlds.iter().flat_map(after).collect();
                 // Commits that were written together show what all of them wrote, and whoever asks again what became of a write may
