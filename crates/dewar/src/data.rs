@@ -77,6 +77,12 @@ impl Data {
         }
     }
 
+    /// The encoded value of an entry, to be appended to.
+    pub(crate) fn grow(&mut self, name: &[u8]) -> Option<&mut Vec<u8>> {
+        let at = self.position(name)?;
+        Some(self.members[at].value.grow(&self.whole))
+    }
+
     /// Takes an entry out and returns its encoded value; the others keep their order.
     pub fn remove(&mut self, name: &[u8]) -> Option<Bytes> {
         let at = self.position(name)?;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::{
+    data::Data,
     dialect::wire::{Encoding, ReadError, WriteError},
     value::Value,
 };
@@ -49,18 +50,21 @@ pub(crate) fn read(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Flash
     Ok(values.iter().filter_map(Flash::from_value).collect())
 }
 
-/// `_flashes` with one message more.
+/// Puts one message more into `_flashes`.
 pub(crate) fn append(
     encoding: Encoding,
-    entry: Option<&[u8]>,
+    data: &mut Data,
     category: &str,
     message: &Value,
-) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let pair = vec![Value::Text(category.to_owned()), message.clone()];
     let pair = if encoding.has_tuples() { Value::Tuple(pair) } else { Value::List(pair) };
-    let Some(entry) = entry else { return Ok(encoding.write(&[pair])?) };
-    // What waits already is not decoded: a thousand messages must not cost a million.
-    encoding.append(entry, &encoding.write(&pair)?).ok_or_else(|| ReadError::new("the messages are no list").into())
+    // What waits already is neither decoded nor copied: a thousand messages must not cost a million.
+    let Some(waiting) = data.grow(ENTRY.as_bytes()) else {
+        data.insert(ENTRY.as_bytes(), encoding.write(&[pair])?);
+        return Ok(());
+    };
+    encoding.append(waiting, &encoding.write(&pair)?).ok_or_else(|| ReadError::new("the messages are no list").into())
 }
 
 /// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.

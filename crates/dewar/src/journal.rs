@@ -72,9 +72,8 @@ impl Operation {
                 data.insert(name, value);
             }
             Self::Flash { category, message } => {
-                let entry = flash::append(encoding, data.get(flash::ENTRY.as_bytes()), category, message)
+                flash::append(encoding, data, category, message)
                     .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
-                data.insert(flash::ENTRY.as_bytes(), entry);
             }
             Self::TakeFlashes { shown } => {
                 let rest = flash::without(encoding, data.get(flash::ENTRY.as_bytes()), shown)

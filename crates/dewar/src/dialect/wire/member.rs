@@ -18,8 +18,13 @@ pub(crate) struct Member {
 /// Places instead of shared slices: a session is cut for every request, and counting references would cost more than cutting.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
-    Within { start: u32, end: u32 },
+    Within {
+        start: u32,
+        end: u32,
+    },
     Own(Arc<[u8]>),
+    /// What is appended to, again and again.
+    Growing(Arc<Vec<u8>>),
 }
 
 impl Piece {
@@ -35,7 +40,17 @@ impl Piece {
         match self {
             Self::Within { start, end } => &whole[*start as usize..*end as usize],
             Self::Own(bytes) => bytes,
+            Self::Growing(bytes) => bytes,
         }
+    }
+
+    /// The bytes, to be appended to. What is not shared is not copied.
+    pub(crate) fn grow(&mut self, whole: &[u8]) -> &mut Vec<u8> {
+        if !matches!(self, Self::Growing(_)) {
+            *self = Self::Growing(Arc::new(self.of(whole).to_vec()));
+        }
+        let Self::Growing(bytes) = self else { unreachable!("it was made one") };
+        Arc::make_mut(bytes)
     }
 }
 
@@ -48,7 +63,7 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(crate) fn new(whole: &Bytes, piece: &Piece) -> Self {
-        let whole = if let Piece::Own(_) = piece { Bytes::new() } else { whole.clone() };
+        let whole = if let Piece::Within { .. } = piece { whole.clone() } else { Bytes::new() };
         Self { whole, piece: piece.clone() }
     }
 }
@@ -66,6 +81,7 @@ impl From<Encoded> for Bytes {
         match encoded.piece {
             Piece::Within { start, end } => encoded.whole.slice(start as usize..end as usize),
             Piece::Own(bytes) => Bytes::copy_from_slice(&bytes),
+            Piece::Growing(bytes) => Bytes::copy_from_slice(&bytes),
         }
     }
 }

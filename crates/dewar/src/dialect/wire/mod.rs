@@ -91,8 +91,8 @@ impl Encoding {
         }
     }
 
-    /// An encoded list with one encoded item more. `None`: it is no list.
-    pub(crate) fn append(self, list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+    /// Puts one encoded item more at the end of an encoded list, whose items stay where they are. `None`: it is no list.
+    pub(crate) fn append(self, list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
         match self {
             Encoding::MessagePack => msgpack::append(list, item),
             #[cfg(feature = "json")]

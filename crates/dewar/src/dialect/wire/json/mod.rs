@@ -41,10 +41,19 @@ enum Numbers {
     JavaScript,
 }
 
-pub(super) fn append(list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
-    let items = list.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?.trim_ascii();
-    let between: &[u8] = if items.is_empty() { b"" } else { b"," };
-    Some([b"[", items, between, item, b"]"].concat())
+pub(super) fn append(list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
+    let before = list.trim_ascii_end().strip_suffix(b"]")?.trim_ascii_end();
+    let is_empty = before.trim_ascii_start() == b"[";
+    if !before.trim_ascii_start().starts_with(b"[") {
+        return None;
+    }
+    list.truncate(before.len());
+    if !is_empty {
+        list.push(b',');
+    }
+    list.extend_from_slice(item);
+    list.push(b']');
+    Some(())
 }
 
 impl Json {

@@ -63,14 +63,15 @@ pub(super) fn join<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clo
     }
 }
 
-pub(super) fn append(list: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn append(list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
     let mut scan = Scan::new(list);
     let Token::List(count) = scan.token()? else { return None };
-    let mut out = Vec::with_capacity(list.len() + item.len() + 5);
-    head(&mut out, u32::try_from(count + 1).ok()?, 0x90, 16, [None, Some(0xdc), Some(0xdd)]);
-    out.extend_from_slice(scan.rest);
-    out.extend_from_slice(item);
-    Some(out)
+    let old = list.len() - scan.rest.len();
+    let mut new = Vec::with_capacity(5);
+    head(&mut new, u32::try_from(count + 1).ok()?, 0x90, 16, [None, Some(0xdc), Some(0xdd)]);
+    list.splice(..old, new);
+    list.extend_from_slice(item);
+    Some(())
 }
 
 /// A marker with its length, in the shortest form.

@@ -1,0 +1,114 @@
+//! `growth`: what one costs among few and among many, and what a forged cookie costs beside a valid one. Tab separated; Redis where
+//! `REDIS_URL` is set.
+
+use std::time::{Duration, Instant};
+
+use dewar::{SessionLayer, SessionManager, store, testing::Visitor};
+use http::HeaderMap;
+
+mod forged;
+
+const SECRET: &str = "dewar_b4a1f1b3bd2fb9a4c3b9b7f4ccf1ae27c0d0e6e2c5b8d2b74bd5a09b10a7c9e2";
+const SIZES: [u64; 4] = [100, 1_000, 10_000, 50_000];
+
+fn layer() -> SessionLayer {
+    SessionLayer::new(dewar::Secret::dangerously_weak(SECRET)).expect("a secret")
+}
+
+/// The least of three: what disturbs only ever adds.
+async fn least(mut once: impl AsyncFnMut() -> Duration) -> Duration {
+    let mut least = once().await;
+    for _ in 0..2 {
+        least = least.min(once().await);
+    }
+    least
+}
+
+fn report(what: &str, many: u64, time: Duration) {
+    let each = time.as_secs_f64() * 1e6 / many as f64;
+    println!("{what}\t{many}\t{:.3}\t{each:.3}", time.as_secs_f64() * 1e3);
+}
+
+async fn in_one_request(manager: &SessionManager) {
+    for many in SIZES {
+        let flashes = least(async || {
+            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
+            let start = Instant::now();
+            (0..many).for_each(|_| session.flash("saved"));
+            start.elapsed()
+        });
+        report("flashes in one request", many, flashes.await);
+        let inserts = least(async || {
+            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
+            let start = Instant::now();
+            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
+            start.elapsed()
+        });
+        report("entries in one request", many, inserts.await);
+        let reads = least(async || {
+            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
+            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
+            let start = Instant::now();
+            assert!((0..many).all(|at| session.get::<u64>(&*format!("entry {at}")) == Some(at)));
+            start.elapsed()
+        });
+        report("each entry read once", many, reads.await);
+    }
+}
+
+/// Sessions of one user, listed, and all others ended.
+async fn of_one_user(what: &str, manager: &SessionManager) {
+    for many in SIZES {
+        let user = format!("user of {many}, {}", rand::random::<u64>());
+        let log_in = |session: &dewar::Session| session.set_principal(&user);
+        let mut last = None;
+        for at in 0..many.div_ceil(100) {
+            // Many at once, for a store that groups its writes.
+            let of_hundred = (0..100.min(many - 100 * at)).map(|_| Visitor::prepared(manager, log_in));
+            for visitor in futures(of_hundred).await {
+                last = Some(visitor);
+            }
+        }
+        let session = last.expect("more than none").session().await.expect("it opens");
+        let start = Instant::now();
+        let listed = manager.sessions_of(&user).await.expect("the store answers").len() as u64;
+        report(&format!("{what}: sessions_of"), many, start.elapsed());
+        let start = Instant::now();
+        let ended = manager.revoke_others(&session).await.expect("the store answers");
+        report(&format!("{what}: revoke_others"), many, start.elapsed());
+        assert_eq!((listed, ended), (many, many - 1));
+    }
+}
+
+/// Runs them at once, on this thread.
+async fn futures<T: 'static>(all: impl Iterator<Item = impl Future<Output = Result<T, dewar::Error>>>) -> Vec<T> {
+    let mut running: Vec<_> = all.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in running.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(result) = future.as_mut().poll(context) {
+                *done = Some(result.expect("the store answers"));
+            }
+        }
+        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+#[tokio::main]
+async fn main() {
+    println!("what\tmany\tmilliseconds\tmicroseconds each");
+    let memory = layer().store(store::memory::MemoryStore::new()).manager().expect("settings");
+    in_one_request(&memory).await;
+    of_one_user("memory", &memory).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("sessions.db").display());
+    let sqlite = layer().store(store::open(&url).expect("a URL")).manager().expect("settings");
+    of_one_user("sqlite", &sqlite).await;
+    match std::env::var("REDIS_URL") {
+        Ok(url) => of_one_user("redis", &layer().store(store::open(&url).expect("a URL")).manager().expect("settings")).await,
+        Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
+    }
+    forged::measure().await;
+}
