@@ -53,6 +53,14 @@ async fn in_one_request(manager: &SessionManager) {
             start.elapsed()
         });
         report("each entry read once", many, reads.await);
+        let removes = least(async || {
+            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
+            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
+            let start = Instant::now();
+            assert!((0..many).all(|at| session.remove::<u64>(&*format!("entry {at}")) == Some(at)));
+            start.elapsed()
+        });
+        report("each entry removed", many, removes.await);
     }
 }
 

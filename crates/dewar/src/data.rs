@@ -21,6 +21,8 @@ pub struct Data {
     /// What was parsed. The entries that were there are places in it.
     whole: Bytes,
     members: Vec<Member>,
+    /// How many of them were taken out, and are still in their place: only where there are many.
+    removed: usize,
     /// Where the entries are, once there are so many that a search is too slow.
     index: OnceLock<Box<Index>>,
     /// Bit `i`: entry `i` was read. Beyond 64 entries nothing is noted, which costs a warning, no data.
@@ -86,14 +88,30 @@ impl Data {
     /// Takes an entry out and returns its encoded value; the others keep their order.
     pub fn remove(&mut self, name: &[u8]) -> Option<Bytes> {
         let at = self.position(name)?;
-        let below = bit(at).wrapping_sub(1);
-        self.read = (self.read & below) | ((self.read >> 1) & !below);
         let removed = self.encoded_at(at);
-        if let Some(index) = self.index.get_mut() {
-            index.remove(at);
+        if self.members.len() < INDEXED_FROM {
+            self.members.remove(at);
+            let below = bit(at).wrapping_sub(1);
+            self.read = (self.read & below) | ((self.read >> 1) & !below);
+        } else {
+            self.index.get_mut().into_iter().for_each(|index| index.remove(name, at));
+            self.members[at].value = Piece::Removed;
+            self.removed += 1;
+            if self.removed * 2 > self.members.len() {
+                self.close_the_gaps();
+            }
         }
-        self.members.remove(at);
         Some(removed.into())
+    }
+
+    fn close_the_gaps(&mut self) {
+        let is_there = |member: &&Member| !matches!(member.value, Piece::Removed);
+        let there =
+            (0..).zip(&self.members).filter(|(_, member)| is_there(member)).map(|(at, _)| self.read & bit(at) != 0);
+        self.read = (0..).zip(there).fold(0, |read, (at, was_read)| if was_read { read | bit(at) } else { read });
+        self.members.retain(|member| is_there(&member));
+        self.removed = 0;
+        self.index = OnceLock::new();
     }
 
     /// Takes every entry out.
@@ -103,17 +121,18 @@ impl Data {
 
     /// The entries in order: name (UTF-8, or WTF-8 in another framework's session), encoded value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.members.iter().map(|member| (member.name.of(&self.whole), member.value.of(&self.whole)))
+        let there = self.members.iter().filter(|member| !matches!(member.value, Piece::Removed));
+        there.map(|member| (member.name.of(&self.whole), member.value.of(&self.whole)))
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.members.len() - self.removed
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
     fn position(&self, name: &[u8]) -> Option<usize> {
@@ -123,7 +142,8 @@ impl Data {
         }
         let index = self.index.get_or_init(|| {
             let mut index = Box::<Index>::default();
-            self.members.iter().enumerate().for_each(|(at, member)| index.add(member.name.of(&self.whole), at));
+            let there = self.members.iter().enumerate().filter(|(_, member)| !matches!(member.value, Piece::Removed));
+            there.for_each(|(at, member)| index.add(member.name.of(&self.whole), at));
             index
         });
         index.find(name, is_it)
@@ -155,9 +175,11 @@ impl Index {
         self.places.insert_unique(hash, (hash, at), |(hash, _)| *hash);
     }
 
-    fn remove(&mut self, at: usize) {
-        self.places.retain(|(_, place)| *place != at);
-        self.places.iter_mut().filter(|(_, place)| *place > at).for_each(|(_, place)| *place -= 1);
+    fn remove(&mut self, name: &[u8], at: usize) {
+        let hash = self.hash.hash_one(name);
+        if let Ok(place) = self.places.find_entry(hash, |(_, place)| *place == at) {
+            place.remove();
+        }
     }
 }
 
@@ -240,5 +262,55 @@ impl Contents {
     pub(crate) fn absolute_expires(&self) -> Option<Timestamp> {
         let absolute = self.absolute?;
         Some(self.created.after(std::time::Duration::from_secs(u64::from(absolute))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of few names, so that many are there, and of so many that the index comes and goes.
+    fn operations() -> impl Strategy<Value = Vec<(bool, u8, u8)>> {
+        prop::collection::vec((prop::bool::weighted(0.5), 0..150u8, 0..100u8), 0..600)
+    }
+
+    fn name(number: u8) -> Vec<u8> {
+        format!("name {number}").into_bytes()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn entries_are_an_ordered_map_however_many_are_put_in_and_taken_out(
+            parsed in 0..150u8,
+            operations in operations(),
+        ) {
+            let mut model: Vec<(Vec<u8>, Vec<u8>)> = (0..parsed).map(|number| (name(number), vec![number % 100])).collect();
+            let mut text = Vec::new();
+            Encoding::MessagePack.join(model.iter().map(|(name, value)| (&name[..], &value[..])), &mut text);
+            let mut data = Data::parse(Encoding::MessagePack, &text.into()).unwrap();
+            for (inserts, number, value) in operations {
+                let name = name(number);
+                let place = model.iter().position(|(other, _)| *other == name);
+                if inserts {
+                    data.insert(&name, [value]);
+                    match place {
+                        Some(at) => model[at].1 = vec![value],
+                        None => model.push((name.clone(), vec![value])),
+                    }
+                } else {
+                    let removed = place.map(|at| Bytes::from(model.remove(at).1));
+                    prop_assert_eq!(data.remove(&name), removed);
+                }
+                let expected = model.iter().find(|(other, _)| *other == name).map(|(_, value)| &value[..]);
+                prop_assert_eq!(data.get(&name), expected);
+                prop_assert_eq!(data.len(), model.len());
+            }
+            let entries: Vec<_> = data.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+            prop_assert_eq!(entries, model);
+        }
     }
 }

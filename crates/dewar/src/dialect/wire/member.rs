@@ -25,6 +25,8 @@ pub(crate) enum Piece {
     Own(Arc<[u8]>),
     /// What is appended to, again and again.
     Growing(Arc<Vec<u8>>),
+    /// The value of an entry that was taken out of many.
+    Removed,
 }
 
 impl Piece {
@@ -41,6 +43,7 @@ impl Piece {
             Self::Within { start, end } => &whole[*start as usize..*end as usize],
             Self::Own(bytes) => bytes,
             Self::Growing(bytes) => bytes,
+            Self::Removed => &[],
         }
     }
 
@@ -82,6 +85,7 @@ impl From<Encoded> for Bytes {
             Piece::Within { start, end } => encoded.whole.slice(start as usize..end as usize),
             Piece::Own(bytes) => Bytes::copy_from_slice(&bytes),
             Piece::Growing(bytes) => Bytes::copy_from_slice(&bytes),
+            Piece::Removed => Bytes::new(),
         }
     }
 }
