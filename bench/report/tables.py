@@ -121,6 +121,16 @@ def stores():
     return text + "\n" + aims_table(aims)
 
 
+def growth():
+    found = rows("growth")
+    if not found:
+        return ""
+    text = "## Growth\n\nMicroseconds for each one, among few and among many, and what a cookie that a stranger made costs to open beside a valid one.\n\n"
+    many = lambda count: f"{int(count):,}"
+    body = [[what, many(count), each, times] for what, count, each, times in found]
+    return text + table(["", "how many, or bytes", "microseconds each", "times the first of its kind"], body)
+
+
 def http():
     found = raw.http()
     if not found:

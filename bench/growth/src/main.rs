@@ -1,7 +1,10 @@
 //! `growth`: what one costs among few and among many, and what a forged cookie costs beside a valid one. Tab separated; Redis where
 //! `REDIS_URL` is set.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use dewar::{SessionLayer, SessionManager, store, testing::Visitor};
 use http::HeaderMap;
@@ -24,12 +27,17 @@ async fn least(mut once: impl AsyncFnMut() -> Duration) -> Duration {
     least
 }
 
-fn report(what: &str, many: u64, time: Duration) {
+/// What each of its kind cost among the fewest.
+type Firsts = BTreeMap<String, f64>;
+
+fn report(firsts: &mut Firsts, what: &str, many: u64, time: Duration) {
     let each = time.as_secs_f64() * 1e6 / many as f64;
-    println!("{what}\t{many}\t{:.3}\t{each:.3}", time.as_secs_f64() * 1e3);
+    let first = *firsts.entry(what.to_owned()).or_insert(each);
+    println!("{what}\t{many}\t{each:.3}\t{:.2}", each / first);
 }
 
 async fn in_one_request(manager: &SessionManager) {
+    let mut firsts = Firsts::new();
     for many in SIZES {
         let flashes = least(async || {
             let session = manager.open(&HeaderMap::new()).await.expect("it opens");
@@ -37,14 +45,14 @@ async fn in_one_request(manager: &SessionManager) {
             (0..many).for_each(|_| session.flash("saved"));
             start.elapsed()
         });
-        report("flashes in one request", many, flashes.await);
+        report(&mut firsts, "flashes in one request", many, flashes.await);
         let inserts = least(async || {
             let session = manager.open(&HeaderMap::new()).await.expect("it opens");
             let start = Instant::now();
             (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
             start.elapsed()
         });
-        report("entries in one request", many, inserts.await);
+        report(&mut firsts, "entries in one request", many, inserts.await);
         let reads = least(async || {
             let session = manager.open(&HeaderMap::new()).await.expect("it opens");
             (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
@@ -52,7 +60,7 @@ async fn in_one_request(manager: &SessionManager) {
             assert!((0..many).all(|at| session.get::<u64>(&*format!("entry {at}")) == Some(at)));
             start.elapsed()
         });
-        report("each entry read once", many, reads.await);
+        report(&mut firsts, "each entry read once", many, reads.await);
         let removes = least(async || {
             let session = manager.open(&HeaderMap::new()).await.expect("it opens");
             (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
@@ -60,12 +68,13 @@ async fn in_one_request(manager: &SessionManager) {
             assert!((0..many).all(|at| session.remove::<u64>(&*format!("entry {at}")) == Some(at)));
             start.elapsed()
         });
-        report("each entry removed", many, removes.await);
+        report(&mut firsts, "each entry removed", many, removes.await);
     }
 }
 
 /// Sessions of one user, listed, and all others ended.
 async fn of_one_user(what: &str, manager: &SessionManager) {
+    let mut firsts = Firsts::new();
     for many in SIZES {
         let user = format!("user of {many}, {}", rand::random::<u64>());
         let log_in = |session: &dewar::Session| session.set_principal(&user);
@@ -80,10 +89,10 @@ async fn of_one_user(what: &str, manager: &SessionManager) {
         let session = last.expect("more than none").session().await.expect("it opens");
         let start = Instant::now();
         let listed = manager.sessions_of(&user).await.expect("the store answers").len() as u64;
-        report(&format!("{what}: sessions_of"), many, start.elapsed());
+        report(&mut firsts, &format!("{what}: sessions_of"), many, start.elapsed());
         let start = Instant::now();
         let ended = manager.revoke_others(&session).await.expect("the store answers");
-        report(&format!("{what}: revoke_others"), many, start.elapsed());
+        report(&mut firsts, &format!("{what}: revoke_others"), many, start.elapsed());
         assert_eq!((listed, ended), (many, many - 1));
     }
 }
@@ -106,7 +115,7 @@ async fn futures<T: 'static>(all: impl Iterator<Item = impl Future<Output = Resu
 
 #[tokio::main]
 async fn main() {
-    println!("what\tmany\tmilliseconds\tmicroseconds each");
+    println!("what\thow many, or bytes\tmicroseconds each\ttimes the first of its kind");
     let memory = layer().store(store::memory::MemoryStore::new()).manager().expect("settings");
     in_one_request(&memory).await;
     of_one_user("memory", &memory).await;
@@ -115,7 +124,9 @@ async fn main() {
     let sqlite = layer().store(store::open(&url).expect("a URL")).manager().expect("settings");
     of_one_user("sqlite", &sqlite).await;
     match std::env::var("REDIS_URL") {
-        Ok(url) => of_one_user("redis", &layer().store(store::open(&url).expect("a URL")).manager().expect("settings")).await,
+        Ok(url) => {
+            of_one_user("redis", &layer().store(store::open(&url).expect("a URL")).manager().expect("settings")).await
+        }
         Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
     }
     forged::measure().await;
