@@ -100,7 +100,10 @@ pub use value::Value;
 #[cfg(feature = "templates")]
 pub use template::Templates;
 #[cfg(feature = "tower")]
-pub use web::tower::{ResponseFuture, SessionLayer, SessionService};
+pub use web::{
+    body::ResponseBody,
+    tower::{ResponseFuture, SessionLayer, SessionService},
+};
 
 /// The examples of the pages in `docs/`, compiled and run.
 #[cfg(all(doctest, feature = "templates", feature = "flask"))]

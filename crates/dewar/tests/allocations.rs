@@ -103,7 +103,8 @@ async fn beyond_nothing(layer: &SessionLayer, path: &str) -> usize {
 async fn a_session_costs_few_allocations() {
     let sealed = SessionLayer::new(Secret::generate()).unwrap();
     let memory = SessionLayer::new(Secret::generate()).unwrap().store(MemoryStore::new());
-    for (layer, what, most) in [(sealed, "sealed", [3, 8, 14]), (memory, "memory", [3, 7, 15])] {
+    // One of each is axum's: it boxes every body that is not its own.
+    for (layer, what, most) in [(sealed, "sealed", [4, 9, 15]), (memory, "memory", [4, 8, 16])] {
         for (path, most) in ["/untouched", "/get", "/update"].into_iter().zip(most) {
             let counted = beyond_nothing(&layer, path).await;
             assert!(counted <= most, "{what}, {path}: {counted}, at most {most}");

@@ -5,7 +5,7 @@ use axum_core::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header, request::Parts};
+use http::request::Parts;
 
 use super::tower::{Handle, error_response};
 #[cfg(feature = "templates")]
@@ -60,14 +60,6 @@ impl<S: Sync> FromRequestParts<S> for Templates {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         telemetry::answered(&self);
-        let mut response: Response = error_response(&self);
-        let text = if self.is_store() {
-            "Your session cannot be reached just now. Please try again in a moment.\n"
-        } else {
-            "Something went wrong on our side.\n"
-        };
-        *response.body_mut() = Body::from(text);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response
+        error_response(&self, Body::from)
     }
 }

@@ -2,4 +2,5 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+pub(crate) mod body;
 pub(crate) mod tower;

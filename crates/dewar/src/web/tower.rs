@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::body::ResponseBody;
 use crate::{
     cookie::SameSite,
     dialect::Dialect,
@@ -440,9 +441,8 @@ impl Session {
 impl<S, B, R> Service<Request<B>> for SessionService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
 {
-    type Response = Response<R>;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, R>;
 
@@ -490,7 +490,7 @@ pin_project! {
 }
 
 struct Waiting<R> {
-    response: Response<R>,
+    response: Response<ResponseBody<R>>,
     visit: Arc<Visit>,
     session: Session,
     stored: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
@@ -499,18 +499,17 @@ struct Waiting<R> {
 impl<F, R, E> Future for ResponseFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: Default,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.waiting.is_none() {
             let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(Ok(refused())) };
             let answered = ready!(inner.poll(context));
             // An error of the inner service has no head to carry a cookie: dropping this closes the session.
             let underway = this.underway.take();
-            let response = answered?;
+            let response = answered?.map(ResponseBody::of);
             let Some(underway) = underway else { return Poll::Ready(Ok(response)) };
             let visit = Arc::clone(&underway.0);
             let Some(session) = visit.leave() else { return Poll::Ready(Ok(response)) };
@@ -529,16 +528,16 @@ where
 }
 
 /// The response with what became of the session, or an error in its place; either has the cookie of what was committed.
-fn finish<R: Default>(
+fn finish<R>(
     visit: &Visit,
     session: &Session,
     done: Result<(), Error>,
-    mut response: Response<R>,
-) -> Response<R> {
+    mut response: Response<ResponseBody<R>>,
+) -> Response<ResponseBody<R>> {
     if let Err(error) = done.inspect_err(telemetry::failed) {
         // A layer further in made a response of the panic already.
         if !(error.is_panic() && response.status().is_server_error()) {
-            response = error_response(&error);
+            response = error_response(&error, ResponseBody::sentence);
         }
     }
     visit.means.manager.finish(session, response.headers_mut());
@@ -546,8 +545,8 @@ fn finish<R: Default>(
 }
 
 /// The answer to a request that went through two layers which disagree.
-fn refused<R: Default>() -> Response<R> {
-    error_response(&Error::setting("two layers of one cookie name disagree"))
+fn refused<R>() -> Response<ResponseBody<R>> {
+    error_response(&Error::setting("two layers of one cookie name disagree"), ResponseBody::sentence)
 }
 
 impl<F, R> fmt::Debug for ResponseFuture<F, R> {
@@ -557,12 +556,19 @@ impl<F, R> fmt::Debug for ResponseFuture<F, R> {
 }
 
 /// What a visitor is told of an error: nothing but that there was one, and whether to try again.
-pub(crate) fn error_response<R: Default>(error: &Error) -> Response<R> {
-    let mut response = Response::new(R::default());
+pub(crate) fn error_response<R>(error: &Error, body: impl FnOnce(&'static str) -> R) -> Response<R> {
+    let mut response = Response::new(body(if error.is_store() {
+        "Your session cannot be reached just now. Please try again in a moment.\n"
+    } else if error.is_conflict() {
+        "Somebody logged in or out while this page was asked for. Please try again.\n"
+    } else {
+        "Something went wrong on our side.\n"
+    }));
     *response.status_mut() = error.status();
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if error.is_store() {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
 }
