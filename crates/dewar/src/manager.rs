@@ -29,6 +29,7 @@ use crate::{
 mod commit;
 mod devices;
 mod draw;
+mod execute;
 mod merge;
 mod plan;
 mod queue;

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     Inner,
-    commit::{ATTEMPTS, Job, Replacing, gone_with_its_runtime},
+    commit::{ATTEMPTS, Job, gone_with_its_runtime},
+    execute::Replacing,
     queue::{Base, Entered, Failed, Merged, Turn, Waiting},
     stored::malformed,
 };
@@ -21,6 +22,20 @@ use crate::{
     store::{Answer, Load, Record, Replace, StoreError, StoreKey, Tombstone, Version},
     telemetry,
 };
+
+/// The state that a batch leaves.
+struct State {
+    /// The version that it replaces.
+    at: Version,
+    version: Version,
+    record: Record,
+    is_empty: bool,
+    /// As of [`Merged::Kept`].
+    revived: bool,
+    is_merged: bool,
+    /// Whether it stands there already.
+    is_done: bool,
+}
 
 impl Inner {
     /// Writes to an existing session, together with all others in this process that wait to.
@@ -76,11 +91,11 @@ impl Inner {
     ) -> Vec<Result<Merged, Failed>> {
         let all = |batch: &[Waiting], error: &Error| answers(batch, || Err(error.copy().into()));
         for attempt in 0..ATTEMPTS {
-            let mut is_done = false;
-            let (at, version, record, is_empty, revived, is_merged, outcomes) = match base.take() {
+            let (next, outcomes) = match base.take() {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
-                Some(base) if base.is_written => {
-                    (base.version, first, base.record, base.is_empty, false, false, vec![Ok(())])
+                Some(Base { version: at, record, is_empty, is_written: true }) => {
+                    let (revived, is_merged, is_done) = (false, false, false);
+                    (State { at, version: first, record, is_empty, revived, is_merged, is_done }, vec![Ok(())])
                 }
                 base => {
                     let (record, at) = match base {
@@ -93,19 +108,20 @@ impl Inner {
                     };
                     let Some(mut contents) = self.contents(record) else { return all(batch, &malformed()) };
                     batch.iter_mut().for_each(|waiting| waiting.changes.settle(at));
-                    is_done = batch.iter().all(|waiting| waiting.changes.operations.is_empty());
+                    let is_done = batch.iter().all(|waiting| waiting.changes.operations.is_empty());
                     let revived = contents.is_empty() && !is_done;
                     let outcomes = self.replay(batch, &mut contents, at);
                     contents.issued = now;
-                    match self.record(&contents, now) {
-                        Ok(record) => {
-                            let version = self.draw.version(&record, now);
-                            (at, version, record, contents.is_empty(), revived, true, outcomes)
-                        }
+                    let record = match self.record(&contents, now) {
+                        Ok(record) => record,
                         Err(error) => return all(batch, &error),
-                    }
+                    };
+                    let version = self.draw.version(&record, now);
+                    let is_empty = contents.is_empty();
+                    (State { at, version, record, is_empty, is_merged: true, is_done, revived }, outcomes)
                 }
             };
+            let State { at, version, record, is_empty, revived, is_merged, is_done } = next;
             if outcomes.iter().all(Result::is_err) {
                 return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone(None))).collect();
             }

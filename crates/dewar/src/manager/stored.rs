@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Closed, Found, Inner, commit::HOPS, plan::is_followed};
+use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed};
 #[cfg(feature = "runtime")]
 use crate::telemetry;
 use crate::{
