@@ -52,6 +52,10 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    pub(crate) fn logs_in(&self) -> bool {
+        matches!(self, Self::SetPrincipal { .. })
+    }
+
     /// Does it again to `contents`, which another request may have changed meanwhile.
     ///
     /// # Errors

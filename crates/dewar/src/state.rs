@@ -1,6 +1,9 @@
 //! What one request has of its session: between the [`Session`](crate::Session) that a handler holds and the manager that commits it.
 
-use std::mem;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use futures_channel::oneshot;
 use http::HeaderValue;
@@ -33,11 +36,12 @@ pub(crate) struct State {
     /// Whose session it was, until this request removed the entry that said so.
     pub(crate) removed: Option<Somebody>,
     /// What could not be done: to an entry, which a later good `insert` or `remove` heals, or by another method.
-    pub(crate) failures: Vec<(Failing, Error)>,
+    pub(crate) failures: BTreeMap<Failing, Error>,
     /// The `Set-Cookie` of what has been committed: every response carries it, an error too.
     pub(crate) due: Vec<HeaderValue>,
     /// What an earlier attempt may have done, though nobody knows.
     pub(crate) doubt: Option<Doubt>,
+    pub(crate) settled: Settled,
     /// What an earlier attempt to change the id may have done, though nobody knows.
     pub(crate) made: Option<Made>,
     pub(crate) turn: Turn,
@@ -111,7 +115,7 @@ impl At {
 }
 
 /// What could not be done.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Failing {
     /// To write the entry of this name.
     Entry(Box<str>),
@@ -129,6 +133,15 @@ pub(crate) struct Doubt {
     /// How many of the operations it held.
     pub(crate) operations: usize,
     /// Whether it revived a session that was empty.
+    pub(crate) revived: bool,
+}
+
+/// What is known to be done of a commit that has not succeeded yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settled {
+    /// Whether an earlier attempt has done some of it.
+    pub(crate) partly: bool,
+    /// Whether that revived a session that was empty.
     pub(crate) revived: bool,
 }
 
@@ -167,7 +180,7 @@ pub(crate) enum Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     taken: bool,
-    waiting: Vec<oneshot::Sender<Held>>,
+    waiting: VecDeque<oneshot::Sender<Held>>,
 }
 
 /// The turn. Dropped, it goes to the next who waits.
@@ -200,25 +213,28 @@ impl State {
             phase: Phase::Open,
             accessed: false,
             removed: None,
-            failures: Vec::new(),
+            failures: BTreeMap::new(),
             due: Vec::new(),
             doubt: None,
+            settled: Settled::default(),
             made: None,
             turn: Turn::default(),
         }
     }
 
     pub(crate) fn fail(&mut self, what: Failing, error: Error) {
-        self.failures.push((what, error));
+        self.failures.insert(what, error);
     }
 
     pub(crate) fn heal(&mut self, entry: &str) {
-        self.failures.retain(|(failed, _)| !matches!(failed, Failing::Entry(name) if **name == *entry));
+        if !self.failures.is_empty() {
+            self.failures.remove(&Failing::Entry(entry.into()));
+        }
     }
 
     /// The later good call of this method counts.
-    pub(crate) fn heal_method(&mut self, method: &str) {
-        self.failures.retain(|(failed, _)| !matches!(failed, Failing::Method(name) if *name == method));
+    pub(crate) fn heal_method(&mut self, method: &'static str) {
+        self.failures.remove(&Failing::Method(method));
     }
 
     /// Empties it: what comes from here on belongs to another session. What was done is returned, to be dropped where no lock is held: closures
@@ -231,6 +247,7 @@ impl State {
         self.sets_lifetime = false;
         self.intent = self.intent.max(intent);
         self.doubt = None;
+        self.settled = Settled::default();
         self.made = self.made.take().map(Made::outdated);
         mem::take(&mut self.operations)
     }
@@ -249,7 +266,7 @@ impl State {
     /// The turn, once those before have had theirs.
     pub(crate) fn wait_for_turn(&mut self) -> oneshot::Receiver<Held> {
         let (give, given) = oneshot::channel();
-        self.turn.waiting.push(give);
+        self.turn.waiting.push_back(give);
         given
     }
 }
@@ -268,11 +285,10 @@ impl Drop for Held {
         }
         loop {
             let mut state = session.lock();
-            if state.turn.waiting.is_empty() {
+            let Some(next) = state.turn.waiting.pop_front() else {
                 state.turn.taken = false;
                 return;
-            }
-            let next = state.turn.waiting.remove(0);
+            };
             drop(state);
             match next.send(Self { session: Some(session.clone()), running: false }) {
                 Ok(()) => return,

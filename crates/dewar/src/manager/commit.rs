@@ -24,7 +24,7 @@ use crate::{
     journal::Operation,
     lifetime::Timestamp,
     session::{Session, somebody},
-    state::{At, Doubt, Failing, Intent, Made, Origin, Phase, State},
+    state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
     store::{Create, ErasedStore, Record, Replace, Version, Why},
     telemetry,
 };
@@ -62,6 +62,8 @@ pub(super) struct Job {
     pub(super) sets_lifetime: bool,
     /// An earlier attempt under a new id, of which nobody knows whether it was done.
     pub(super) made: Option<Made>,
+    /// Whether the store said what became of that.
+    pub(super) has_asked: bool,
     /// Of the tombstone that this commit leaves.
     pub(super) nonce: u64,
 }
@@ -147,7 +149,7 @@ impl Inner {
 
     /// Plans, and does at once what needs no store.
     fn next(&self, session: &Session, state: &mut State, is_final: bool) -> Next {
-        if let Some((_, failure)) = state.failures.first() {
+        if let Some((_, failure)) = state.failures.first_key_value() {
             return Next::Known(Err(failure.copy()), Vec::new());
         }
         let now = self.clock.now();
@@ -173,7 +175,9 @@ impl Inner {
                 state.contents = self.empty(now);
                 if is_final { Ok(()) } else { Err(ended_meanwhile()) }
             }
-            Plan::Again => Err(conflict(state.doubt.as_ref())),
+            Plan::Again => {
+                Err(conflict(state.settled.partly || state.doubt.as_ref().is_some_and(|it| it.operations > 0)))
+            }
             Plan::Cookie => self.freeze(state, now).map(|()| dropped = state.settled()),
             Plan::Remove => self.removal().map(|cookies| {
                 state.due = cookies;
@@ -266,7 +270,7 @@ impl Inner {
             intent: mem::take(&mut state.intent),
             logs_in,
             origin: state.origin.clone(),
-            changes: Changes { operations, doubt: state.doubt.take(), ..Changes::default() },
+            changes: Changes { operations, doubt: state.doubt.take(), settled: mem::take(&mut state.settled) },
             changed,
             is_lost: false,
             version: self.draw.version(&record, now),
@@ -278,6 +282,7 @@ impl Inner {
             sets_lifetime: mem::take(&mut state.sets_lifetime),
             nonce: made.as_ref().map_or_else(|| self.draw.nonce(now, drawn_for), |made| made.nonce),
             made,
+            has_asked: false,
         })
     }
 
@@ -337,8 +342,13 @@ impl Inner {
         leader.hand_over(|| {
             Some(Base { version, record: job.record.clone(), is_empty: job.is_empty, is_written: false })
         });
+        let empties = job.is_empty && !at.empty;
         let at = At { version, touch: false, reissue: false, empty: job.is_empty, ..at.clone() };
-        let cookie = if job.is_empty { self.removal_of(&at) } else { Ok(job.cookie.clone()) };
+        let cookie = match (job.is_empty, empties) {
+            (true, true) => self.removal_of(&at),
+            (true, false) => Ok(Vec::new()),
+            (false, _) => Ok(job.cookie.clone()),
+        };
         Ok(cookie.map(|cookie| job.session.lock().keep(at, None, cookie)))
     }
 
@@ -390,7 +400,7 @@ impl Inner {
         });
         let keeps_what_it_loaded = matches!(why, Some(Why::Renewed { .. }));
         let (session, is_final) = (job.session.clone(), job.is_final);
-        let doubt = job.changes.doubt.clone();
+        let may_be_done = job.changes.may_be_done();
         session.lock().origin = Origin::Lost(why);
         // What was not saved is an error of the response, too.
         let dropped = if told == Plan::Again {
@@ -405,8 +415,9 @@ impl Inner {
             state.fail(Failing::Method("update"), error);
         }
         match told {
-            Plan::Again => Err(conflict(doubt.as_ref())),
-            Plan::Drop => {
+            Plan::Again => Err(conflict(may_be_done)),
+            // What is dead cannot be begun again from here.
+            Plan::Drop | Plan::Create => {
                 telemetry::discarded();
                 if is_final { Ok(()) } else { Err(ended_meanwhile()) }
             }
@@ -472,6 +483,7 @@ impl State {
         self.sets_lifetime = false;
         self.intent = Intent::Keep;
         self.doubt = None;
+        self.settled = Settled::default();
         self.made = None;
         mem::take(&mut self.operations)
     }
@@ -493,8 +505,9 @@ impl State {
 #[must_use]
 fn give_back(job: Job) -> Vec<Operation> {
     let mut operations = job.changes.operations;
-    // What was not even begun is not found, and begun as this.
-    let made = (job.plan.makes_an_id() || job.plan == Plan::End).then(|| Made {
+    // What could not be asked for stays as it was. What was not even begun is not found, and begun as this.
+    let is_unasked = job.made.is_some() && !job.has_asked;
+    let made = (!is_unasked && (job.plan.makes_an_id() || job.plan == Plan::End)).then(|| Made {
         id: job.new_id.or(job.made.as_ref().and_then(|made| made.id.clone())),
         mine: job.version,
         nonce: job.nonce,
@@ -517,6 +530,7 @@ fn give_back(job: Job) -> Vec<Operation> {
         operations.append(&mut state.operations);
         mem::swap(&mut state.operations, &mut operations);
         state.doubt = job.changes.doubt;
+        state.settled = job.changes.settled;
         state.made = made;
     } else {
         state.made = made.map(Made::outdated);
@@ -536,8 +550,8 @@ fn refuse_ended_lifetime(state: &State, now: Timestamp) -> Result<(), Error> {
 }
 
 /// The session went on elsewhere: what was done may be repeated, unless it may be in there.
-fn conflict(doubt: Option<&Doubt>) -> Error {
-    if doubt.is_some_and(|doubt| doubt.operations > 0) {
+fn conflict(may_be_done: bool) -> Error {
+    if may_be_done {
         return may_have_been_done();
     }
     telemetry::met_another();

@@ -17,6 +17,7 @@ use crate::{
     data::Contents,
     dialect::{Body, SessionId},
     error::{Error, Kind},
+    journal::Operation,
     state::{At, Doubt, Intent, Origin},
     store::{Answer, Create, Delete, Load, Rename, Replace, StoreKey, Tombstone, Touch, Version, Why},
 };
@@ -90,18 +91,28 @@ impl Inner {
         let Some(made) = job.made.clone() else { return Ok(None) };
         let Some(id) = made.id else { return Ok(None) };
         let found = self.look(id.key(), job.now).await?;
+        job.has_asked = true;
         if matches!(found, Err(None)) {
             return Ok(None);
         }
         job.made = None;
-        let rest = if job.intent > made.intent { job.intent } else { Intent::Keep };
-        if rest != Intent::Keep {
+        let logs_in_since = job.changes.operations.iter().skip(made.operations).any(Operation::logs_in);
+        let rest = match job.intent {
+            intent if intent > made.intent => intent,
+            _ if logs_in_since => Intent::LogIn,
+            _ => Intent::Keep,
+        };
+        job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations, revived: false });
+        if rest != Intent::Keep && !(rest == Intent::End && job.is_empty) {
             let fresh = self.give_another_id(job)?;
             job.nonce = self.draw.nonce(job.now, fresh.key().hash64());
         }
         let version = match found {
             Ok((_, version)) => version,
-            // It was ended since, and a log-in that was ended is not done again.
+            // It was done, and ended since: nobody else knew the id. A log-in that was ended is not done again.
+            Err(Some(Tombstone { why: Why::Ended, .. })) if rest == Intent::Keep => {
+                return Ok(Some(self.begun(job, id, made.mine, 0)));
+            }
             Err(tombstone) if rest == Intent::Keep => {
                 job.logs_in = false;
                 return Ok(Some(Done::Dead(tombstone.map(|tombstone| tombstone.why))));
@@ -110,7 +121,6 @@ impl Inner {
         };
         let key = id.key().clone();
         job.origin = Origin::Stored(At { reissue: true, unseen: true, ..At::new(key, Some(id), version) });
-        job.changes.doubt = Some(Doubt { at: None, mine: made.mine, operations: made.operations, revived: false });
         // Also where what is still to be done fails: the way there is not gone twice.
         job.session.lock().origin = job.origin.clone();
         job.intent = rest;
@@ -137,14 +147,14 @@ impl Inner {
     async fn merged(&self, job: &mut Job, mut at: At, mut merged: Merged) -> Result<Done, Failed> {
         for _ in 0..HOPS {
             match merged {
-                Merged::Kept { version, record, is_empty, revived, is_merged } => {
-                    let needs_cookie = at.reissue;
+                Merged::Kept { version, record, is_empty, revived, emptied, is_merged } => {
+                    let emptied = emptied && (is_merged || !at.empty);
                     at = At { version, touch: false, reissue: false, empty: is_empty, ..at };
                     let contents = if is_merged { Some(self.contents(record).ok_or_else(malformed)?) } else { None };
                     let cookie = match (&at.id, &contents) {
                         (None, _) => Vec::new(),
-                        (Some(_), _) if is_empty && (job.changed || needs_cookie) => self.removal()?,
-                        // Another emptied it.
+                        (Some(_), _) if is_empty && emptied && job.changed => self.removal()?,
+                        // Another emptied it, and may have logged in since: only whoever empties a session removes its cookie.
                         (Some(_), _) if is_empty => Vec::new(),
                         // Another may have changed how long it lives.
                         (Some(id), Some(contents)) if revived || !job.cookie.is_empty() => {

@@ -95,7 +95,7 @@ impl Inner {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
                 Some(Base { version: at, record, is_empty, is_written: true }) => {
                     let (revived, is_merged, is_done) = (false, false, false);
-                    (State { at, version: first, record, is_empty, revived, is_merged, is_done }, vec![Ok(())])
+                    (State { at, version: first, record, is_empty, revived, is_merged, is_done }, vec![Ok(is_empty)])
                 }
                 base => {
                     let (record, at) = match base {
@@ -123,7 +123,7 @@ impl Inner {
             };
             let State { at, version, record, is_empty, revived, is_merged, is_done } = next;
             if outcomes.iter().all(Result::is_err) {
-                return outcomes.into_iter().map(|outcome| outcome.map(|()| Merged::Gone(None))).collect();
+                return outcomes.into_iter().map(|outcome| outcome.map(|_| Merged::Gone(None))).collect();
             }
             let replaced = match begun.take() {
                 _ if is_done => Ok(Replace::Replaced(at)),
@@ -132,21 +132,23 @@ impl Inner {
             };
             match replaced {
                 Ok(Replace::Replaced(version)) => {
-                    let merged = Merged::Kept { version, record: record.clone(), is_empty, revived, is_merged };
+                    let emptied = false;
+                    let merged =
+                        Merged::Kept { version, record: record.clone(), is_empty, revived, emptied, is_merged };
                     *base = Some(Base { version, record, is_empty, is_written: false });
                     let answers = batch.iter().zip(outcomes);
                     return answers
-                        .map(|(waiting, outcome)| outcome.map(|()| merged.beside(&waiting.changes)))
+                        .map(|(waiting, outcome)| outcome.map(|emptied| merged.beside(&waiting.changes, emptied)))
                         .collect();
                 }
                 Ok(Replace::Gone(tombstone)) => return answers(batch, || Ok(Merged::Gone(tombstone.clone()))),
                 Ok(Replace::Conflict) => wait(attempt).await,
                 Err(unknown) => {
-                    let failed = |(waiting, outcome): (&Waiting, Result<(), Failed>)| {
+                    let failed = |(waiting, outcome): (&Waiting, Result<bool, Failed>)| {
                         // Who was left out of it is in no doubt.
                         outcome?;
                         let operations = waiting.changes.operations.len();
-                        let revived = revived || waiting.changes.revived;
+                        let revived = revived || waiting.changes.settled.revived;
                         let doubt = Doubt { at: Some(at), mine: version, operations, revived };
                         Err(Failed { error: unknown.0.copy(), doubt: Some(doubt) })
                     };
@@ -157,25 +159,36 @@ impl Inner {
         answers(batch, || Err(contended().into()))
     }
 
-    /// Replays the requests in their order. One that fails must not harm its neighbours, so all others begin again without it.
-    fn replay(&self, batch: &[Waiting], contents: &mut Contents, at: Version) -> Vec<Result<(), Failed>> {
+    /// Replays the requests in their order, and says of each whether it emptied the session. One that fails must not harm its neighbours.
+    fn replay(&self, batch: &[Waiting], contents: &mut Contents, at: Version) -> Vec<Result<bool, Failed>> {
         let base = contents.clone();
-        let mut outcomes: Vec<_> = batch.iter().map(|_| Ok(())).collect();
-        loop {
-            let good = batch.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
-            let failed = good.map(|(waiting, outcome)| {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        // As a rule none does. Where one did, all begin again, and each goes on from a copy of what was before it.
+        for is_careful in [false, true] {
+            for waiting in batch {
+                let before = is_careful.then(|| contents.clone());
+                let was_empty = contents.is_empty();
                 let replayed = (waiting.changes.to_do(at))
                     .and_then(|operations| Ok(guarded(operations, contents, self.rules.encoding)?));
-                (outcome, replayed)
-            });
-            let Some((outcome, error)) =
-                failed.filter_map(|(outcome, replayed)| Some((outcome, replayed.err()?))).next()
-            else {
-                return outcomes;
-            };
-            *outcome = Err(error);
+                match (replayed, before) {
+                    (Ok(()), _) => {
+                        let is_done = waiting.changes.settled.partly && waiting.changes.operations.is_empty();
+                        outcomes.push(Ok(contents.is_empty() && (is_done || !was_empty)));
+                    }
+                    (Err(error), Some(before)) => {
+                        *contents = before;
+                        outcomes.push(Err(error));
+                    }
+                    (Err(_), None) => break,
+                }
+            }
+            if outcomes.len() == batch.len() {
+                break;
+            }
+            outcomes.clear();
             *contents = base.clone();
         }
+        outcomes
     }
 
     /// What stands under a key, or why nothing does.

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use crate::{
     error::Error,
     journal::Operation,
-    state::Doubt,
+    state::{Doubt, Settled},
     store::{Record, StoreError, StoreKey, Tombstone, Version},
 };
 
@@ -45,17 +45,22 @@ pub(super) struct Waiting {
 pub(super) struct Changes {
     pub(super) operations: Vec<Operation>,
     pub(super) doubt: Option<Doubt>,
-    /// Whether what was done of it revived a session that was empty.
-    pub(super) revived: bool,
+    pub(super) settled: Settled,
 }
 
 impl Changes {
     /// Drops what an earlier attempt has done, where this state is the one that it wrote.
     pub(super) fn settle(&mut self, at: Version) {
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
-            self.revived |= doubt.revived;
+            self.settled.revived |= doubt.revived;
+            self.settled.partly |= doubt.operations > 0;
             self.operations.drain(..doubt.operations.min(self.operations.len()));
         }
+    }
+
+    /// Whether some of it is done, or may be: it must not be repeated.
+    pub(super) fn may_be_done(&self) -> bool {
+        self.settled.partly || self.doubt.as_ref().is_some_and(|doubt| doubt.operations > 0)
     }
 
     /// What is to be done upon this state, which was [settled](Self::settle).
@@ -83,6 +88,8 @@ pub(super) enum Merged {
         is_empty: bool,
         /// Whether the session was empty before, so that the browser may have lost its cookie.
         revived: bool,
+        /// Whether it was this request that emptied it.
+        emptied: bool,
         /// Whether others' writes are in it, which the request has not seen.
         is_merged: bool,
     },
@@ -99,10 +106,11 @@ pub(super) fn may_have_been_done() -> Error {
 
 impl Merged {
     /// The same, to a request of which an earlier attempt has done some.
-    pub(super) fn beside(&self, changes: &Changes) -> Self {
+    pub(super) fn beside(&self, changes: &Changes, has_emptied: bool) -> Self {
         let mut merged = self.clone();
-        if let Self::Kept { revived, .. } = &mut merged {
-            *revived |= changes.revived;
+        if let Self::Kept { revived, emptied, .. } = &mut merged {
+            *revived |= changes.settled.revived;
+            *emptied = has_emptied;
         }
         merged
     }

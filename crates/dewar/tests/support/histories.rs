@@ -294,9 +294,6 @@ struct Round {
     /// The sessions that were empty and that one of those who write fills, and those that one must have filled.
     revived: Vec<usize>,
     to_be_revived: Vec<usize>,
-    /// The sessions that one of those who write empties, and those that one must have emptied.
-    emptied: Vec<usize>,
-    to_be_emptied: Vec<usize>,
 }
 
 impl View {
@@ -631,12 +628,17 @@ impl Model {
         match job.intent {
             Intent::Renew | Intent::LogIn if named || job.intent == Intent::LogIn => {
                 next.replay(&job.done);
-                let is_removed = self.asks_again && next.is_empty();
+                let is_asked_for_again = self.asks_again && next.is_empty();
                 let successor = self.put(next);
                 let follows = (job.intent == Intent::Renew).then_some(successor);
                 self.bury(slot, Why::Renewed { successor: follows });
                 self.holds(job, successor, true);
-                job.due = Some(if is_removed { Due::Remove } else { Due::Set(successor) });
+                // Who asks again, and finds it empty, removes the cookie as whoever empties a session does.
+                match (is_asked_for_again, job.done.is_empty()) {
+                    (true, true) => {}
+                    (true, false) => job.due = Some(Due::Remove),
+                    (false, _) => job.due = Some(Due::Set(successor)),
+                }
             }
             Intent::End if job.view.is_empty() => {
                 self.bury(slot, Why::Ended);
@@ -656,16 +658,16 @@ impl Model {
                 if !job.done.is_empty() {
                     (kept.view, kept.seen, kept.version) = (next, now, version);
                     self.versions = version;
-                    if named && is_empty {
+                    if named && is_empty && was_empty {
+                        // Whoever empties a session removes its cookie.
+                    } else if named && is_empty {
                         job.due = Some(Due::Remove);
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
                     self.round.revived.extend((was_empty && !is_empty).then_some(slot));
-                    self.round.emptied.extend(is_empty.then_some(slot));
                 } else if named {
-                    let due = if is_empty { Due::Remove } else { Due::Set(slot) };
-                    job.due = if needs_cookie { Some(due) } else { job.due };
+                    job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
                 }
                 self.holds(job, slot, named);
             }
@@ -955,9 +957,9 @@ impl Model {
             note(&mut world.round);
             world
         };
-        let (set, removed) = (Some(Due::Set(slot)), Some(Due::Remove));
+        let set = Some(Due::Set(slot));
         let mut worlds = match due {
-            None => vec![with(removed, &|round| round.to_be_emptied.push(slot))],
+            None => vec![with(set, &|round| round.to_be_revived.push(slot))],
             Some(Due::Remove) => vec![
                 with(set, &|round| round.to_be_revived.push(slot)),
                 with(before, &|round| round.refilled = Some(slot)),
@@ -965,9 +967,6 @@ impl Model {
             Some(Due::Set(_)) if self.round.refilled == Some(slot) => vec![with(before, &|_| ())],
             Some(Due::Set(_)) => Vec::new(),
         };
-        if due.is_none() && self.round.revived.contains(&slot) {
-            worlds.push(with(set, &|_| ()));
-        }
         worlds.push(self);
         worlds
     }
@@ -981,7 +980,6 @@ impl Model {
             .is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
         is_filled
             && self.round.ended.iter().all(has_ended)
-            && self.round.to_be_emptied.iter().all(|slot| self.round.emptied.contains(slot))
             && self.round.to_be_revived.iter().all(|slot| self.round.revived.contains(slot))
     }
 
