@@ -59,12 +59,14 @@ pub(crate) fn append(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let pair = vec![Value::Text(category.to_owned()), message.clone()];
     let pair = if encoding.has_tuples() { Value::Tuple(pair) } else { Value::List(pair) };
+    // In a list of its own, which says whether it is too deep for one.
+    let one = encoding.write(&[pair])?;
     // What waits already is neither decoded nor copied: a thousand messages must not cost a million.
     let Some(waiting) = data.grow(ENTRY.as_bytes()) else {
-        data.insert(ENTRY.as_bytes(), encoding.write(&[pair])?);
+        data.insert(ENTRY.as_bytes(), one);
         return Ok(());
     };
-    encoding.append(waiting, &encoding.write(&pair)?).ok_or_else(|| ReadError::new("the messages are no list").into())
+    encoding.append(waiting, &one).ok_or_else(|| ReadError::new("the messages are no list").into())
 }
 
 /// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.

@@ -62,7 +62,8 @@ use crate::{
 /// | [`set_principal`](Session::set_principal) | begins a session with what this request wrote | the same | keeps what it had loaded, too | as at the left |
 /// | it was [cleared](Session::clear), and something was written after that | begins a session with that | dropped | a 409 | a 409 |
 ///
-/// A plain [`renew`](Session::renew) is gentler: for 30 seconds requests with the old id go on in the renewed session. No request removes a
+/// A plain [`renew`](Session::renew) is gentler: for 30 seconds requests with the old id go on in the renewed session (one that meets it emptied, and would
+/// fill it again, is a 409: it has no cookie to give). No request removes a
 /// cookie unless it ended or emptied the session itself. A handler sees none of it before it commits: a session that was ended while the request runs shows
 /// what was loaded, until `commit` says that it is closed and the session is empty.
 ///

@@ -108,6 +108,11 @@ pub(crate) struct At {
 }
 
 impl At {
+    /// Whether what the request wrote may be written as it is: upon what it has seen, and with a cookie for the browser where it needs one.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.unseen && (self.id.is_some() || !self.empty)
+    }
+
     /// In this state, with nothing due.
     pub(crate) fn new(key: StoreKey, id: Option<SessionId>, version: Version) -> Self {
         Self { key, id, version, touch: false, reissue: false, empty: false, unseen: false }

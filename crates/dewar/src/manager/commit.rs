@@ -270,7 +270,12 @@ impl Inner {
             intent: mem::take(&mut state.intent),
             logs_in,
             origin: state.origin.clone(),
-            changes: Changes { operations, doubt: state.doubt.take(), settled: mem::take(&mut state.settled) },
+            changes: Changes {
+                operations,
+                doubt: state.doubt.take(),
+                settled: mem::take(&mut state.settled),
+                follows: false,
+            },
             changed,
             is_lost: false,
             version: self.draw.version(&record, now),
@@ -295,7 +300,7 @@ impl Inner {
     /// The plain cases, and the fast ones: nobody else in this process writes to the session, and the store answers at once.
     fn store_now(&self, job: &mut Job, context: &mut Context<'_>) -> Result<Result<(), Error>, Option<Begun>> {
         match (job.plan, &job.origin, &self.store) {
-            (Plan::Replace, Origin::Stored(at), Some(store)) if !at.unseen && job.changes.doubt.is_none() => {
+            (Plan::Replace, Origin::Stored(at), Some(store)) if at.is_known() && job.changes.doubt.is_none() => {
                 self.replace_now(job, at, store, context)
             }
             (Plan::Create, _, Some(store)) if job.made.is_none() => self.create_now(job, store, context),
@@ -550,7 +555,7 @@ fn refuse_ended_lifetime(state: &State, now: Timestamp) -> Result<(), Error> {
 }
 
 /// The session went on elsewhere: what was done may be repeated, unless it may be in there.
-fn conflict(may_be_done: bool) -> Error {
+pub(super) fn conflict(may_be_done: bool) -> Error {
     if may_be_done {
         return may_have_been_done();
     }

@@ -138,7 +138,8 @@ impl Inner {
     }
 
     async fn replace(&self, job: &mut Job, at: At, begun: Option<Replacing>) -> Result<Done, Failed> {
-        let version = (!at.unseen).then_some(at.version);
+        let version = at.is_known().then_some(at.version);
+        job.changes.follows = at.id.is_none();
         let merged = self.merge(job, &at.key, version, begun).await?;
         self.merged(job, at, merged).await
     }
@@ -168,6 +169,7 @@ impl Inner {
                     let Some(successor) = self.successor(job, tombstone.as_ref()).await? else {
                         return Ok(Done::Dead(tombstone.map(|tombstone| tombstone.why)));
                     };
+                    job.changes.follows = true;
                     merged = self.merge(job, &successor, None, None).await?;
                     at = At { key: successor, id: None, ..at };
                 }
@@ -386,6 +388,7 @@ impl Inner {
         {
             // Renewed already: what was asked for is done, and what was written goes there.
             let at = At::new(successor.clone(), None, job.version);
+            job.changes.follows = true;
             let merged = self.merge(job, &successor, None, None).await?;
             return self.merged(job, at, merged).await;
         }

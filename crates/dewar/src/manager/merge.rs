@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Inner,
-    commit::{ATTEMPTS, Job, gone_with_its_runtime},
+    commit::{ATTEMPTS, Job, conflict, gone_with_its_runtime},
     execute::Replacing,
     queue::{Base, Entered, Failed, Merged, Turn, Waiting},
     stored::malformed,
@@ -168,8 +168,13 @@ impl Inner {
             for waiting in batch {
                 let before = is_careful.then(|| contents.clone());
                 let was_empty = contents.is_empty();
-                let replayed = (waiting.changes.to_do(at))
-                    .and_then(|operations| Ok(guarded(operations, contents, self.rules.encoding)?));
+                let replayed = (waiting.changes.to_do(at)).and_then(|operations| {
+                    // It would revive a session whose cookie the browser may have lost, and has none to give.
+                    if was_empty && waiting.changes.follows && !operations.is_empty() {
+                        return Err(conflict(waiting.changes.may_be_done()).into());
+                    }
+                    Ok(guarded(operations, contents, self.rules.encoding)?)
+                });
                 match (replayed, before) {
                     (Ok(()), _) => {
                         let is_done = waiting.changes.settled.partly && waiting.changes.operations.is_empty();

@@ -46,6 +46,8 @@ pub(super) struct Changes {
     pub(super) operations: Vec<Operation>,
     pub(super) doubt: Option<Doubt>,
     pub(super) settled: Settled,
+    /// Whether the request follows a renewal: it knows no id that a cookie could be made of.
+    pub(super) follows: bool,
 }
 
 impl Changes {

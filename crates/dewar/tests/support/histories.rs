@@ -562,17 +562,11 @@ impl Model {
                     }
                     Outcome::Saved
                 }
-                Found::Lives(_) => {
-                    self.write(job, slot, named, reissue || was_empty);
-                    Outcome::Saved
-                }
+                Found::Lives(_) => self.write(job, slot, named, reissue || was_empty),
                 _ => self.meets_its_end(job, slot, is_final),
             },
             Origin::Sealed { slot, loaded } => match self.find(slot) {
-                Found::Lives(_) => {
-                    self.write(job, slot, true, true);
-                    Outcome::Saved
-                }
+                Found::Lives(_) => self.write(job, slot, true, true),
                 Found::Dead(_) => self.meets_its_end(job, slot, is_final),
                 Found::Missing if job.intent < Intent::Switch && self.now >= loaded.born + IDLE => {
                     self.lost(job, None, is_final)
@@ -586,8 +580,7 @@ impl Model {
                     let guard = loaded.born + IDLE;
                     let kept = Kept { view: loaded, seen: self.now, version: self.versions, guard };
                     self.slots[slot] = Slot::Lives(kept);
-                    self.write(job, slot, true, true);
-                    Outcome::Saved
+                    self.write(job, slot, true, true)
                 }
             },
         }
@@ -623,7 +616,7 @@ impl Model {
     }
 
     /// Brings what a request did to a session that lives.
-    fn write(&mut self, job: &mut Running, slot: usize, named: bool, needs_cookie: bool) {
+    fn write(&mut self, job: &mut Running, slot: usize, named: bool, needs_cookie: bool) -> Outcome {
         let mut next = self.kept(slot).view.clone();
         match job.intent {
             Intent::Renew | Intent::LogIn if named || job.intent == Intent::LogIn => {
@@ -651,6 +644,10 @@ impl Model {
             }
             _ => {
                 let was_empty = next.is_empty();
+                // Whoever follows a renewal has no cookie to give for a session that it would revive.
+                if was_empty && !named && !job.done.is_empty() {
+                    return Outcome::Again;
+                }
                 next.replay(&job.done);
                 let is_empty = next.is_empty();
                 let (now, version) = (self.now, self.versions + 1);
@@ -672,6 +669,7 @@ impl Model {
                 self.holds(job, slot, named);
             }
         }
+        Outcome::Saved
     }
 
     /// A request had loaded the session, and finds it dead.
@@ -702,7 +700,7 @@ impl Model {
         match self.follow(slot) {
             (at, Found::Lives(kept)) if job.intent == Intent::End || job.logs_in() || self.is_same(job, &kept) => {
                 if job.has_changes() {
-                    self.write(job, at, false, false);
+                    return self.write(job, at, false, false);
                 } else {
                     self.versions += 1;
                     let (now, version) = (self.now, self.versions);

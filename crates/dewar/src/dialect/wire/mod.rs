@@ -91,12 +91,12 @@ impl Encoding {
         }
     }
 
-    /// Puts one encoded item more at the end of an encoded list, whose items stay where they are. `None`: it is no list.
-    pub(crate) fn append(self, list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
+    /// Puts the item of an encoded list of one at the end of another, whose items stay where they are. `None`: it is no list.
+    pub(crate) fn append(self, list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
         match self {
-            Encoding::MessagePack => msgpack::append(list, item),
+            Encoding::MessagePack => msgpack::append(list, one),
             #[cfg(feature = "json")]
-            Encoding::Json(_) => json::append(list, item),
+            Encoding::Json(_) => json::append(list, one),
         }
     }
 

@@ -41,7 +41,8 @@ enum Numbers {
     JavaScript,
 }
 
-pub(super) fn append(list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
+pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
+    let item = one.strip_prefix(b"[")?.strip_suffix(b"]")?;
     let before = list.trim_ascii_end().strip_suffix(b"]")?.trim_ascii_end();
     let is_empty = before.trim_ascii_start() == b"[";
     if !before.trim_ascii_start().starts_with(b"[") {

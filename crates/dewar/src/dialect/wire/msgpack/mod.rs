@@ -63,7 +63,10 @@ pub(super) fn join<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clo
     }
 }
 
-pub(super) fn append(list: &mut Vec<u8>, item: &[u8]) -> Option<()> {
+pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
+    let mut scan = Scan::new(one);
+    let Token::List(1) = scan.token()? else { return None };
+    let item = scan.rest;
     let mut scan = Scan::new(list);
     let Token::List(count) = scan.token()? else { return None };
     let old = list.len() - scan.rest.len();
