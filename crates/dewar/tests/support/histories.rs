@@ -776,6 +776,8 @@ impl Model {
             Why::Renewed { .. } => before.view.clone(),
             Why::Ended | Why::BegunAgain => View { born: self.now, ..View::default() },
         };
+        // What was done and ended before it could be asked for is taken as done, as the request saw it.
+        let taken = (tomb.why == Why::Ended).then(|| Running { view: before.view.clone(), ..running.clone() });
         let running = Running { origin: Origin::Lost(Some(tomb.why)), view, ..running.clone() };
         let silent = Running { due: before.due, ..running.clone() };
         let world = |running| {
@@ -783,7 +785,7 @@ impl Model {
             world.running[client] = Some(running);
             world
         };
-        vec![world(running), world(silent)]
+        taken.into_iter().chain([running, silent]).map(world).collect()
     }
 
     fn end_where(&mut self, mut ends: impl FnMut(&View) -> bool) -> u64 {
