@@ -105,11 +105,10 @@ impl Data {
     }
 
     fn close_the_gaps(&mut self) {
-        let is_there = |member: &&Member| !matches!(member.value, Piece::Removed);
-        let there =
-            (0..).zip(&self.members).filter(|(_, member)| is_there(member)).map(|(at, _)| self.read & bit(at) != 0);
-        self.read = (0..).zip(there).fold(0, |read, (at, was_read)| if was_read { read | bit(at) } else { read });
-        self.members.retain(|member| is_there(&member));
+        let places = (0..self.members.len()).filter(|at| self.members[*at].is_there());
+        self.read =
+            places.enumerate().filter(|(_, at)| self.read & bit(*at) != 0).fold(0, |read, (to, _)| read | bit(to));
+        self.members.retain(Member::is_there);
         self.removed = 0;
         self.index = OnceLock::new();
     }
@@ -121,7 +120,7 @@ impl Data {
 
     /// The entries in order: name (UTF-8, or WTF-8 in another framework's session), encoded value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        let there = self.members.iter().filter(|member| !matches!(member.value, Piece::Removed));
+        let there = self.members.iter().filter(|member| member.is_there());
         there.map(|member| (member.name.of(&self.whole), member.value.of(&self.whole)))
     }
 
@@ -142,7 +141,7 @@ impl Data {
         }
         let index = self.index.get_or_init(|| {
             let mut index = Box::<Index>::default();
-            let there = self.members.iter().enumerate().filter(|(_, member)| !matches!(member.value, Piece::Removed));
+            let there = self.members.iter().enumerate().filter(|(_, member)| member.is_there());
             there.for_each(|(at, member)| index.add(member.name.of(&self.whole), at));
             index
         });

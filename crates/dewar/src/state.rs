@@ -150,6 +150,13 @@ pub(crate) struct Settled {
     pub(crate) revived: bool,
 }
 
+impl Settled {
+    /// Whether some of the commit is done, or may be: it must not be repeated.
+    pub(crate) fn or_may_be(self, doubt: Option<&Doubt>) -> bool {
+        self.partly || doubt.is_some_and(|doubt| doubt.operations > 0)
+    }
+}
+
 /// A change of the id that may have been done: the answer was lost, and the store could not be asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {

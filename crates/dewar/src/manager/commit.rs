@@ -175,9 +175,7 @@ impl Inner {
                 state.contents = self.empty(now);
                 if is_final { Ok(()) } else { Err(ended_meanwhile()) }
             }
-            Plan::Again => {
-                Err(conflict(state.settled.partly || state.doubt.as_ref().is_some_and(|it| it.operations > 0)))
-            }
+            Plan::Again => Err(conflict(state.settled.or_may_be(state.doubt.as_ref()))),
             Plan::Cookie => self.freeze(state, now).map(|()| dropped = state.settled()),
             Plan::Remove => self.removal().map(|cookies| {
                 state.due = cookies;
@@ -347,12 +345,12 @@ impl Inner {
         leader.hand_over(|| {
             Some(Base { version, record: job.record.clone(), is_empty: job.is_empty, is_written: false })
         });
-        let empties = job.is_empty && !at.empty;
+        let was_empty = at.empty;
         let at = At { version, touch: false, reissue: false, empty: job.is_empty, ..at.clone() };
-        let cookie = match (job.is_empty, empties) {
-            (true, true) => self.removal_of(&at),
-            (true, false) => Ok(Vec::new()),
-            (false, _) => Ok(job.cookie.clone()),
+        let cookie = match job.is_empty {
+            true if was_empty => Ok(Vec::new()),
+            true => self.removal_of(&at),
+            false => Ok(job.cookie.clone()),
         };
         Ok(cookie.map(|cookie| job.session.lock().keep(at, None, cookie)))
     }

@@ -62,7 +62,7 @@ impl Changes {
 
     /// Whether some of it is done, or may be: it must not be repeated.
     pub(super) fn may_be_done(&self) -> bool {
-        self.settled.partly || self.doubt.as_ref().is_some_and(|doubt| doubt.operations > 0)
+        self.settled.or_may_be(self.doubt.as_ref())
     }
 
     /// What is to be done upon this state, which was [settled](Self::settle).

@@ -13,6 +13,14 @@ pub(crate) struct Member {
     pub(crate) value: Piece,
 }
 
+impl Member {
+    /// Whether it was not taken out.
+    #[inline]
+    pub(crate) fn is_there(&self) -> bool {
+        !matches!(self.value, Piece::Removed)
+    }
+}
+
 /// Bytes that stand in the whole session as it was read, or on their own.
 ///
 /// Places instead of shared slices: a session is cut for every request, and counting references would cost more than cutting.
@@ -83,9 +91,7 @@ impl From<Encoded> for Bytes {
     fn from(encoded: Encoded) -> Self {
         match encoded.piece {
             Piece::Within { start, end } => encoded.whole.slice(start as usize..end as usize),
-            Piece::Own(bytes) => Bytes::copy_from_slice(&bytes),
-            Piece::Growing(bytes) => Bytes::copy_from_slice(&bytes),
-            Piece::Removed => Bytes::new(),
+            own => Bytes::copy_from_slice(own.of(&[])),
         }
     }
 }
