@@ -1,21 +1,14 @@
 //! What an attack from outside found, as the right answer.
 
 mod support;
-use axum::{
-    Router,
-    body::Body,
-    handler::Handler,
-    http::{Request, Response, StatusCode, header},
-    routing::get,
-};
+use axum::http::{StatusCode, header};
 use dewar::{
     Clock, Session, SessionLayer, SessionManager,
     dialect::Flask,
-    store::{SessionAdmin, Timestamp, memory::MemoryStore},
+    store::{SessionAdmin, memory::MemoryStore},
     testing::Visitor,
 };
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -25,50 +18,8 @@ use std::{
 use support::{
     faulty::{Fault, Faulty, Verb},
     http::secret,
-    site,
+    site::{self, BEGIN, SLOW, Site, after_ms},
 };
-use tower::ServiceExt;
-use tower_http::catch_panic::CatchPanicLayer;
-
-const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
-const SLOW: Fault = Fault::Slow(Duration::from_millis(80));
-async fn after_ms(millis: u64) {
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-}
-
-struct Site {
-    store: Faulty,
-    layer: SessionLayer,
-    manager: SessionManager,
-    other: SessionManager,
-}
-impl Site {
-    fn new() -> Self {
-        let store = Faulty::default();
-        let clock = Clock::at(BEGIN);
-        let make = || SessionLayer::new(secret()).unwrap().clock(clock.clone()).store(store.clone());
-        let (layer, other) = (make(), make().manager().unwrap());
-        Self { manager: layer.manager().unwrap(), layer, other, store }
-    }
-    async fn with(&self, name: &str) -> Visitor {
-        Visitor::with(&self.manager, BTreeMap::from([(name, 1)])).await.unwrap()
-    }
-    async fn user(&self, user: &str) -> Visitor {
-        Visitor::prepared(&self.manager, |s| {
-            s.insert("n", 0u32);
-            s.set_principal(user);
-        })
-        .await
-        .unwrap()
-    }
-    async fn get<H: Handler<T, ()>, T: 'static>(&self, visitor: &mut Visitor, handler: H) -> Response<Body> {
-        let app = Router::new().route("/", get(handler)).layer(CatchPanicLayer::new()).layer(self.layer.clone());
-        let request = Request::get("/").header(header::COOKIE, visitor.cookie()).body(Body::empty()).unwrap();
-        let response = app.oneshot(request).await.unwrap();
-        visitor.receive(response.headers());
-        response
-    }
-}
 
 #[tokio::test]
 async fn a_log_in_whose_create_was_lost_and_revoked_answers_with_a_cookie_or_an_error() {

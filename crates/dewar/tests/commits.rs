@@ -16,11 +16,9 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::Body,
     handler::Handler,
-    http::{Request, Response, StatusCode, header},
-    routing::get,
+    http::{Response, StatusCode, header},
 };
 use dewar::{
     Clock, Lifetime, Session, SessionLayer, SessionManager,
@@ -32,11 +30,9 @@ use http::HeaderMap;
 use support::{
     faulty::{Fault, Faulty, Verb},
     http::secret,
-    site::{self, visit},
+    site::{self, answer, visit},
     stores::Directory,
 };
-use tower::ServiceExt;
-use tower_http::catch_panic::CatchPanicLayer;
 
 const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
 const BRIEF: Duration = Duration::from_millis(20);
@@ -81,19 +77,6 @@ impl Site {
     async fn get<H: Handler<T, ()>, T: 'static>(&self, visitor: &mut Visitor, handler: H) -> Response<Body> {
         answer(&self.layer, visitor, handler).await
     }
-}
-
-/// One request and its response, with a panic of the handler caught inside the layer.
-async fn answer<H: Handler<T, ()>, T: 'static>(
-    layer: &SessionLayer,
-    visitor: &mut Visitor,
-    handler: H,
-) -> Response<Body> {
-    let app = Router::new().route("/", get(handler)).layer(CatchPanicLayer::new()).layer(layer.clone());
-    let request = Request::get("/").header(header::COOKIE, visitor.cookie()).body(Body::empty()).unwrap();
-    let response = app.oneshot(request).await.unwrap();
-    visitor.receive(response.headers());
-    response
 }
 
 fn cookies(response: &Response<Body>) -> Vec<String> {

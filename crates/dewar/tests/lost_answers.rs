@@ -3,7 +3,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -11,55 +10,15 @@ use std::{
     time::Duration,
 };
 
-use dewar::{Clock, Session, SessionLayer, SessionManager, store::Timestamp, testing::Visitor, value::Value};
+use dewar::{Session, testing::Visitor, value::Value};
 use http::header;
 use support::{
-    faulty::{Fault, Faulty, Verb},
-    http::secret,
-    site,
+    faulty::{Fault, Verb},
+    site::{self, SLOW, Site, after_ms},
 };
-
-const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
-const SLOW: Fault = Fault::Slow(Duration::from_millis(80));
-
-async fn after_ms(millis: u64) {
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-}
 
 fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
-/// Two processes on one store that can be made to fail.
-struct Site {
-    store: Faulty,
-    manager: SessionManager,
-    other: SessionManager,
-}
-impl Site {
-    fn new() -> Self {
-        let store = Faulty::default();
-        let clock = Clock::at(BEGIN);
-        let make = || SessionLayer::new(secret()).unwrap().clock(clock.clone()).store(store.clone()).manager().unwrap();
-        Self { manager: make(), other: make(), store }
-    }
-    async fn with(&self, name: &str) -> Visitor {
-        Visitor::with(&self.manager, BTreeMap::from([(name, 1)])).await.unwrap()
-    }
-    async fn user(&self, user: &str) -> Visitor {
-        Visitor::prepared(&self.manager, |session| {
-            session.insert("n", 0u32);
-            session.set_principal(user);
-        })
-        .await
-        .unwrap()
-    }
-    /// A commit whose write is done, whose answer is lost, and after which the store cannot be asked once.
-    async fn loses(&self, verb: Verb, session: &Session) {
-        self.store.fail(verb, 1, Fault::Lost);
-        self.store.fail(Verb::Load, 1, Fault::NotDone);
-        assert!(session.commit().await.unwrap_err().is_store());
-    }
 }
 
 fn counts(session: &Session) {
