@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dewar::{SessionLayer, SessionManager, store, testing::Visitor};
+use dewar::{Session, SessionLayer, SessionManager, store, testing::Visitor};
+use futures_util::future::try_join_all;
 use http::HeaderMap;
 
 mod forged;
@@ -39,36 +40,25 @@ fn report(firsts: &mut Firsts, what: &str, many: u64, time: Duration) {
 async fn in_one_request(manager: &SessionManager) {
     let mut firsts = Firsts::new();
     for many in SIZES {
-        let flashes = least(async || {
-            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
-            let start = Instant::now();
-            (0..many).for_each(|_| session.flash("saved"));
-            start.elapsed()
-        });
-        report(&mut firsts, "flashes in one request", many, flashes.await);
-        let inserts = least(async || {
-            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
-            let start = Instant::now();
-            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
-            start.elapsed()
-        });
-        report(&mut firsts, "entries in one request", many, inserts.await);
-        let reads = least(async || {
-            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
-            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
-            let start = Instant::now();
-            assert!((0..many).all(|at| session.get::<u64>(&*format!("entry {at}")) == Some(at)));
-            start.elapsed()
-        });
-        report(&mut firsts, "each entry read once", many, reads.await);
-        let removes = least(async || {
-            let session = manager.open(&HeaderMap::new()).await.expect("it opens");
-            (0..many).for_each(|at| session.insert(&*format!("entry {at}"), at));
-            let start = Instant::now();
-            assert!((0..many).all(|at| session.remove::<u64>(&*format!("entry {at}")) == Some(at)));
-            start.elapsed()
-        });
-        report(&mut firsts, "each entry removed", many, removes.await);
+        let mut measure = async |what: &str, prepare: &dyn Fn(&Session), act: &dyn Fn(&Session)| {
+            let time = least(async || {
+                let session = manager.open(&HeaderMap::new()).await.expect("it opens");
+                prepare(&session);
+                let start = Instant::now();
+                act(&session);
+                start.elapsed()
+            });
+            report(&mut firsts, what, many, time.await);
+        };
+        let name = |at| format!("entry {at}");
+        let fill = |session: &Session| (0..many).for_each(|at| session.insert(&*name(at), at));
+        let flash = |session: &Session| (0..many).for_each(|_| session.flash("saved"));
+        let read = |session: &Session| assert!((0..many).all(|at| session.get::<u64>(&*name(at)) == Some(at)));
+        let remove = |session: &Session| assert!((0..many).all(|at| session.remove::<u64>(&*name(at)) == Some(at)));
+        measure("flashes in one request", &|_| (), &flash).await;
+        measure("entries in one request", &|_| (), &fill).await;
+        measure("each entry read once", &fill, &read).await;
+        measure("each entry removed", &fill, &remove).await;
     }
 }
 
@@ -77,14 +67,12 @@ async fn of_one_user(what: &str, manager: &SessionManager) {
     let mut firsts = Firsts::new();
     for many in SIZES {
         let user = format!("user of {many}, {}", rand::random::<u64>());
-        let log_in = |session: &dewar::Session| session.set_principal(&user);
+        let log_in = |session: &Session| session.set_principal(&user);
         let mut last = None;
         for at in 0..many.div_ceil(100) {
             // Many at once, for a store that groups its writes.
             let of_hundred = (0..100.min(many - 100 * at)).map(|_| Visitor::prepared(manager, log_in));
-            for visitor in futures(of_hundred).await {
-                last = Some(visitor);
-            }
+            last = try_join_all(of_hundred).await.expect("the store answers").pop();
         }
         let session = last.expect("more than none").session().await.expect("it opens");
         let start = Instant::now();
@@ -95,22 +83,6 @@ async fn of_one_user(what: &str, manager: &SessionManager) {
         report(&mut firsts, &format!("{what}: revoke_others"), many, start.elapsed());
         assert_eq!((listed, ended), (many, many - 1));
     }
-}
-
-/// Runs them at once, on this thread.
-async fn futures<T: 'static>(all: impl Iterator<Item = impl Future<Output = Result<T, dewar::Error>>>) -> Vec<T> {
-    let mut running: Vec<_> = all.map(Box::pin).collect();
-    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, done) in running.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
-            if let std::task::Poll::Ready(result) = future.as_mut().poll(context) {
-                *done = Some(result.expect("the store answers"));
-            }
-        }
-        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
 
 #[tokio::main]
