@@ -117,7 +117,7 @@ impl Browser {
         self.run("window.isLeft = true");
         self.click(selector);
         let script = "return window.isLeft !== true && document.readyState === 'complete'";
-        let asked = format!(r#"{{"script": {}, "args": []}}"#, quoted(script));
+        let asked = to_run(script);
         let url = format!("{}/execute/sync", self.session);
         let is_there = || {
             // A script that a navigation interrupts is refused.
@@ -142,7 +142,7 @@ impl Browser {
 
     /// Runs a script from outside the page; this works where the page itself may run none.
     pub(crate) fn run(&self, script: &str) -> Value {
-        self.command("execute/sync", &format!(r#"{{"script": {}, "args": []}}"#, quoted(script)))
+        self.command("execute/sync", &to_run(script))
     }
 
     /// Saves what is to be seen under `live/screenshots`.
@@ -193,6 +193,11 @@ impl Drop for Browser {
             let _ = self.agent.delete(&self.session).call();
         }
     }
+}
+
+/// What asks for a script to be run.
+fn to_run(script: &str) -> String {
+    format!(r#"{{"script": {}, "args": []}}"#, quoted(script))
 }
 
 /// The status of an answer, and its value.
