@@ -23,8 +23,8 @@ use crate::{
     telemetry,
 };
 
-/// The state that a batch leaves.
-struct State {
+/// What a batch tries to write.
+struct Attempt {
     /// The version that it replaces.
     at: Version,
     version: Version,
@@ -95,7 +95,7 @@ impl Inner {
                 // The leader's own request, which nobody else has overtaken yet: there is nothing to replay.
                 Some(Base { version: at, record, is_empty, is_written: true }) => {
                     let (revived, is_merged, is_done) = (false, false, false);
-                    (State { at, version: first, record, is_empty, revived, is_merged, is_done }, vec![Ok(is_empty)])
+                    (Attempt { at, version: first, record, is_empty, revived, is_merged, is_done }, vec![Ok(is_empty)])
                 }
                 base => {
                     let (record, at) = match base {
@@ -118,10 +118,10 @@ impl Inner {
                     };
                     let version = self.draw.version(&record, now);
                     let is_empty = contents.is_empty();
-                    (State { at, version, record, is_empty, is_merged: true, is_done, revived }, outcomes)
+                    (Attempt { at, version, record, is_empty, is_merged: true, is_done, revived }, outcomes)
                 }
             };
-            let State { at, version, record, is_empty, revived, is_merged, is_done } = next;
+            let Attempt { at, version, record, is_empty, revived, is_merged, is_done } = next;
             if outcomes.iter().all(Result::is_err) {
                 return outcomes.into_iter().map(|outcome| outcome.map(|_| Merged::Gone(None))).collect();
             }
