@@ -256,3 +256,66 @@ proptest! {
         }
     }
 }
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u8),
+    Text(String),
+}
+
+/// A map whose keys are numbers and texts.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Mixed(Vec<(Either, u8)>);
+
+impl Serialize for Mixed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[test]
+fn an_option_of_nothing_is_refused_by_every_format() {
+    let all = ["sealed", "opaque", "Flask", "cookie-session", "express-session"];
+    assert_eq!(refusing(by_itself(Some(()), Option::eq)), all);
+    assert_eq!(refusing(by_itself(Some(None::<u8>), Option::eq)), all);
+    assert_eq!(refusing(by_itself(Some(New(Unit)), Option::eq)), all);
+    assert_eq!(refusing(by_itself(vec![Plain { it: Some(Value::Null) }], Vec::eq)), all);
+    assert_eq!(refusing(by_itself(Some("null".to_owned()), Option::eq)), [""; 0]);
+}
+
+#[test]
+fn names_that_json_cannot_tell_apart_are_refused() {
+    let json = ["Flask", "cookie-session", "express-session"];
+    let one = BTreeMap::from([(None::<u8>, 1u8)]);
+    assert_eq!(refusing(by_itself(one, BTreeMap::eq)), json);
+    assert_eq!(refusing(by_itself(BTreeMap::from([((), 1u8)]), BTreeMap::eq)), json);
+    let (seven, text) = (Either::Number(7), Either::Text("7".to_owned()));
+    let layers = [2, 30].map(|others| {
+        let others = (0..others).map(|other| (Either::Text(format!("other {other}")), other));
+        Mixed([(seven.clone(), 1), (text.clone(), 2)].into_iter().chain(others).collect())
+    });
+    for mixed in layers {
+        let refused: Vec<&str> = MANAGERS
+            .iter()
+            .filter(|(_, manager)| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(visit(manager, &|session| session.insert(NAME, &mixed))).is_err()
+            })
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(refused, json);
+    }
+}
+
+#[test]
+fn a_short_float_is_rounded_once() {
+    // Each is the shortest text of its 32 bits, and of another such float once it was rounded to 64 bits.
+    let floats: Vec<f32> = (0..4_000_000u32)
+        .map(|bits| f32::from_bits(bits.wrapping_mul(1_073)))
+        .filter(|float| float.is_finite() && float.to_string().parse::<f64>().unwrap() as f32 != *float)
+        .collect();
+    for float in floats.into_iter().chain([7.038531e-26]) {
+        assert_eq!(refusing(in_every_shape(float)), [""; 0]);
+    }
+}

@@ -18,6 +18,11 @@ impl WriteError {
         WriteError(reason.into())
     }
 
+    /// An option of what is written as nothing reads back as no option at all.
+    pub(crate) fn nothing() -> Self {
+        WriteError("`Some` of nothing (`Some(None)`, `Some(())`) would come back as `None`".into())
+    }
+
     pub(crate) fn deep() -> Self {
         WriteError(format!("nested deeper than {} levels", super::DEPTH))
     }

@@ -447,6 +447,10 @@ pub(super) fn end_begun_before(
 pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Result<(usize, usize)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let buried = connection.prepare_cached(BURY_EXPIRED)?.execute(params![millis(now), limit])?;
+    // It would walk over all that are to be buried yet, each time.
+    if buried as i64 == limit {
+        return Ok((buried, 0));
+    }
     let removed = connection.prepare_cached(PURGE)?.execute(params![millis(now), limit])?;
     Ok((buried, removed))
 }

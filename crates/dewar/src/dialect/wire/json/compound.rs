@@ -41,12 +41,9 @@ impl<'a> Compound<'a> {
     fn close(self) -> Result<(), WriteError> {
         match self.list {
             true => self.writer.close_list(self.frame),
-            false => self.writer.close_object(self.frame),
+            false => self.writer.close_object(self.frame)?,
         }
-        if let Some(variant) = self.variant {
-            self.writer.close_object(variant);
-        }
-        Ok(())
+        self.variant.map_or(Ok(()), |variant| self.writer.close_object(variant))
     }
 }
 

@@ -81,7 +81,7 @@ impl Serializer for KeyWriter<'_> {
     }
 
     fn serialize_unit(self) -> Result<(), WriteError> {
-        self.serialize_str("null")
+        refused()
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), WriteError> {

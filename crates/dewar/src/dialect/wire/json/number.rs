@@ -22,11 +22,15 @@ pub(super) fn write_float(float: f64, numbers: Numbers, out: &mut Vec<u8>) {
 
 /// Appends a float of 32 bits, with the digits that tell it from other such floats.
 pub(super) fn write_short_float(float: f32, numbers: Numbers, out: &mut Vec<u8>) {
+    let mut buffer = zmij::Buffer::new();
     if float.is_finite() {
-        write_digits(zmij::Buffer::new().format_finite(float), numbers, out);
-    } else {
-        write_float(float.into(), numbers, out);
+        let short = buffer.format_finite(float);
+        // Whoever reads it rounds to 64 bits first, which once in millions makes it the neighbour.
+        if short.parse().is_ok_and(|double: f64| double as f32 == float) {
+            return write_digits(short, numbers, out);
+        }
     }
+    write_float(float.into(), numbers, out);
 }
 
 /// Appends a decimal number, in any notation, in the one wanted.

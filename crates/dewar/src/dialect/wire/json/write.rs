@@ -9,6 +9,10 @@ use crate::value::write::{text_of, unescape_surrogates};
 use crate::value::{DateTime, exact};
 use serde::Serialize;
 use serde::ser::Serializer;
+use std::collections::HashSet;
+
+/// Up to so many names are compared with each other; a set of them would cost more.
+const FEW: usize = 8;
 
 /// Encodes one value.
 pub(super) fn write<T: Serialize + ?Sized>(json: Json, value: &T) -> Result<Vec<u8>, WriteError> {
@@ -69,14 +73,12 @@ impl Writer {
     /// A member's name, UTF-8 or WTF-8.
     pub(super) fn name(&mut self, frame: Frame, name: &[u8], integer: Option<i128>) {
         self.next(frame);
-        if self.json.tags || self.json.orders() {
-            if self.spans.capacity() == 0 {
-                self.spans.reserve(8);
-                self.names.reserve(64);
-            }
-            self.spans.push(Span { start: self.out.len(), name: self.names.len(), integer });
-            self.names.extend_from_slice(name);
+        if self.spans.capacity() == 0 {
+            self.spans.reserve(8);
+            self.names.reserve(64);
         }
+        self.spans.push(Span { start: self.out.len(), name: self.names.len(), integer });
+        self.names.extend_from_slice(name);
         text::write_name(name, self.json.ascii, &mut self.out);
         self.out.push(b':');
     }
@@ -86,7 +88,23 @@ impl Writer {
         self.rise(frame, 1);
     }
 
-    pub(super) fn close_object(&mut self, frame: Frame) {
+    /// # Errors
+    ///
+    /// Where two names are written alike: whoever reads it keeps one of them.
+    pub(super) fn close_object(&mut self, frame: Frame) -> Result<(), WriteError> {
+        let names = frame.spans..self.spans.len();
+        let mut met = HashSet::new();
+        for at in names.clone() {
+            let name = self.name_at(at);
+            let is_met = match names.len() {
+                ..=FEW => (names.start..at).any(|before| self.name_at(before) == name),
+                _ => !met.insert(name),
+            };
+            if is_met {
+                let name = String::from_utf8_lossy(name);
+                return Err(WriteError::new(format!("two members of a map have the name {name:?} in JSON")));
+            }
+        }
         if let [only] = &self.spans[frame.spans..]
             && self.json.tags
             && tag::is_tag(&self.names[only.name..])
@@ -103,6 +121,13 @@ impl Writer {
         self.spans.truncate(frame.spans);
         self.names.truncate(frame.names);
         self.rise(frame, 1);
+        Ok(())
+    }
+
+    /// The decoded name of the member `at`, of all that are open.
+    fn name_at(&self, at: usize) -> &[u8] {
+        let end = self.spans.get(at + 1).map_or(self.names.len(), |next| next.name);
+        &self.names[self.spans[at].name..end]
     }
 
     fn rise(&mut self, frame: Frame, levels: usize) {
@@ -111,10 +136,7 @@ impl Writer {
 
     fn sort(&mut self, frame: Frame) {
         let spans = &self.spans[frame.spans..];
-        let name = |i: usize| Name {
-            text: &self.names[spans[i].name..spans.get(i + 1).map_or(self.names.len(), |next| next.name)],
-            integer: spans[i].integer,
-        };
+        let name = |i: usize| Name { text: self.name_at(frame.spans + i), integer: spans[i].integer };
         if (1..spans.len()).all(|i| self.json.order(name(i - 1), name(i)).is_le()) {
             return;
         }
@@ -301,7 +323,9 @@ impl<'a> Serializer for &'a mut Writer {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, it: &T) -> Result<(), WriteError> {
-        it.serialize(self)
+        let start = self.out.len();
+        it.serialize(&mut *self)?;
+        if self.out[start..] == *b"null" { Err(WriteError::nothing()) } else { Ok(()) }
     }
 
     fn serialize_unit(self) -> Result<(), WriteError> {
@@ -331,8 +355,7 @@ impl<'a> Serializer for &'a mut Writer {
         let frame = self.open(b'{');
         self.name(frame, variant.as_bytes(), None);
         it.serialize(&mut *self)?;
-        self.close_object(frame);
-        Ok(())
+        self.close_object(frame)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, WriteError> {

@@ -16,10 +16,13 @@ use crate::value::{BigInteger, DateTime, Uuid};
 pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteError> {
     let mut out = Vec::with_capacity(64);
     let mut serializer = rmp_serde::Serializer::new(&mut out).with_struct_map();
-    value.serialize(Readable(&mut serializer)).map_err(|error| match error {
+    value.serialize(Readable::new(&mut serializer)).map_err(|error| match error {
         rmp_serde::encode::Error::DepthLimitExceeded => WriteError::deep(),
-        // Of a tuple, which is written by itself.
-        rmp_serde::encode::Error::Syntax(words) if words == WriteError::deep().to_string() => WriteError::deep(),
+        rmp_serde::encode::Error::Syntax(words) => {
+            // Of all words here only our own may be shown.
+            let ours = [WriteError::deep(), WriteError::nothing()];
+            ours.into_iter().find(|ours| ours.to_string() == words).unwrap_or_else(|| ser::Error::custom(words))
+        }
         _ => ser::Error::custom(error),
     })?;
     // Each level takes a byte at least. One level is the session's own.
@@ -30,16 +33,39 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
 }
 
 /// A serializer of MessagePack, or one of its lists and maps, that is read by people and knows our own kinds.
-struct Readable<S>(S);
+struct Readable<S> {
+    to: S,
+    /// Whether this is what an option holds.
+    in_option: bool,
+}
 
 /// A value that goes through [`Readable`], too.
-struct Inner<'a, T: ?Sized>(&'a T);
+struct Inner<'a, T: ?Sized> {
+    value: &'a T,
+    in_option: bool,
+}
 
 struct Raw<'a>(&'a [u8]);
 
+impl<S> Readable<S> {
+    fn new(to: S) -> Self {
+        Self { to, in_option: false }
+    }
+
+    fn inner<'a, T: ?Sized>(&self, value: &'a T) -> Inner<'a, T> {
+        Inner { value, in_option: self.in_option }
+    }
+}
+
+impl<'a, T: ?Sized> Inner<'a, T> {
+    fn new(value: &'a T) -> Self {
+        Self { value, in_option: false }
+    }
+}
+
 impl<T: Serialize + ?Sized> Serialize for Inner<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(Readable(serializer))
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(Readable { to, in_option: self.in_option })
     }
 }
 
@@ -77,7 +103,7 @@ fn timestamp(moment: DateTime) -> ([u8; 12], usize) {
 macro_rules! plain {
     ($($method:ident($type:ty))*) => {$(
         fn $method(self, it: $type) -> Result<S::Ok, S::Error> {
-            self.0.$method(it)
+            self.to.$method(it)
         }
     )*};
 }
@@ -110,23 +136,23 @@ impl<S: Serializer> Serializer for Readable<S> {
     }
 
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        self.0.serialize_none()
+        self.serialize_unit()
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, it: &T) -> Result<S::Ok, S::Error> {
-        self.0.serialize_some(&Inner(it))
+        self.to.serialize_some(&Inner { value: it, in_option: true })
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.0.serialize_unit()
+        if self.in_option { Err(S::Error::custom(WriteError::nothing())) } else { self.to.serialize_unit() }
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<S::Ok, S::Error> {
-        self.0.serialize_unit()
+        self.serialize_unit()
     }
 
     fn serialize_unit_variant(self, name: &'static str, at: u32, variant: &'static str) -> Result<S::Ok, S::Error> {
-        self.0.serialize_unit_variant(name, at, variant)
+        self.to.serialize_unit_variant(name, at, variant)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, it: &T) -> Result<S::Ok, S::Error> {
@@ -134,27 +160,30 @@ impl<S: Serializer> Serializer for Readable<S> {
             exact::TUPLE => {
                 let list = write(it).map_err(S::Error::custom)?;
                 match list.first() {
-                    Some(0x90..=0x9f | 0xdc | 0xdd) => extension(self.0, number::TUPLE, &list),
+                    Some(0x90..=0x9f | 0xdc | 0xdd) => extension(self.to, number::TUPLE, &list),
                     _ => Err(S::Error::custom("a tuple must be a list")),
                 }
             }
-            exact::MARKUP => extension(self.0, number::MARKUP, text_of::<_, S::Error>(it)?.as_bytes()),
-            exact::BIG_INTEGER => extension(self.0, number::BIG_INTEGER, text_of::<_, S::Error>(it)?.as_bytes()),
+            exact::MARKUP => extension(self.to, number::MARKUP, text_of::<_, S::Error>(it)?.as_bytes()),
+            exact::BIG_INTEGER => extension(self.to, number::BIG_INTEGER, text_of::<_, S::Error>(it)?.as_bytes()),
             exact::UUID => {
                 let uuid: Uuid = text_of::<_, S::Error>(it)?.parse().map_err(S::Error::custom)?;
-                extension(self.0, number::UUID, uuid.as_bytes())
+                extension(self.to, number::UUID, uuid.as_bytes())
             }
             exact::DATE_TIME => {
                 let moment: DateTime = text_of::<_, S::Error>(it)?.parse().map_err(S::Error::custom)?;
                 let (bytes, len) = timestamp(moment);
-                extension(self.0, number::DATE_TIME, &bytes[..len])
+                extension(self.to, number::DATE_TIME, &bytes[..len])
             }
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of::<_, S::Error>(it)?);
                 let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
-                extension(self.0, number::SURROGATES, &bytes)
+                extension(self.to, number::SURROGATES, &bytes)
             }
-            _ => self.0.serialize_newtype_struct(name, &Inner(it)),
+            _ => {
+                let inner = self.inner(it);
+                self.to.serialize_newtype_struct(name, &inner)
+            }
         }
     }
 
@@ -165,19 +194,19 @@ impl<S: Serializer> Serializer for Readable<S> {
         variant: &'static str,
         it: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_variant(name, at, variant, &Inner(it))
+        self.to.serialize_newtype_variant(name, at, variant, &Inner::new(it))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        self.0.serialize_seq(len).map(Readable)
+        self.to.serialize_seq(len).map(Readable::new)
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        self.0.serialize_tuple(len).map(Readable)
+        self.to.serialize_tuple(len).map(Readable::new)
     }
 
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeTupleStruct, S::Error> {
-        self.0.serialize_tuple_struct(name, len).map(Readable)
+        self.to.serialize_tuple_struct(name, len).map(Readable::new)
     }
 
     fn serialize_tuple_variant(
@@ -187,15 +216,15 @@ impl<S: Serializer> Serializer for Readable<S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        self.0.serialize_tuple_variant(name, at, variant, len).map(Readable)
+        self.to.serialize_tuple_variant(name, at, variant, len).map(Readable::new)
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        self.0.serialize_map(len).map(Readable)
+        self.to.serialize_map(len).map(Readable::new)
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
-        self.0.serialize_struct(name, len).map(Readable)
+        self.to.serialize_struct(name, len).map(Readable::new)
     }
 
     fn serialize_struct_variant(
@@ -205,7 +234,7 @@ impl<S: Serializer> Serializer for Readable<S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        self.0.serialize_struct_variant(name, at, variant, len).map(Readable)
+        self.to.serialize_struct_variant(name, at, variant, len).map(Readable::new)
     }
 }
 
@@ -216,11 +245,11 @@ macro_rules! compound {
             type Error = C::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? it: &T) -> Result<(), C::Error> {
-                self.0.$method($($name,)? &Inner(it))
+                self.to.$method($($name,)? &Inner::new(it))
             }
 
             fn end(self) -> Result<C::Ok, C::Error> {
-                self.0.end()
+                self.to.end()
             }
         }
     )*};
@@ -240,14 +269,14 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Readable<C> {
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        self.0.serialize_key(&Inner(key))
+        self.to.serialize_key(&Inner::new(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        self.0.serialize_value(&Inner(value))
+        self.to.serialize_value(&Inner::new(value))
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
-        self.0.end()
+        self.to.end()
     }
 }
