@@ -71,7 +71,7 @@ def cookie_header():
         cookie = vector.get("request_cookie")
         if isinstance(cookie, str):
             yield cookie.encode("utf-8", "surrogatepass")
-    names = [b"__Host-session"] * 8 + [b"session"] * 16
+    names = [b"__Host-Http-session"] * 8 + [b"session"] * 16
     for which, name in enumerate(names):
         token = bytes([1, which])
         yield name + b"=" + token

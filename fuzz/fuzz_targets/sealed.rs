@@ -16,7 +16,7 @@ use hkdf::Hkdf;
 use libfuzzer_sys::fuzz_target;
 use sha2::Sha256;
 
-const NAME: &str = "__Host-session";
+const NAME: &str = "__Host-Http-session";
 
 static SEALED: LazyLock<Sealed> = LazyLock::new(|| Sealed::new(&keyring()));
 static FORMER: LazyLock<Sealed> = LazyLock::new(|| Sealed::new(&old_keyring()));

@@ -13,7 +13,7 @@ use crate::{NOW, keyring, old_keyring, random};
 /// Who reads a token: the manager that a target has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// `Sealed` under its own name, `__Host-session`.
+    /// `Sealed` under its own name, `__Host-Http-session`.
     Host,
     /// `Sealed` under the name `session`, for http.
     Http,
@@ -37,7 +37,7 @@ pub struct Known {
 /// Some of every kind. An entry `who` says which one it is.
 pub fn all() -> Vec<Known> {
     let mut known = Vec::new();
-    for (reader, name) in [(Reader::Host, "__Host-session"), (Reader::Http, "session"), (Reader::Flask, "session")] {
+    for (reader, name) in [(Reader::Host, "__Host-Http-session"), (Reader::Http, "session"), (Reader::Flask, "session")] {
         for old in [false, true] {
             let keyring = if old { old_keyring() } else { keyring() };
             for (issued, opens) in [(0, true), (-3600, true), (-40 * 86_400, false), (3600, false)] {

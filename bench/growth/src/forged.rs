@@ -51,7 +51,7 @@ async fn cookie_of(manager: &SessionManager, name: &str) -> String {
     let session = manager.open(&HeaderMap::new()).await.expect("it opens");
     session.insert("firstName", name);
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.expect("it is written");
+    manager.commit(&session).await.apply(&mut response).expect("it is written");
     let text = response[header::SET_COOKIE].to_str().expect("text");
     text.split(';').next().expect("a pair").to_owned()
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 type Session = Map<String, Value>;
 
-const NAME: &str = "__Host-session";
+const NAME: &str = "__Host-Http-session";
 
 fn cookie(session: &Session) -> Cookie<'static> {
     Cookie::build((NAME, serde_json::to_string(session).unwrap()))

@@ -98,9 +98,16 @@ impl Attributes {
                  name the cookie without __Host-, for example cookie_name(\"session\")"
             )));
         }
-        if starts_with_ignoring_case(name, "__Secure-") && !self.secure {
+        let is_http_prefixed = ["__Http-", "__Host-Http-"].iter().any(|it| starts_with_ignoring_case(name, it));
+        if (is_http_prefixed || starts_with_ignoring_case(name, "__Secure-")) && !self.secure {
             return Err(Error::setting(format!(
-                "cookie_name: browsers refuse {name:?} without Secure; name the cookie without __Secure-, for example cookie_name(\"session\")"
+                "cookie_name: browsers refuse {name:?} without Secure; name the cookie without its prefix, for example cookie_name(\"session\")"
+            )));
+        }
+        if is_http_prefixed && !self.http_only {
+            return Err(Error::setting(format!(
+                "cookie_name: browsers refuse {name:?} where scripts may read it; \
+                 leave out dangerously_allow_scripts() or name the cookie without Http-"
             )));
         }
         if self.same_site == Some(SameSite::None) && !self.secure {
@@ -131,6 +138,36 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// The `Cookie` headers of a request, in their order: of an [`http::HeaderMap`], or as bytes where an HTTP library has other types.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
+/// # let manager = dewar::SessionManager::new(dewar::Secret::generate())?;
+/// let values: [&[u8]; 1] = [b"theme=dark; __Host-Http-session=of somebody else"];
+/// assert!(manager.open(&values[..]).await?.is_empty());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RequestCookies<'a>(Source<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Source<'a> {
+    Headers(&'a HeaderMap),
+    Values(&'a [&'a [u8]]),
+}
+
+impl<'a> From<&'a HeaderMap> for RequestCookies<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        Self(Source::Headers(headers))
+    }
+}
+
+impl<'a> From<&'a [&'a [u8]]> for RequestCookies<'a> {
+    fn from(values: &'a [&'a [u8]]) -> Self {
+        Self(Source::Values(values))
+    }
+}
+
 /// The values of the cookies of one exact name, in the order of the request; at most four.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Candidates<'a> {
@@ -140,24 +177,30 @@ pub(crate) struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     /// Looks a name up, byte for byte: names are not decoded, so `%73ession` is another name.
-    pub(crate) fn find(headers: &'a HeaderMap, name: &str) -> Self {
+    pub(crate) fn find(request: RequestCookies<'a>, name: &str) -> Self {
         let mut found = Self::default();
-        for header in headers.get_all(header::COOKIE) {
-            let header = header.as_bytes();
-            let mut start = 0;
-            for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
-                let pair = &header[start..end];
-                start = end + 1;
-                let Some(value) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
-                let Some(value) = value.strip_prefix(b"=") else { continue };
-                if found.count == CANDIDATES {
-                    return found;
-                }
-                found.values[found.count] = value.trim_ascii_end();
-                found.count += 1;
+        match request.0 {
+            Source::Headers(headers) => {
+                headers.get_all(header::COOKIE).iter().for_each(|header| found.look_in(header.as_bytes(), name));
             }
+            Source::Values(values) => values.iter().for_each(|header| found.look_in(header, name)),
         }
         found
+    }
+
+    fn look_in(&mut self, header: &'a [u8], name: &str) {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
+            let pair = &header[start..end];
+            start = end + 1;
+            let Some(value) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
+            let Some(value) = value.strip_prefix(b"=") else { continue };
+            if self.count == CANDIDATES {
+                return;
+            }
+            self.values[self.count] = value.trim_ascii_end();
+            self.count += 1;
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
@@ -371,7 +414,7 @@ mod tests {
 
     fn found(cookies: &[&'static str], name: &str) -> Vec<String> {
         let headers = headers(cookies);
-        let values = Candidates::find(&headers, name);
+        let values = Candidates::find((&headers).into(), name);
         values.as_slice().iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
@@ -406,6 +449,9 @@ mod tests {
             Attributes { path: "/;x".into(), ..Attributes::new("session") },
             Attributes { path: "app".into(), ..Attributes::new("session") },
             Attributes::new("__Secure-session"),
+            Attributes::new("__Http-session"),
+            Attributes { secure: true, http_only: false, ..Attributes::new("__Http-session") },
+            Attributes { secure: true, http_only: false, ..Attributes::new("__Host-Http-session") },
         ];
         for attributes in bad {
             assert!(attributes.check().unwrap_err().is_setting(), "{attributes:?}");

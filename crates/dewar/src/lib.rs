@@ -59,7 +59,7 @@
 //! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
 //! | `conformance` | the suite that every store passes, for a store of your own |
 //! | `metrics` | counters through the crate `metrics` |
-//! | `json`, `runtime` | implied where they are needed |
+//! | `json`, `tokio` | implied where they are needed |
 
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -75,6 +75,7 @@ mod key;
 mod lifetime;
 mod manager;
 mod principal;
+pub mod runtime;
 mod secret;
 mod session;
 mod state;
@@ -87,12 +88,12 @@ pub mod value;
 #[cfg(feature = "tower")]
 mod web;
 
-pub use cookie::SameSite;
+pub use cookie::{RequestCookies, SameSite};
 pub use error::{Error, Refusal};
 pub use flash::Flash;
 pub use key::{Key, Name};
 pub use lifetime::{Clock, Lifetime, Reissue};
-pub use manager::{Device, SessionManager};
+pub use manager::{Committed, Device, SessionManager, SessionManagerBuilder};
 pub use secret::{Keyring, Secret};
 pub use session::Session;
 pub use value::Value;

@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,17 +15,19 @@ use std::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    cookie::{self, Attributes, Candidates, Until},
+    cookie::{self, Attributes, Candidates, RequestCookies, Until},
     data::Contents,
     dialect::{Body, Cookies, Dialect, Duplicates, Limits, Refusal, Sealed, Token},
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
+    runtime::Runtime,
     session::{Owner, Rules, Session},
     state::{Origin, Phase},
     store::{ErasedStore, Load, Tombstone},
     telemetry,
 };
 
+pub(crate) mod builder;
 mod commit;
 mod devices;
 mod draw;
@@ -33,16 +35,17 @@ mod execute;
 mod merge;
 mod plan;
 mod queue;
-mod settings;
+pub(crate) mod settings;
 mod stored;
 mod surely;
+mod underway;
 
+pub use builder::SessionManagerBuilder;
 pub use devices::Device;
 use draw::Draw;
 use queue::Queues;
-use settings::Identity;
-#[cfg(feature = "tower")]
-pub(crate) use settings::{Origin as DialectOrigin, Settings};
+use settings::{Identity, Settings};
+use underway::Underway;
 
 /// The most bytes of a cookie's value that are looked at: no browser keeps more.
 const OVERSIZE: usize = cookie::LIMIT;
@@ -64,8 +67,8 @@ const OVERSIZE: usize = cookie::LIMIT;
 /// session.insert("firstName", "Ada");
 ///
 /// let mut response = HeaderMap::new();
-/// manager.commit(&session, &mut response).await?;
-/// assert!(response[header::SET_COOKIE].to_str().unwrap().starts_with("__Host-session="));
+/// manager.commit(&session).await.apply(&mut response)?;
+/// assert!(response[header::SET_COOKIE].to_str().unwrap().starts_with("__Host-Http-session="));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -89,8 +92,13 @@ struct Inner {
     draw: Draw,
     /// Tells this manager's secrets and dialect from another's.
     identity: Identity,
-    #[cfg(feature = "runtime")]
-    purge: std::sync::Once,
+    /// `None`: without a store nothing waits.
+    runtime: Option<Arc<dyn Runtime>>,
+    /// Whether what has expired is removed by a task of the runtime's, or does not have to be.
+    is_purged: AtomicBool,
+    underway: Underway,
+    /// What it was made of.
+    settings: Arc<Settings>,
 }
 
 /// What a commit comes to: known at once, or after a store has answered, which was asked.
@@ -102,14 +110,6 @@ pub(crate) enum Commit {
 type Running = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl Commit {
-    /// Begins it here and now. What has to wait goes on in a task of the runtime's: whoever waits for it may go away.
-    fn run(mut running: Running, context: &mut Context<'_>) -> Self {
-        match running.as_mut().poll(context) {
-            Poll::Ready(result) => Self::Known(result),
-            Poll::Pending => Self::Waits(in_a_task(running)),
-        }
-    }
-
     async fn done(self) -> Result<(), Error> {
         match self {
             Self::Known(result) => result,
@@ -118,24 +118,10 @@ impl Commit {
     }
 }
 
-#[cfg(feature = "runtime")]
-fn in_a_task(running: Running) -> Running {
-    use tracing::Instrument;
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return running };
-    let task = runtime.spawn(running.in_current_span());
-    let ended = |error| crate::store::StoreError::new("the task that saved the session ended early").because(error);
-    Box::pin(async move { task.await.unwrap_or_else(|error| Err(ended(error).into())) })
-}
-
-#[cfg(not(feature = "runtime"))]
-fn in_a_task(running: Running) -> Running {
-    running
-}
-
 /// A session that is being opened. It does nothing until it is polled, and stays small: futures are moved about.
 struct Opening<'a> {
     inner: &'a Arc<Inner>,
-    request: &'a HeaderMap,
+    request: RequestCookies<'a>,
     waits: Option<Opened<'a>>,
 }
 
@@ -147,25 +133,29 @@ impl SessionManager {
     /// # Errors
     ///
     /// Only where the store failed.
-    pub fn open<'a>(&'a self, request: &'a HeaderMap) -> impl Future<Output = Result<Session, Error>> + Send + use<'a> {
-        Opening { inner: &self.inner, request, waits: None }
+    pub fn open<'a, C>(&'a self, request: C) -> impl Future<Output = Result<Session, Error>> + Send + use<'a, C>
+    where
+        C: Into<RequestCookies<'a>>,
+    {
+        Opening { inner: &self.inner, request: request.into(), waits: None }
     }
 
-    /// Saves the session and writes its cookie, if anything changed. After it the session is closed.
+    /// Saves the session, if anything changed, and says what the response needs: its cookie, and what caches have to know. After it the session is
+    /// closed.
     ///
     /// Call it when the response's head is known and before it is sent.
     ///
     /// Dropping the future changes nothing: what has begun is finished.
-    ///
-    /// # Errors
-    ///
-    /// Where the store failed, the session does not fit its cookie, or an entry could not be written. Send
-    /// the error in place of the response then, with these headers: what was not committed before is not saved.
-    pub async fn commit(&self, session: &Session, response: &mut HeaderMap) -> Result<(), Error> {
+    pub async fn commit(&self, session: &Session) -> Committed {
         let begun = poll_fn(|context| Poll::Ready(self.begin(session, context))).await;
         let done = begun.done().await;
-        self.finish(session, response);
-        done.inspect_err(telemetry::failed)
+        self.finish(session, done.inspect_err(telemetry::failed))
+    }
+
+    /// What it was made of, for adapters that are given a manager.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.inner.settings
     }
 
     /// The name of the session's cookie.
@@ -195,23 +185,65 @@ impl SessionManager {
         self.inner.begin(session, true, context)
     }
 
-    /// The second half of a commit: the headers of a response, also of one that says that it failed.
-    pub(crate) fn finish(&self, session: &Session, response: &mut HeaderMap) {
+    /// The second half of a commit: what a response needs, also one that says that it failed.
+    pub(crate) fn finish(&self, session: &Session, result: Result<(), Error>) -> Committed {
         // Whoever holds it still may read it into the body.
         let is_held = session.is_held();
         let mut state = session.lock();
         state.phase = Phase::Closed;
         let done = std::mem::take(&mut state.operations);
-        let due = std::mem::take(&mut state.due);
-        if state.accessed || is_held || !due.is_empty() {
-            cookie::vary(response);
-            cookie::cache_control(response, !due.is_empty());
-        }
-        for cookie in due {
-            response.append(header::SET_COOKIE, cookie);
-        }
+        let cookies = std::mem::take(&mut state.due);
+        let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
         drop(done);
+        Committed { result, cookies, varies }
+    }
+}
+
+/// What a commit came to, and what the response says of the session.
+#[derive(Debug)]
+#[must_use = "the response needs these headers: `apply` them"]
+pub struct Committed {
+    result: Result<(), Error>,
+    cookies: Vec<HeaderValue>,
+    varies: bool,
+}
+
+impl Committed {
+    /// Puts the headers into a response: `Set-Cookie`, `Vary: Cookie`, and `Cache-Control` where the handler said nothing that is as strict.
+    ///
+    /// # Errors
+    ///
+    /// Where the store failed, the session does not fit its cookie, or an entry could not be written. Send
+    /// the error in place of the response then, with these headers: what was not committed before is not saved.
+    pub fn apply(self, response: &mut HeaderMap) -> Result<(), Error> {
+        if self.varies {
+            cookie::vary(response);
+            cookie::cache_control(response, !self.cookies.is_empty());
+        }
+        for cookie in self.cookies {
+            response.append(header::SET_COOKIE, cookie);
+        }
+        self.result
+    }
+
+    /// Whether it was saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn result(&self) -> Result<(), &Error> {
+        self.result.as_ref().copied()
+    }
+
+    /// The values of the `Set-Cookie` headers, for HTTP libraries with types of their own. A response that has one is `Cache-Control: no-store`.
+    pub fn cookies(&self) -> impl Iterator<Item = &[u8]> {
+        self.cookies.iter().map(HeaderValue::as_bytes)
+    }
+
+    /// Whether the response depends on the cookie: it is `Vary: Cookie` then, and no shared cache may keep it.
+    pub fn varies(&self) -> bool {
+        self.varies
     }
 }
 
@@ -268,7 +300,7 @@ impl Inner {
     }
 
     /// What the request's cookies hold; `None` where there is no cookie of this name.
-    fn read(&self, request: &HeaderMap, now: Timestamp) -> Result<Option<Token>, Refusal> {
+    fn read(&self, request: RequestCookies<'_>, now: Timestamp) -> Result<Option<Token>, Refusal> {
         let first = Candidates::find(request, &self.names[0]);
         let candidates = first.as_slice();
         let (Some(oldest), Some(newest)) = (candidates.first(), candidates.last()) else { return Ok(None) };
@@ -281,7 +313,7 @@ impl Inner {
         self.read_one(chosen, request, now).map(Some)
     }
 
-    fn read_one(&self, value: &[u8], request: &HeaderMap, now: Timestamp) -> Result<Token, Refusal> {
+    fn read_one(&self, value: &[u8], request: RequestCookies<'_>, now: Timestamp) -> Result<Token, Refusal> {
         if value.len() > OVERSIZE {
             return Err(Refusal::Oversize);
         }
@@ -295,7 +327,7 @@ impl Inner {
         }
     }
 
-    fn read_several(&self, first: &str, request: &HeaderMap, limits: &Limits) -> Result<Token, Refusal> {
+    fn read_several(&self, first: &str, request: RequestCookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
         let last_counts = self.dialect.policy().duplicates == Duplicates::Last;
         let mut values = vec![Some(first)];
         for name in &self.names[1..] {
@@ -313,11 +345,10 @@ impl Inner {
     /// Opens what needs no store, and what a store answers at once. What has to wait is returned, in a box.
     fn open_now<'a>(
         self: &'a Arc<Self>,
-        request: &'a HeaderMap,
+        request: RequestCookies<'a>,
         context: &mut Context<'_>,
     ) -> Result<Result<Session, Error>, Opened<'a>> {
         let now = self.clock.now();
-        #[cfg(feature = "runtime")]
         self.purge_in_background();
         let opened = match self.read(request, now) {
             Ok(None) => Ok((self.empty(now), Origin::Fresh { refused: false })),
@@ -401,7 +432,7 @@ impl Inner {
 
     /// Opens the one cookie of several that is authentic. Another site on the domain may have set the
     /// others: while they are not authentic they do no harm; where two are, nobody can say who this is.
-    async fn open_only_authentic(&self, request: &HeaderMap, now: Timestamp) -> Result<Found, Error> {
+    async fn open_only_authentic(&self, request: RequestCookies<'_>, now: Timestamp) -> Result<Found, Error> {
         let found = Candidates::find(request, &self.names[0]);
         let mut only = Err(Closed::Refused(Refusal::Malformed));
         for (at, candidate) in found.as_slice().iter().enumerate() {

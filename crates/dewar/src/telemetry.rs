@@ -101,7 +101,11 @@ pub(crate) fn answered(error: &Error) {
 }
 
 /// Expired records could not be removed; it is tried again.
-#[cfg(feature = "runtime")]
 pub(crate) fn not_purged(error: &Error) {
     tracing::warn!(%error, "expired sessions could not be removed; they do no harm");
+}
+
+/// A thread could not be started for what has to go on; whoever waits for it is told.
+pub(crate) fn no_thread(error: &std::io::Error) {
+    tracing::error!(%error, "no thread could be started for a session's task");
 }

@@ -91,7 +91,7 @@ impl Visitor {
         let session = visitor.session().await?;
         prepare(&session);
         let mut response = HeaderMap::new();
-        manager.commit(&session, &mut response).await?;
+        manager.commit(&session).await.apply(&mut response)?;
         visitor.receive(&response);
         Ok(visitor)
     }

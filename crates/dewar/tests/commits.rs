@@ -357,13 +357,13 @@ async fn a_commit_whose_future_was_dropped_is_done_and_harms_no_neighbour() {
             let manager = site.manager.clone();
             async move {
                 let mut response = HeaderMap::new();
-                let mut commit = pin!(manager.commit(session, &mut response));
+                let mut commit = pin!(manager.commit(session));
                 if number == dropped {
                     let is_pending = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context).is_pending())).await;
                     assert!(is_pending);
                     return;
                 }
-                commit.await.unwrap();
+                commit.await.apply(&mut response).unwrap();
             }
         });
         let commits: Vec<_> = commits.collect();
@@ -398,7 +398,7 @@ async fn an_update_that_uses_its_session_when_it_is_run_again_does_not_hang() {
     let mut other = visitor.clone();
     visit(&mut other, &site.manager, |session| session.insert("count", 10)).await;
     in_time(session.commit()).await.unwrap();
-    in_time(site.manager.commit(&session, &mut HeaderMap::new())).await.unwrap();
+    in_time(site.manager.commit(&session)).await.apply(&mut HeaderMap::new()).unwrap();
     let session = visitor.session().await.unwrap();
     assert_eq!((session.get("count"), session.get("seen")), (Some(11), Some(1)));
 }
@@ -497,12 +497,12 @@ fn what_an_update_owns_may_use_the_session_when_a_commit_fails_after_clear() {
 fn what_an_update_owns_may_use_the_session_when_a_refused_cookie_is_removed() {
     on_a_thread(async {
         let site = Site::new();
-        let garbage = HeaderMap::from_iter([(header::COOKIE, "__Host-session=garbage".parse().unwrap())]);
+        let garbage = HeaderMap::from_iter([(header::COOKIE, "__Host-Http-session=garbage".parse().unwrap())]);
         let session = site.manager.open(&garbage).await.unwrap();
         session.clear();
         updates_with_one_that_looks(&session);
         session.remove::<u32>("count");
-        site.manager.commit(&session, &mut HeaderMap::new()).await.unwrap();
+        site.manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap();
     });
 }
 
@@ -660,7 +660,7 @@ async fn late_requests_of_a_plain_renewal_go_on_in_it_for_half_a_minute_without_
     visit(&mut visitor, &site.manager, Session::renew).await;
     lost.insert("lost", 1);
     let mut response = HeaderMap::new();
-    site.manager.commit(&lost, &mut response).await.unwrap();
+    site.manager.commit(&lost).await.apply(&mut response).unwrap();
     assert!(!response.contains_key(header::SET_COOKIE));
     site.clock.advance(Duration::from_secs(29));
     let response = site.get(&mut before, async |session: Session| session.insert("late", 1)).await;
@@ -829,7 +829,7 @@ async fn a_lifetime_that_would_end_the_session_at_once_is_refused_by_name() {
     session.set_lifetime(Lifetime::browser().absolute(Duration::from_secs(300)));
     let error = session.commit().await.unwrap_err();
     assert!(error.is_setting() && error.to_string().contains("set_lifetime"), "{error}");
-    let error = site.manager.commit(&session, &mut HeaderMap::new()).await.unwrap_err();
+    let error = site.manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap_err();
     assert!(error.is_setting(), "{error}");
     assert_eq!(visitor.session().await.unwrap().keys(), ["old"]);
 }
@@ -903,7 +903,7 @@ fn thief(manager: &SessionManager, visitor: &Visitor, stops: &Arc<AtomicBool>) -
             session.renew();
             let mut response = HeaderMap::new();
             // Over an ended session it is told so.
-            let _ = manager.commit(&session, &mut response).await;
+            let _ = manager.commit(&session).await.apply(&mut response);
             visitor.receive(&response);
             tokio::task::yield_now().await;
         }
@@ -1006,7 +1006,7 @@ async fn a_sealed_cookie_of_before_the_store_opens_nothing_after_a_revocation() 
         opened.insert("moves", 1);
         let mut moves = reads.clone();
         let mut response = HeaderMap::new();
-        after.commit(&opened, &mut response).await.unwrap();
+        after.commit(&opened).await.apply(&mut response).unwrap();
         moves.receive(&response);
         assert_eq!(moves.session().await.unwrap().principal(), None, "nor by a request that had opened it");
         let eve = moved(&other, &after).session().await.unwrap().principal();

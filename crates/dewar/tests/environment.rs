@@ -32,7 +32,7 @@ fn run(variables: &[(&str, &str)]) -> String {
 
 #[test]
 fn the_environment_gives_the_secret_and_its_errors_give_a_ready_line() {
-    assert!(run(&[("SECRET_KEY", "w98fw9ef8hwe98fhwef")]).contains("opened __Host-session"));
+    assert!(run(&[("SECRET_KEY", "w98fw9ef8hwe98fhwef")]).contains("opened __Host-Http-session"));
     assert!(SessionLayer::new("w98fw9ef8hwe98fhwef").is_ok(), "the lesson's secret, given in code");
 
     let missing = run(&[]);

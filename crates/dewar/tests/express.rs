@@ -62,7 +62,7 @@ async fn request(manager: &SessionManager, cookie: &str, handle: impl FnOnce(&Se
     let session = manager.open(&request).await.unwrap();
     handle(&session);
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     response.get_all(header::SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap().to_owned()).collect()
 }
 

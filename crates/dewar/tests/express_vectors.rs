@@ -211,13 +211,13 @@ async fn written(manager: &SessionManager, vector: &Vector) -> HeaderMap {
             // JSON.stringify makes it null without a word; we refuse it by name.
             let session = manager.open(&HeaderMap::new()).await.unwrap();
             session.insert(name, value);
-            let error = manager.commit(&session, &mut HeaderMap::new()).await.unwrap_err();
+            let error = manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap_err();
             assert!(error.is_entry() && error.to_string().contains(name), "{}: {error}", vector["id"]);
         }
         session.insert(name, finite);
     }
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap_or_else(|error| panic!("{}: {error}", vector["id"]));
+    manager.commit(&session).await.apply(&mut response).unwrap_or_else(|error| panic!("{}: {error}", vector["id"]));
     response
 }
 
@@ -225,7 +225,7 @@ async fn written(manager: &SessionManager, vector: &Vector) -> HeaderMap {
 async fn read_only(manager: &SessionManager, vector: &Vector) -> (Session, HeaderMap) {
     let session = manager.open(&headers(vector)).await.unwrap();
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     (session, response)
 }
 
@@ -354,7 +354,7 @@ async fn clearing_removes_both_cookies_as_setting_null_does() {
         assert!(!session.is_empty());
         session.clear();
         let mut response = HeaderMap::new();
-        manager.commit(&session, &mut response).await.unwrap();
+        manager.commit(&session).await.apply(&mut response).unwrap();
         assert_eq!(sent(&response), raws(&vector["set_cookie"]));
     }
 }
@@ -489,7 +489,7 @@ async fn clearing_deletes_the_record_and_removes_the_cookie_that_destroy_leaves(
     assert!(!session.is_empty());
     session.clear();
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     assert!(matches!(store.load(&stored(&login).0, now).await.unwrap(), Load::Gone(_)));
     assert_eq!(sent(&response), ["connect.sid=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly"]);
 }
@@ -535,7 +535,7 @@ async fn what_express_session_refuses_is_refused() {
         let session = manager.open(&headers(&vector)).await.unwrap();
         session.insert("a", 1);
         let mut response = HeaderMap::new();
-        manager.commit(&session, &mut response).await.unwrap();
+        manager.commit(&session).await.apply(&mut response).unwrap();
         assert!(sent(&response)[0].starts_with(&format!("connect.sid=s%3A{drawn}.")), "{id}");
     }
 }

@@ -175,7 +175,7 @@ async fn a_hundred_thousand_anonymous_visits_create_no_record_and_set_no_cookie(
         let session = site.manager.open(&http::HeaderMap::new()).await.unwrap();
         assert_eq!(session.get::<String>("name"), None);
         let mut response = http::HeaderMap::new();
-        site.manager.commit(&session, &mut response).await.unwrap();
+        site.manager.commit(&session).await.apply(&mut response).unwrap();
         assert!(!response.contains_key(header::SET_COOKIE));
     }
     assert_eq!(site.store.count(site.clock.now()).await.unwrap(), 0);
@@ -465,7 +465,7 @@ async fn a_log_out_after_a_repeated_migration_is_final_until_the_cookie_expires(
     site.store.always(Verb::Create, Fault::NotDone);
     let session = ada.session().await.unwrap();
     session.insert("moved", 1);
-    assert!(site.manager.commit(&session, &mut http::HeaderMap::new()).await.unwrap_err().is_store());
+    assert!(site.manager.commit(&session).await.apply(&mut http::HeaderMap::new()).unwrap_err().is_store());
     site.store.heal();
     visit(&mut ada, &site.manager, |session| session.insert("moved", 1)).await;
     assert_eq!(ada.session().await.unwrap().keys(), ["firstName", "moved"]);
@@ -527,7 +527,7 @@ async fn sixty_thousand_strangers_do_not_push_a_log_out_of_the_store() {
     for _ in 0..60_000 {
         let session = site.manager.open(&http::HeaderMap::new()).await.unwrap();
         session.insert("stranger", 1);
-        site.manager.commit(&session, &mut http::HeaderMap::new()).await.unwrap();
+        site.manager.commit(&session).await.apply(&mut http::HeaderMap::new()).unwrap();
     }
     assert!(site.store.store.stats().evictions > 0);
     site.opens_nothing("after the strangers").await;
@@ -543,7 +543,7 @@ async fn a_renewal_by_a_cookie_that_is_being_moved_keeps_what_was_confirmed() {
         deed(&second);
         second.insert("own", 1);
         let mut response = http::HeaderMap::new();
-        site.manager.commit(&second, &mut response).await.unwrap();
+        site.manager.commit(&second).await.apply(&mut response).unwrap();
         two.receive(&response);
         assert_eq!(two.session().await.unwrap().keys(), ["firstName", "confirmed", "own"]);
         assert_eq!(two.session().await.unwrap().principal().as_deref(), Some("ada"));
@@ -568,7 +568,7 @@ async fn a_log_out_beside_a_renewal_by_the_same_moved_cookie_is_final() {
             second.renew();
         }
         let mut response = http::HeaderMap::new();
-        site.manager.commit(&second, &mut response).await.unwrap();
+        site.manager.commit(&second).await.apply(&mut response).unwrap();
         two.receive(&response);
         let session = two.session().await.unwrap();
         let (keys, principal): (&[&str], _) = if logs_in { (&["own"], Some("ada")) } else { (&[], None) };
@@ -614,7 +614,7 @@ async fn a_log_in_that_the_first_attempt_has_done_is_one_session_after_the_third
     count();
     commit_at_the_third_attempt(&site.store, &session, Verb::Rename, count).await;
     let mut response = http::HeaderMap::new();
-    site.manager.commit(&session, &mut response).await.unwrap();
+    site.manager.commit(&session).await.apply(&mut response).unwrap();
     ada.receive(&response);
     assert_eq!(ada.session().await.unwrap().get("count"), Some(2));
     assert_eq!(site.manager.sessions_of("ada").await.unwrap().len(), 1);
@@ -643,7 +643,7 @@ async fn a_write_that_landed_late_and_was_overtaken_is_an_error_and_not_done_aga
     };
     let (committed, ()) = tokio::join!(session.commit(), overtakes);
     assert!(committed.unwrap_err().is_store());
-    assert!(site.manager.commit(&session, &mut http::HeaderMap::new()).await.is_err(), "nor by the response");
+    assert!(site.manager.commit(&session).await.apply(&mut http::HeaderMap::new()).is_err(), "nor by the response");
     assert_eq!(ada.session().await.unwrap().get("count"), Some(2));
 }
 
@@ -680,7 +680,7 @@ async fn among_many_faults_and_two_processes_no_confirmed_write_is_lost_and_none
                 if number % 3 == 0 {
                     session.insert(format!("late {number}"), true);
                 }
-                let done = manager.commit(&session, &mut http::HeaderMap::new()).await;
+                let done = manager.commit(&session).await.apply(&mut http::HeaderMap::new());
                 (early.is_ok() || done.is_ok()).then_some(number)
             });
         }
@@ -709,7 +709,7 @@ async fn a_log_in_by_a_moved_cookie_that_was_revoked_meanwhile_begins_a_session(
     session.insert("own", 1);
     session.set_principal("ada");
     let mut response = http::HeaderMap::new();
-    site.manager.commit(&session, &mut response).await.unwrap();
+    site.manager.commit(&session).await.apply(&mut response).unwrap();
     ada.receive(&response);
     let session = ada.session().await.unwrap();
     assert_eq!((session.keys(), session.principal().as_deref()), (vec!["own".to_owned()], Some("ada")));
@@ -730,7 +730,7 @@ async fn a_lifetime_that_could_not_be_stored_at_once_is_in_the_cookie_of_the_res
     assert!(session.commit().await.unwrap_err().is_store());
     site.store.heal();
     let mut response = http::HeaderMap::new();
-    site.manager.commit(&session, &mut response).await.unwrap();
+    site.manager.commit(&session).await.apply(&mut response).unwrap();
     let cookie = response[header::SET_COOKIE].to_str().unwrap();
     assert!(!cookie.contains("Max-Age"), "{cookie}");
 }
@@ -755,7 +755,7 @@ async fn a_migration_that_landed_late_and_was_overtaken_is_an_error_and_not_done
     };
     let (committed, ()) = tokio::join!(session.commit(), overtakes);
     assert!(committed.unwrap_err().is_store());
-    assert!(site.manager.commit(&session, &mut http::HeaderMap::new()).await.is_err(), "nor by the response");
+    assert!(site.manager.commit(&session).await.apply(&mut http::HeaderMap::new()).is_err(), "nor by the response");
     assert_eq!(site.browser().session().await.unwrap().get("count"), Some(2));
 }
 
@@ -786,12 +786,12 @@ async fn a_write_beside_a_renewal_or_a_log_in_is_kept_or_an_error_whatever_fails
             }
             let (mut new, mut none) = (http::HeaderMap::new(), http::HeaderMap::new());
             let (renewed, written) = if renews_first {
-                tokio::join!(site.manager.commit(&renews, &mut new), site.manager.commit(&writes, &mut none))
+                tokio::join!(site.manager.commit(&renews), site.manager.commit(&writes))
             } else {
-                let write = site.manager.commit(&writes, &mut none);
-                let (written, renewed) = tokio::join!(write, site.manager.commit(&renews, &mut new));
+                let (written, renewed) = tokio::join!(site.manager.commit(&writes), site.manager.commit(&renews));
                 (renewed, written)
             };
+            let (renewed, written) = (renewed.apply(&mut new), written.apply(&mut none));
             site.store.landed().await;
             site.store.heal();
             assert!(site.store.count(site.clock.now()).await.unwrap() <= 1, "{what}: two live");
@@ -821,7 +821,7 @@ async fn a_renewal_that_lands_while_it_is_repeated_holds_what_was_written_since(
     assert!(session.commit().await.unwrap_err().is_store());
     session.insert("more", 1);
     let mut response = http::HeaderMap::new();
-    site.manager.commit(&session, &mut response).await.unwrap();
+    site.manager.commit(&session).await.apply(&mut response).unwrap();
     ada.receive(&response);
     let session = ada.session().await.unwrap();
     assert_eq!((session.keys().len(), session.get("count"), session.get("more")), (3, Some(1), Some(1)));

@@ -153,7 +153,7 @@ async fn write_back(_: &SessionManager, config: &Vector, vector: &Vector, sessio
         ours.insert(name.as_str().unwrap(), value.clone());
     }
     let mut response = HeaderMap::new();
-    if let Err(error) = manager.commit(&ours, &mut response).await {
+    if let Err(error) = manager.commit(&ours).await.apply(&mut response) {
         // Flask sends what browsers drop.
         assert!(error.is_too_large() && theirs.len() > 4000, "{id}: {error}");
         return false;
@@ -187,7 +187,7 @@ async fn a_permanent_session_is_issued_again_with_expires_and_an_emptied_one_is_
             session.clear();
         }
         let mut response = HeaderMap::new();
-        manager.commit(&session, &mut response).await.unwrap();
+        manager.commit(&session).await.apply(&mut response).unwrap();
         let ours = response[header::SET_COOKIE].to_str().unwrap();
         // Another deflate writes other bytes, which say the same.
         let (pair, attributes) = ours.split_once(';').unwrap();

@@ -69,13 +69,13 @@ async fn what_flask_would_not_inflate_again_is_refused_when_it_is_written() {
     let session = manager.open(&HeaderMap::new()).await.unwrap();
     session.insert("fits", "x".repeat((64 << 10) - 20));
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     let mut visitor = Visitor::new(&manager);
     visitor.receive(&response);
     let session = visitor.session().await.unwrap();
     assert!(session.contains("fits"));
     session.insert("more", "x".repeat(20));
-    let error = manager.commit(&session, &mut HeaderMap::new()).await.unwrap_err();
+    let error = manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap_err();
     assert!(error.is_too_large());
     assert!(error.to_string().contains("its largest entries: \"fits\""), "{error}");
 }

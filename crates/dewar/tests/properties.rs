@@ -101,7 +101,7 @@ proptest! {
                     assert_eq!(entries(&session), model);
                 }
                 let mut response = HeaderMap::new();
-                if let Err(error) = manager.commit(&session, &mut response).await {
+                if let Err(error) = manager.commit(&session).await.apply(&mut response) {
                     assert!(error.is_too_large());
                     return;
                 }
@@ -129,7 +129,7 @@ proptest! {
     #[test]
     fn no_cookie_header_panics(header in prop::collection::vec(any::<u8>(), 0..300)) {
         let manager = manager();
-        let header = [b"__Host-session=".to_vec(), header].concat();
+        let header = [b"__Host-Http-session=".to_vec(), header].concat();
         let Ok(header) = HeaderValue::from_bytes(&header) else { return Ok(()) };
         let request = HeaderMap::from_iter([(header::COOKIE, header)]);
         runtime().block_on(async { assert!(manager.open(&request).await.unwrap().is_empty()) });
@@ -144,7 +144,7 @@ fn a_token_of_one_cookie_name_or_secret_opens_no_other() {
         let named = dewar::SessionLayer::new("the secret of the first app").unwrap();
         let named = named.cookie_name("__Host-other").manager().unwrap();
         let cookie = Visitor::with(&one, BTreeMap::from([("a", 1)])).await.unwrap().cookie();
-        let renamed = cookie.to_str().unwrap().replace("__Host-session", "__Host-other");
+        let renamed = cookie.to_str().unwrap().replace("__Host-Http-session", "__Host-other");
         for (manager, cookie, found) in
             [(&one, cookie.clone(), true), (&two, cookie, false), (&named, renamed.parse().unwrap(), false)]
         {

@@ -110,5 +110,5 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
     let greeted = request(port, "GET /", &remembered, "");
     assert!(greeted.contains("Hello, &lt;Ada&gt;."), "{greeted}");
     let over = request(port, "GET /startOver", &remembered, "");
-    assert!(over.contains("set-cookie: __Host-session=; ") && over.contains("Max-Age=0"), "{over}");
+    assert!(over.contains("set-cookie: __Host-Http-session=; ") && over.contains("Max-Age=0"), "{over}");
 }

@@ -114,7 +114,7 @@ async fn the_principal_label_and_lifetime_survive_in_the_cookie() {
     assert_eq!(session.principal().as_deref(), Some("ada"));
     session.insert("a", 1);
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     assert!(response[header::SET_COOKIE].to_str().unwrap().contains("; Max-Age=86400;"), "still persistent");
 }
 
@@ -125,7 +125,7 @@ async fn untouched_entries_keep_their_bytes() {
     session.insert("when", dewar::value::DateTime::from(std::time::SystemTime::UNIX_EPOCH));
     let before: Vec<_> = session.iter().collect();
     let mut response = HeaderMap::new();
-    manager.commit(&session, &mut response).await.unwrap();
+    manager.commit(&session).await.apply(&mut response).unwrap();
     let mut visitor = Visitor::new(&manager);
     visitor.receive(&response);
     let session = visitor.session().await.unwrap();

@@ -483,7 +483,10 @@ fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
     let site = Site::start(&[("HOST", "0.0.0.0")]);
     let answer = site.visitor().log_in("ada", PASSWORD);
     let cookie = answer.header("set-cookie").unwrap();
-    assert!(cookie.starts_with("__Host-session=") && cookie.contains("; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(
+        cookie.starts_with("__Host-Http-session=") && cookie.contains("; Secure; HttpOnly; SameSite=Lax"),
+        "{cookie}"
+    );
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
     let mut visitor = Questions::start(&[("HOST", "0.0.0.0")]);
     let answer = visitor.send("POST /page2", "firstName=Ada&lastName=Lovelace");
     assert!(
-        answer.contains("set-cookie: __Host-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"),
+        answer.contains("set-cookie: __Host-Http-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"),
         "{answer}"
     );
 }

@@ -48,7 +48,7 @@ fn the_procfile_s_line_serves_on_the_port_of_the_platform(_: &Tools) {
         visitor.submit(&format!("http://127.0.0.1:{port}/page2"), &[("firstName", "Ada"), ("lastName", "Lovelace")]);
     let cookie = answer.only_cookie();
     assert!(
-        cookie.starts_with("__Host-session=") && cookie.contains("; Secure"),
+        cookie.starts_with("__Host-Http-session=") && cookie.contains("; Secure"),
         "beyond this machine only over HTTPS: {cookie}"
     );
     assert!(!process.printed().contains(LESSON), "the log does not say the secret");

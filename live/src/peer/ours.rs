@@ -126,7 +126,7 @@ impl Direct {
         let session = self.open(header);
         handler(&session);
         let mut response = HeaderMap::new();
-        self.runtime.block_on(self.manager.commit(&session, &mut response))?;
+        self.runtime.block_on(self.manager.commit(&session)).apply(&mut response)?;
         let cookies = response.get_all(header::SET_COOKIE).iter();
         Ok(cookies.map(|cookie| cookie.to_str().expect("Set-Cookie is ASCII").to_owned()).collect())
     }

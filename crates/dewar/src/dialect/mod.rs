@@ -225,7 +225,11 @@ impl Policy {
         Self {
             keeps,
             encoding: Encoding::MessagePack,
-            cookie: Attributes { secure: true, same_site: Some(SameSite::Lax), ..Attributes::new("__Host-session") },
+            cookie: Attributes {
+                secure: true,
+                same_site: Some(SameSite::Lax),
+                ..Attributes::new("__Host-Http-session")
+            },
             suffixes: &[""],
             spelling: Spelling::OWN,
             duplicates: Duplicates::Refused,

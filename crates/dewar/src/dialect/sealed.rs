@@ -415,7 +415,7 @@ mod tests {
         let mut seen = HashMap::new();
         for round in 0..2000u16 {
             for (copy, sealed) in copies.iter().enumerate() {
-                for cookie in ["session", "__Host-session"] {
+                for cookie in ["session", "__Host-Http-session"] {
                     // In each round both copies write, at one moment and with one count, something of their own.
                     let token = write(sealed, &with_entry(2 * round + copy as u16), cookie, &mut |bytes| bytes.fill(7));
                     let (head, sealed) = token.split_at(HEAD);

@@ -144,7 +144,7 @@ impl Inner {
                 }
             }
         };
-        Commit::run(running, context)
+        self.run(running, context)
     }
 
     /// Plans, and does at once what needs no store.

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::{
     Inner,
     commit::{ATTEMPTS, Job, gone_with_its_runtime},
-    merge::{contended, guarded, wait},
+    merge::{contended, guarded},
     plan::{Plan, is_followed},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
     random,
@@ -350,7 +350,7 @@ impl Inner {
                 }
                 Rename::Gone(tombstone) => return self.gone(job, tombstone).await,
                 Rename::Outdated => return self.outdated(job).await,
-                Rename::Conflict => wait(attempt).await,
+                Rename::Conflict => self.wait(attempt).await,
             }
             match self.look(key, job.now).await? {
                 Ok(found) => fresher = Some(found),

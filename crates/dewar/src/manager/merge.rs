@@ -142,7 +142,7 @@ impl Inner {
                         .collect();
                 }
                 Ok(Replace::Gone(tombstone)) => return answers(batch, || Ok(Merged::Gone(tombstone.clone()))),
-                Ok(Replace::Conflict) => wait(attempt).await,
+                Ok(Replace::Conflict) => self.wait(attempt).await,
                 Err(unknown) => {
                     let failed = |(waiting, outcome): (&Waiting, Result<bool, Failed>)| {
                         // Who was left out of it is in no doubt.
@@ -196,6 +196,14 @@ impl Inner {
         outcomes
     }
 
+    /// A little longer with every attempt, and by chance, so that rivals do not meet again.
+    pub(super) async fn wait(&self, attempt: u32) {
+        let most = 500u64 << attempt.min(7);
+        let time = Duration::from_micros(rand::RngExt::random_range(&mut rand::rng(), most / 2..=most));
+        telemetry::conflicted(time);
+        self.sleep(time).await;
+    }
+
     /// What stands under a key, or why nothing does.
     pub(super) async fn look(
         &self,
@@ -218,17 +226,6 @@ pub(super) fn guarded(operations: &[Operation], contents: &mut Contents, encodin
 
 fn answers(batch: &[Waiting], answer: impl Fn() -> Result<Merged, Failed>) -> Vec<Result<Merged, Failed>> {
     batch.iter().map(|_| answer()).collect()
-}
-
-/// A little longer with every attempt, and by chance, so that rivals do not meet again.
-pub(super) async fn wait(attempt: u32) {
-    let most = 500u64 << attempt.min(7);
-    let time = Duration::from_micros(rand::RngExt::random_range(&mut rand::rng(), most / 2..=most));
-    telemetry::conflicted(time);
-    #[cfg(feature = "runtime")]
-    if tokio::runtime::Handle::try_current().is_ok() {
-        tokio::time::sleep(time).await;
-    }
 }
 
 pub(super) fn contended() -> Error {

@@ -1,17 +1,26 @@
 //! What an application may say about its sessions, and the contradictions that are refused.
 
-use std::{any::TypeId, sync::Arc, time::Duration};
+use std::{
+    any::TypeId,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use super::{Inner, SessionManager, draw::Draw, queue::Queues};
+use super::{Inner, SessionManager, draw::Draw, queue::Queues, underway::Underway};
 use crate::{
     cookie::SameSite,
     dialect::{Dialect, Keeps, Opaque, Sealed},
     error::Error,
     lifetime::{Clock, Lifetime, Reissue},
+    runtime::Runtime,
     secret::Keyring,
     session::Rules,
     store::ErasedStore,
 };
+
+/// What our own cookie name begins with, as long as the cookie keeps what browsers ask for behind it: it was set by this very host over
+/// HTTPS, and by no script. Source: RFC 6265bis, "Cookie Name Prefixes", `__Host-` and `__Host-Http-`.
+const GUARDED: &str = "__Host-Http-";
 
 /// Makes a dialect of the application's secrets; given so that it is made once, when all settings are known.
 type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
@@ -31,7 +40,6 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))] // A dialect is given to a layer.
     pub(crate) fn of<F: 'static>(function: &Arc<F>) -> Self {
         let settings = (size_of::<F>() > 0).then_some(Arc::as_ptr(function) as usize);
         Self { function: TypeId::of::<F>(), settings }
@@ -57,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) reissue: Reissue,
     pub(crate) clock_skew: Option<Duration>,
     pub(crate) clock: Clock,
+    /// `None`: nobody gave one, and tokio is not compiled in.
+    pub(crate) runtime: Option<Arc<dyn Runtime>>,
 }
 
 impl Settings {
@@ -77,6 +87,7 @@ impl Settings {
             reissue: Reissue::AfterATenth,
             clock_skew: None,
             clock: Clock::default(),
+            runtime: default_runtime(),
         }
     }
 
@@ -86,7 +97,7 @@ impl Settings {
     ///
     /// Where settings contradict each other or a browser would throw the cookie away. The message
     /// names the setting and says what to write instead.
-    pub(crate) fn build(&self) -> Result<SessionManager, Error> {
+    pub(crate) fn build(self: &Arc<Self>) -> Result<SessionManager, Error> {
         let dialect: Box<dyn Dialect> = match (&self.dialect, &self.store) {
             (Some((_, make)), _) => make(&self.keyring),
             (None, Some(_)) => Box::new(Opaque::new()),
@@ -101,6 +112,11 @@ impl Settings {
             }
             (Keeps::Id, None) => {
                 return Err(Error::setting("dialect: this one keeps only an id in the cookie; add .store(...)"));
+            }
+            (_, Some(_)) if self.runtime.is_none() => {
+                return Err(Error::setting(
+                    "store: a store needs a runtime; add .runtime(dewar::runtime::Blocking), or turn on dewar's feature `tokio`",
+                ));
             }
             _ => {}
         }
@@ -125,12 +141,13 @@ impl Settings {
         cookie.secure = self.secure.unwrap_or(cookie.secure);
         cookie.http_only = self.http_only.unwrap_or(cookie.http_only);
         cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
-        cookie.name = match (&self.cookie_name, default_name.strip_prefix("__Host-")) {
+        cookie.name = match (&self.cookie_name, default_name.strip_prefix(GUARDED)) {
             (Some(name), _) => name.clone(),
             // Our own name promises more than a cookie for a domain or a path can keep.
             (None, Some(plain)) if cookie.domain.is_some() || cookie.path != "/" || !cookie.secure => {
                 format!("{plain}{}", name_of_path(&cookie.path))
             }
+            (None, Some(plain)) if !cookie.http_only => format!("__Host-{plain}"),
             (None, _) => default_name,
         };
         cookie.check()?;
@@ -187,13 +204,25 @@ impl Settings {
                     dialect: self.dialect.as_ref().map(|(origin, _)| *origin),
                     secrets: self.keyring.digest(),
                 },
-                #[cfg(feature = "runtime")]
-                purge: std::sync::Once::new(),
+                runtime: self.runtime.clone(),
+                is_purged: AtomicBool::new(self.store.is_none()),
+                underway: Underway::default(),
+                settings: Arc::clone(self),
                 dialect,
             }),
         };
         Ok(manager)
     }
+}
+
+#[cfg(feature = "tokio")]
+fn default_runtime() -> Option<Arc<dyn Runtime>> {
+    Some(Arc::new(crate::runtime::Tokio))
+}
+
+#[cfg(not(feature = "tokio"))]
+fn default_runtime() -> Option<Arc<dyn Runtime>> {
+    None
 }
 
 /// What a path adds to our own cookie name, so that two parts of an application have one each: `-admin` for `/admin`.
@@ -207,19 +236,4 @@ fn name_of_path(path: &str) -> String {
         }
     }
     name
-}
-
-impl SessionManager {
-    /// A manager with every default: the session encrypted in a cookie `__Host-session`.
-    ///
-    /// # Errors
-    ///
-    /// Where the secret is refused.
-    pub fn new<K>(secret: K) -> Result<Self, Error>
-    where
-        K: TryInto<Keyring>,
-        Error: From<K::Error>,
-    {
-        Settings::new(secret.try_into()?).build()
-    }
 }

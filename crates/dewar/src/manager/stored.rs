@@ -1,29 +1,28 @@
 //! Sessions in a store: what a record opens to, what is written to it, and purging.
 
-use std::sync::Arc;
-#[cfg(feature = "runtime")]
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 
 use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed};
-#[cfg(feature = "runtime")]
-use crate::telemetry;
 use crate::{
     data::Contents,
     dialect::{RecordData, Refusal, SessionId},
     error::Error,
     lifetime::Timestamp,
+    runtime::yield_now,
     state::{At, Origin},
     store::{ErasedStore, GONE_FOR, Load, Record, StoreError, StoreKey, Tombstone, Version, Why},
+    telemetry,
 };
 
 /// How often expired records are removed, where the store does not do it by itself.
-#[cfg(feature = "runtime")]
 const PURGED_EVERY: Duration = Duration::from_secs(60);
 
 /// How many are removed before others have their turn.
-#[cfg(feature = "runtime")]
 const PURGED_AT_ONCE: usize = 1000;
 
 impl Inner {
@@ -34,15 +33,14 @@ impl Inner {
     }
 
     /// Removes what has expired, from time to time, as long as the application runs.
-    #[cfg(feature = "runtime")]
     pub(super) fn purge_in_background(self: &Arc<Self>) {
-        let Some(store) = self.store.as_ref().filter(|_| !self.purge.is_completed()) else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        self.purge.call_once(|| {
-            if store.needs_purging() {
-                runtime.spawn(purge(Arc::downgrade(self)));
-            }
-        });
+        if self.is_purged.load(Ordering::Relaxed) || self.is_purged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let needs_purging = self.store.as_ref().is_some_and(|store| store.needs_purging());
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| needs_purging) {
+            runtime.spawn(Box::pin(purge(Purging(Arc::downgrade(self)))));
+        }
     }
 
     /// Opens the session of this id as the store has it.
@@ -172,17 +170,27 @@ impl Inner {
     }
 }
 
+/// The task that removes what has expired. Where its runtime ends before the application, the next request begins another.
+struct Purging(Weak<Inner>);
+
+impl Drop for Purging {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.is_purged.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Ends with the application; a store that is down for a while is asked again.
-#[cfg(feature = "runtime")]
-async fn purge(inner: std::sync::Weak<Inner>) {
-    loop {
-        tokio::time::sleep(PURGED_EVERY).await;
-        let Some(inner) = inner.upgrade() else { return };
+async fn purge(purging: Purging) {
+    while let Some(pause) = purging.0.upgrade().and_then(|inner| Some(inner.runtime.as_ref()?.sleep(PURGED_EVERY))) {
+        pause.await;
+        let Some(inner) = purging.0.upgrade() else { return };
         let Some(store) = &inner.store else { return };
         loop {
             match store.purge(PURGED_AT_ONCE, inner.clock.now()).await {
                 Ok(0) => break,
-                Ok(_) => tokio::task::yield_now().await,
+                Ok(_) => yield_now().await,
                 Err(error) => {
                     telemetry::not_purged(&error.into());
                     break;

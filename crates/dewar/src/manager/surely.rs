@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inner, merge::wait};
+use super::Inner;
 use crate::{
     dialect::SessionId,
     error::Error,
@@ -73,7 +73,7 @@ impl Inner {
                 // An attempt before may have landed late, and others have written since.
                 Ok(Load::Found(..)) => return lost.map_or(Ok(Create::Exists), |error| Err(error.into())),
                 Ok(Load::Gone(tombstone)) => return gone(lost, tombstone),
-                Ok(Load::Missing) if attempt + 1 < AGAIN => wait(attempt).await,
+                Ok(Load::Missing) if attempt + 1 < AGAIN => self.wait(attempt).await,
                 Ok(Load::Missing) => break,
                 Err(error) => return Err(lost.unwrap_or(error).into()),
             }
@@ -129,7 +129,7 @@ impl Inner {
                 Ok(Load::Gone(tombstone)) => return gone(error, Some(tombstone)),
                 Ok(Load::Missing) => return gone(error, None),
             }
-            wait(attempt).await;
+            self.wait(attempt).await;
             answer = Arc::clone(store).replace(key.clone(), at, version, record.clone(), now).await;
             if let Ok(Replace::Conflict) = answer {
                 return match store.load(key.clone(), now).await {
@@ -163,7 +163,7 @@ impl Inner {
                 Ok(Load::Gone(found)) if found.nonce == tombstone.nonce => return Ok(Delete::Deleted),
                 Ok(Load::Gone(found)) => return Ok(Delete::Gone(Some(found))),
                 Ok(Load::Missing) if key.is_foreign() => return Ok(Delete::Deleted),
-                Ok(_) if attempt + 1 < AGAIN => wait(attempt).await,
+                Ok(_) if attempt + 1 < AGAIN => self.wait(attempt).await,
                 _ => return Err(error.into()),
             }
         }
@@ -204,7 +204,7 @@ impl Inner {
                 Ok(Load::Missing) => return Ok(Rename::Gone(None)),
                 // Both or neither: it was not done, and somebody else wrote meanwhile.
                 Ok(Load::Found(_, stands)) if at.is_some_and(|at| at != stands) => return Ok(Rename::Conflict),
-                Ok(Load::Found(..)) if attempt + 1 < AGAIN => wait(attempt).await,
+                Ok(Load::Found(..)) if attempt + 1 < AGAIN => self.wait(attempt).await,
                 _ => return Err(error.into()),
             }
         }

@@ -64,9 +64,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         limit: usize,
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
-    #[cfg(feature = "runtime")]
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
-    #[cfg(feature = "runtime")]
     fn needs_purging(&self) -> bool;
 }
 
@@ -157,12 +155,10 @@ impl<S: SessionAdmin> ErasedStore for S {
         Box::pin(S::list(self, principal, after, limit, now))
     }
 
-    #[cfg(feature = "runtime")]
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(S::purge(self, limit, now))
     }
 
-    #[cfg(feature = "runtime")]
     fn needs_purging(&self) -> bool {
         S::needs_purging(self)
     }

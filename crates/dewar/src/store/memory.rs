@@ -16,9 +16,7 @@ use std::{
     cmp::Ordering,
     collections::BinaryHeap,
     fmt,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
-    task::Poll,
 };
 
 use bytes::Bytes;
@@ -29,6 +27,7 @@ use super::{
     Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
     Tombstone, Touch, Version,
 };
+use crate::runtime::yield_now;
 
 /// How many slots are looked at before the lock is let go.
 const VISITS_PER_LOCK: usize = 1_000;
@@ -450,18 +449,4 @@ impl Inner {
         *self.purged_to.lock().unwrap_or_else(PoisonError::into_inner) = (shard, at);
         removed
     }
-}
-
-/// Lets the executor run something else between two locks.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

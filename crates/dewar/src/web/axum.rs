@@ -7,7 +7,7 @@ use axum_core::{
 };
 use http::request::Parts;
 
-use super::tower::{Handle, error_response};
+use super::{tower::error_response, visit::Handle};
 #[cfg(feature = "templates")]
 use crate::template::Templates;
 use crate::{error::Error, manager::SessionManager, session::Session, telemetry};
@@ -43,7 +43,7 @@ impl<S: Sync> FromRequestParts<S> for SessionManager {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        Ok(Handle::of(parts)?.manager())
+        Ok(Handle::of(&parts.extensions)?.visit().manager().clone())
     }
 }
 
@@ -52,7 +52,7 @@ impl<S: Sync> FromRequestParts<S> for Templates {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        let engine = Handle::of(parts)?.templates()?;
+        let engine = Handle::of(&parts.extensions)?.templates()?;
         Ok(Self::new(engine, Session::from_parts(parts).await?))
     }
 }

@@ -2,5 +2,9 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "tower")]
 pub(crate) mod body;
+mod setup;
+#[cfg(feature = "tower")]
 pub(crate) mod tower;
+mod visit;

@@ -1170,7 +1170,7 @@ impl<'a> History<'a> {
             session.set_principal(&history.name(user));
         }
         let mut response = HeaderMap::new();
-        manager.commit(&session, &mut response).await.unwrap();
+        manager.commit(&session).await.apply(&mut response).unwrap();
         let cookie = cookie(&response).flatten().expect("it sets a cookie");
         let now = site.clock.now().as_secs();
         let began = user.map(|_| (0, 0));
@@ -1238,8 +1238,9 @@ impl<'a> History<'a> {
         if self.sessions[client].is_some() {
             return;
         }
-        let cookie = self.jars[client].iter().map(|cookie| (header::COOKIE, cookie.parse().unwrap()));
-        let session = self.site.manager.open(&cookie.collect()).await.unwrap();
+        let cookie: HeaderMap =
+            self.jars[client].iter().map(|cookie| (header::COOKIE, cookie.parse().unwrap())).collect();
+        let session = self.site.manager.open(&cookie).await.unwrap();
         self.sessions[client] = Some(session);
         self.worlds.iter_mut().for_each(|world| world.open(client));
     }
@@ -1380,7 +1381,7 @@ impl<'a> History<'a> {
             }
             (Deed::End(_), Some(session)) => {
                 let mut response = HeaderMap::new();
-                let done = outcome(manager.commit(&session, &mut response).await);
+                let done = outcome(manager.commit(&session).await.apply(&mut response));
                 Seen::Answered(done, cookie(&response))
             }
             (Deed::RevokeAll(user), _) => revoked(manager.revoke_all(&self.name(*user)).await),
@@ -1420,8 +1421,11 @@ impl<'a> History<'a> {
         let Some(session) = self.sessions[client].clone() else { return };
         let mut response = HeaderMap::new();
         let manager = &self.site.manager;
-        let mut commit: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> =
-            if ends { Box::pin(manager.commit(&session, &mut response)) } else { Box::pin(session.commit()) };
+        let mut commit: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> = if ends {
+            Box::pin(async { manager.commit(&session).await.apply(&mut response) })
+        } else {
+            Box::pin(session.commit())
+        };
         let mut is_done = false;
         for _ in 0..polls {
             is_done |= !is_done && poll_fn(|context| Poll::Ready(commit.as_mut().poll(context).is_ready())).await;

@@ -116,7 +116,7 @@ async fn the_first_write_sets_the_cookie_with_every_guard(app: &impl Application
     let mut browser = Browser::new(app);
     let response = browser.get("/set?Ada").await;
     let cookie = set_cookie(response.headers()).unwrap();
-    assert!(cookie.starts_with("__Host-session="), "{cookie}");
+    assert!(cookie.starts_with("__Host-Http-session="), "{cookie}");
     assert!(cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
     assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
     assert_eq!(browser.sees("/get").await, "Ada");
@@ -133,7 +133,9 @@ async fn removing_the_last_entry_removes_the_cookie(app: &impl Application) {
     browser.get("/set?Ada").await;
     let response = browser.get("/remove").await;
     let cookie = set_cookie(response.headers()).unwrap();
-    assert!(cookie.starts_with("__Host-session=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure"));
+    assert!(
+        cookie.starts_with("__Host-Http-session=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure")
+    );
     assert_eq!(browser.cookie, None);
 }
 
@@ -152,7 +154,7 @@ async fn clearing_removes_the_cookie_and_what_follows_begins_anew(app: &impl App
 async fn clearing_nothing_sets_no_cookie(app: &impl Application) {
     assert_eq!(set_cookie(Browser::new(app).get("/clear").await.headers()), None);
     // A cookie that was refused is something: starting over removes it.
-    let mut browser = Browser { application: app, cookie: Some("__Host-session=garbage".into()) };
+    let mut browser = Browser { application: app, cookie: Some("__Host-Http-session=garbage".into()) };
     assert!(set_cookie(browser.get("/clear").await.headers()).unwrap().contains("Max-Age=0"));
 }
 
@@ -242,7 +244,7 @@ async fn every_cookie_is_hostile(app: &impl Application) {
         assert_eq!(response.body(), "nothing", "{:?}", String::from_utf8_lossy(&value));
         assert_eq!(set_cookie(response.headers()), None);
     }
-    for name in ["__host-session", "%5F%5FHost-session", " __Host-session2", "__Host-sessio"] {
+    for name in ["__host-http-session", "%5F%5FHost-Http-session", " __Host-Http-session2", "__Host-Http-sessio"] {
         let request = Request::get("/get").header(header::COOKIE, format!("{name}={value}"));
         assert_eq!(app.send(request.body(String::new()).unwrap()).await.body(), "nothing", "{name}");
     }

@@ -287,7 +287,7 @@ pub async fn crowd(manager: SessionManager, requests: u32) {
                 all_have_begun.wait().await;
                 session.insert(format!("entry {number}"), number);
                 session.update("count", |count: &mut u32| *count += 1).unwrap();
-                manager.commit(&session, &mut http::HeaderMap::new()).await.unwrap();
+                manager.commit(&session).await.apply(&mut http::HeaderMap::new()).unwrap();
             })
         })
         .collect();

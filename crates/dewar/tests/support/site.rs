@@ -76,7 +76,7 @@ impl Request {
     /// Answers: the response's headers, or why there are none.
     pub async fn end(self) -> Result<HeaderMap, Error> {
         let mut response = HeaderMap::new();
-        self.manager.commit(&self.session, &mut response).await?;
+        self.manager.commit(&self.session).await.apply(&mut response)?;
         Ok(response)
     }
 

@@ -1,0 +1,196 @@
+//! [`SessionManagerBuilder`]: every setting, written once for all who have them.
+
+use std::{fmt, sync::Arc};
+
+use super::{SessionManager, settings::Settings};
+use crate::{error::Error, secret::Keyring};
+
+/// The settings as methods of a type that has `fn set(self, change: impl FnOnce(&mut Settings)) -> Self`: the builder, and each adapter's own.
+macro_rules! settings {
+    ($type:ty) => {
+        impl $type {
+            /// Reads and writes another framework's sessions: `.dialect(Flask::new)`.
+            ///
+            /// A dialect is made of the application's secrets; its own settings go into a closure. The cookie's name and
+            /// attributes are then that framework's, where nothing else is said.
+            pub fn dialect<D: crate::dialect::Dialect>(
+                self,
+                make: impl Fn(&crate::Keyring) -> D + Send + Sync + 'static,
+            ) -> Self {
+                let make = std::sync::Arc::new(move |keyring: &crate::Keyring| -> Box<dyn crate::dialect::Dialect> {
+                    Box::new(make(keyring))
+                });
+                self.set(|settings| settings.dialect = Some((crate::manager::settings::Origin::of(&make), make)))
+            }
+
+            /// Keeps the sessions in a store, and only a random id in the cookie.
+            ///
+            /// Then different entries that racing requests write are merged, and a log-out is final. Sessions that
+            /// were in cookies under the same secret are taken over: moving to a store logs nobody out.
+            pub fn store(self, store: impl crate::store::SessionAdmin) -> Self {
+                self.set(|settings| settings.store = Some(std::sync::Arc::new(store)))
+            }
+
+            /// What commits that outlive their callers, pauses and purging run on, where it is not tokio.
+            pub fn runtime(self, runtime: impl crate::runtime::Runtime) -> Self {
+                self.set(|settings| settings.runtime = Some(std::sync::Arc::new(runtime)))
+            }
+
+            /// How long a session lives, where it does not say so itself. The default: until the browser closes, at most a day
+            /// without a visit, at most 30 days in all.
+            pub fn lifetime(self, lifetime: crate::Lifetime) -> Self {
+                self.set(|settings| settings.lifetime = Some(lifetime))
+            }
+
+            /// When a session that was only read is issued again, so that it does not run out.
+            pub fn reissue(self, reissue: crate::Reissue) -> Self {
+                self.set(|settings| settings.reissue = reissue)
+            }
+
+            /// The cookie's name.
+            pub fn cookie_name(self, name: impl Into<String>) -> Self {
+                self.set(|settings| settings.cookie_name = Some(name.into()))
+            }
+
+            /// The cookie's `Path`. Another one than `/` gives up the `__Host-` of the default name and becomes part of it (`session-admin` for `/admin`), so
+            /// that two parts of one application never read each other's.
+            pub fn path(self, path: impl Into<String>) -> Self {
+                self.set(|settings| settings.path = Some(path.into()))
+            }
+
+            /// The cookie's `Domain`, to share the session with all hosts below it. It gives up the `__Host-` of the default name.
+            ///
+            /// # Security
+            ///
+            /// Every host below the domain can then read the cookie, and set one.
+            pub fn domain(self, domain: impl Into<String>) -> Self {
+                self.set(|settings| settings.domain = Some(domain.into()))
+            }
+
+            /// The cookie's `SameSite`.
+            ///
+            /// # Security
+            ///
+            /// [`SameSite::None`](crate::SameSite::None) sends the session along with requests that other sites make: protect forms against CSRF.
+            pub fn same_site(self, same_site: crate::SameSite) -> Self {
+                self.set(|settings| settings.same_site = Some(same_site))
+            }
+
+            /// Whether the cookie goes over HTTPS only. Ours does anyway, and `secure(false)` is refused for it (on plain HTTP write
+            /// [`dangerously_allow_http`](Self::dangerously_allow_http)); other frameworks' cookies do not by default.
+            pub fn secure(self, secure: bool) -> Self {
+                self.set(|settings| settings.secure = Some(secure))
+            }
+
+            /// Whether the cookie is bound to the site in whose page it was set (`Partitioned`, CHIPS).
+            pub fn partitioned(self, partitioned: bool) -> Self {
+                self.set(|settings| settings.partitioned = Some(partitioned))
+            }
+
+            /// Lets scripts read the cookie. It gives up the `Http-` of the default name.
+            ///
+            /// # Security
+            ///
+            /// One cross-site scripting hole then gives the session away.
+            pub fn dangerously_allow_scripts(self) -> Self {
+                self.set(|settings| settings.http_only = Some(false))
+            }
+
+            /// Sends the cookie over plain HTTP too, under the plain name `session`. For development: Safari drops
+            /// `Secure` cookies on `http://localhost`, and every browser does on a LAN address.
+            ///
+            /// # Security
+            ///
+            /// Whoever listens on the network can take the session over.
+            pub fn dangerously_allow_http(self) -> Self {
+                self.set(|settings| settings.allow_http = true)
+            }
+
+            /// How far in the future a session may have been issued, for servers whose clocks differ. The default
+            /// is 60 seconds for our own sessions, and 0 where the framework refuses the future.
+            pub fn clock_skew(self, skew: std::time::Duration) -> Self {
+                self.set(|settings| settings.clock_skew = Some(skew))
+            }
+
+            /// Takes the time from this clock, for tests.
+            pub fn clock(self, clock: crate::Clock) -> Self {
+                self.set(|settings| settings.clock = clock)
+            }
+        }
+    };
+}
+
+pub(crate) use settings;
+
+/// Makes a [`SessionManager`]: [`SessionManager::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `.build()`"]
+pub struct SessionManagerBuilder {
+    settings: Settings,
+}
+
+settings!(SessionManagerBuilder);
+
+impl SessionManagerBuilder {
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// The manager with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Where settings contradict each other, a browser would throw the cookie away, or a store has no runtime. The message names the setting and says
+    /// what to write instead.
+    pub fn build(self) -> Result<SessionManager, Error> {
+        Arc::new(self.settings).build()
+    }
+}
+
+impl fmt::Debug for SessionManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManagerBuilder").finish_non_exhaustive()
+    }
+}
+
+impl SessionManager {
+    /// Begins a manager with this secret: a [`Secret`](crate::Secret), a [`Keyring`], or a text of at least 16 bytes.
+    ///
+    /// ```
+    /// use dewar::{Keyring, Lifetime, SessionManager, store::memory::MemoryStore};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
+    /// # let keyring = Keyring::new(dewar::Secret::generate()); // Keyring::from_env("SECRET_KEY")?
+    /// let manager = SessionManager::builder(keyring)?
+    ///     .store(MemoryStore::new())
+    ///     .lifetime(Lifetime::browser().idle(Duration::from_secs(3600)))
+    ///     .build()?;
+    /// # let _ = manager; Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the secret is refused.
+    pub fn builder<K>(secret: K) -> Result<SessionManagerBuilder, Error>
+    where
+        K: TryInto<Keyring>,
+        Error: From<K::Error>,
+    {
+        Ok(SessionManagerBuilder { settings: Settings::new(secret.try_into()?) })
+    }
+
+    /// A manager with every default: the session encrypted in a cookie `__Host-Http-session`.
+    ///
+    /// # Errors
+    ///
+    /// Where the secret is refused.
+    pub fn new<K>(secret: K) -> Result<Self, Error>
+    where
+        K: TryInto<Keyring>,
+        Error: From<K::Error>,
+    {
+        Self::builder(secret)?.build()
+    }
+}

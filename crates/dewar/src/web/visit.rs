@@ -1,0 +1,224 @@
+//! What a request has of its session on its way through an application, the same for every adapter.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::HeaderValue;
+
+use super::setup::Means;
+use crate::{
+    error::{Error, Kind},
+    manager::SessionManager,
+    session::Session,
+    telemetry,
+};
+
+/// What a request has of its session: its cookies, and the session while it is open.
+pub(super) struct Visit {
+    means: Arc<Means>,
+    /// The cookies it came with. Its extensions may have been copied to a request of another visitor.
+    cookies: Cookies,
+    /// The visit of a layer further out, of another cookie.
+    outer: Option<Handle>,
+    stage: Mutex<Stage>,
+}
+
+/// The `Cookie` headers of a request. There is one, as a rule.
+#[derive(PartialEq, Eq)]
+pub(super) struct Cookies {
+    first: Option<HeaderValue>,
+    others: Vec<HeaderValue>,
+}
+
+impl FromIterator<HeaderValue> for Cookies {
+    fn from_iter<I: IntoIterator<Item = HeaderValue>>(values: I) -> Self {
+        let mut values = values.into_iter();
+        Self { first: values.next(), others: values.collect() }
+    }
+}
+
+/// How far a request has come. One lock decides between a session that is being opened and a head that leaves.
+enum Stage {
+    Unopened,
+    Open(Session),
+    /// The head has gone, or will never come: nothing is opened any more.
+    Over,
+}
+
+impl Visit {
+    pub(super) fn manager(&self) -> &SessionManager {
+        &self.means.manager
+    }
+
+    /// # Errors
+    ///
+    /// Where the store failed, and where the response's head has gone, also while the store was asked.
+    pub(super) async fn session(&self) -> Result<Session, Error> {
+        match &*self.stage() {
+            Stage::Open(session) => return Ok(session.clone()),
+            Stage::Over => return Err(opened_too_late()),
+            Stage::Unopened => {}
+        }
+        let opened = match &self.cookies {
+            Cookies { first: Some(first), others } if others.is_empty() => {
+                self.manager().open(&[first.as_bytes()][..]).await?
+            }
+            Cookies { first, others } => {
+                let values: Vec<&[u8]> = first.iter().chain(others).map(HeaderValue::as_bytes).collect();
+                self.manager().open(&values[..]).await?
+            }
+        };
+        let mut stage = self.stage();
+        match &*stage {
+            // Where two tasks of one request open it at once, both get the one that came first.
+            Stage::Open(session) => Ok(session.clone()),
+            Stage::Over => Err(opened_too_late()),
+            Stage::Unopened => {
+                *stage = Stage::Open(opened.clone());
+                Ok(opened)
+            }
+        }
+    }
+
+    /// The head leaves: from here on nothing is opened. The session, where one was.
+    fn leave(&self) -> Option<Session> {
+        match mem::replace(&mut *self.stage(), Stage::Over) {
+            Stage::Open(session) => Some(session),
+            Stage::Unopened | Stage::Over => None,
+        }
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        // Nothing that can panic runs while the lock is held, so a poisoned stage is a whole one.
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opened_too_late() -> Error {
+    telemetry::opened_too_late();
+    Error::new(
+        Kind::Closed,
+        "the session was opened after its response had gone: take it before the response is returned, and commit what a stream or task writes",
+    )
+}
+
+/// A request on its way. Dropped before its head has left (a time-out, a client that hung up, a panic), it closes the session:
+/// whatever survives must not write on.
+pub(super) struct Underway(Arc<Visit>);
+
+impl Underway {
+    /// The head leaves. The session that is to be committed, where one was opened, and whose it is.
+    pub(super) fn leave(self) -> Option<(Arc<Visit>, Session)> {
+        let session = self.0.leave()?;
+        Some((Arc::clone(&self.0), session))
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.leave() {
+            session.close();
+        }
+    }
+}
+
+/// What a request carries in its extensions.
+#[derive(Clone)]
+pub(super) struct Handle {
+    visit: Arc<Visit>,
+    /// Of the innermost layer, whose pages count.
+    #[cfg(feature = "templates")]
+    means: Arc<Means>,
+}
+
+/// How a request comes through a layer.
+pub(super) enum Entered {
+    /// With a session of this layer's.
+    Anew(Handle, Underway),
+    /// With the session of a layer around this one, which commits it.
+    Within(Handle),
+    /// Not at all: a layer around this one has a cookie of the same name, and keeps it differently.
+    Refused,
+}
+
+impl Handle {
+    /// Takes a request in, with what it carried from the layers around.
+    pub(super) fn enter(means: &Arc<Means>, outer: Option<&Self>, cookies: Cookies) -> Entered {
+        let manager = &means.manager;
+        let same = outer.and_then(|outer| outer.find(manager.cookie_name()));
+        let handle = |visit: Arc<Visit>| Self {
+            visit,
+            #[cfg(feature = "templates")]
+            means: Arc::clone(means),
+        };
+        // Extensions that were copied to a request with other cookies are another visitor's.
+        match same.filter(|visit| visit.cookies == cookies) {
+            Some(visit) if !visit.manager().agrees_with(manager) => {
+                telemetry::layers_disagree(manager.cookie_name());
+                Entered::Refused
+            }
+            Some(visit) => Entered::Within(handle(Arc::clone(visit))),
+            None => {
+                let stage = Mutex::new(Stage::Unopened);
+                let visit = Arc::new(Visit { means: Arc::clone(means), cookies, outer: outer.cloned(), stage });
+                Entered::Anew(handle(Arc::clone(&visit)), Underway(visit))
+            }
+        }
+    }
+
+    /// The visit of the layer around this one that has this cookie.
+    fn find(&self, cookie_name: &str) -> Option<&Arc<Visit>> {
+        let mut handle = Some(self);
+        while let Some(found) = handle {
+            if found.visit.manager().cookie_name() == cookie_name {
+                return Some(&found.visit);
+            }
+            handle = found.visit.outer.as_ref();
+        }
+        None
+    }
+
+    pub(super) fn visit(&self) -> &Arc<Visit> {
+        &self.visit
+    }
+
+    /// # Errors
+    ///
+    /// Where the layer was given no pages.
+    #[cfg(feature = "templates")]
+    pub(super) fn templates(&self) -> Result<crate::template::Engine, Error> {
+        self.means.templates.clone().ok_or_else(|| {
+            let line = "there are no templates: add `.templates(\"templates\")` to the layer of sessions";
+            Error::new(Kind::MissingLayer, line)
+        })
+    }
+}
+
+/// What a visitor is told of an error: nothing but that there was one, and whether to try again.
+pub(super) fn sentence(error: &Error) -> &'static str {
+    if error.is_store() {
+        "Your session cannot be reached just now. Please try again in a moment.\n"
+    } else if error.is_conflict() {
+        "Somebody logged in or out while this page was asked for. Please try again.\n"
+    } else {
+        "Something went wrong on our side.\n"
+    }
+}
+
+/// The headers of an answer that says so.
+pub(super) fn error_headers(error: &Error) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let always = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
+    always.into_iter().chain(error.is_store().then_some(("retry-after", "5")))
+}
+
+/// The answer to a request that went through two layers which disagree.
+pub(super) fn refused() -> Error {
+    Error::setting("two layers of one cookie name disagree")
+}
+
+/// Whether an error takes the place of this response. A layer further in made one of a panic already.
+pub(super) fn replaces(error: &Error, is_server_error: bool) -> bool {
+    !(error.is_panic() && is_server_error)
+}
