@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Closed,
     Conflict,
     Panicked,
-    #[cfg(feature = "tower")]
+    #[cfg(feature = "web")]
     MissingLayer,
     #[cfg(feature = "templates")]
     Template,
@@ -83,7 +83,7 @@ impl Error {
     }
 
     /// Whoever held the session panicked, so that nothing was saved.
-    #[cfg(feature = "tower")]
+    #[cfg(feature = "web")]
     pub(crate) fn is_panic(&self) -> bool {
         self.kind == Kind::Panicked
     }

@@ -54,12 +54,13 @@
 //! | --- | --- |
 //! | `axum` (default) | the extractor [`Session`], and [`Error`] as a response; implies `tower` |
 //! | `tower` | `SessionLayer` |
+//! | `actix` | [`web::actix`]: `SessionMiddleware`, and [`Session`] as an argument of actix-web's handlers |
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
 //! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
-//! | `conformance` | the suite that every store passes, for a store of your own |
+//! | `conformance` | the suites that every store and every adapter passes, for one of your own |
 //! | `metrics` | counters through the crate `metrics` |
-//! | `json`, `tokio` | implied where they are needed |
+//! | `json`, `tokio`, `web` | implied where they are needed |
 
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -85,8 +86,8 @@ mod telemetry;
 pub mod template;
 pub mod testing;
 pub mod value;
-#[cfg(feature = "tower")]
-mod web;
+#[cfg(any(feature = "web", feature = "conformance"))]
+pub mod web;
 
 pub use cookie::{RequestCookies, SameSite};
 pub use error::{Error, Refusal};

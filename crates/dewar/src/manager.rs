@@ -153,7 +153,7 @@ impl SessionManager {
     }
 
     /// What it was made of, for adapters that are given a manager.
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    #[cfg(feature = "web")]
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.inner.settings
     }

@@ -541,7 +541,7 @@ impl Session {
     }
 
     /// Nothing that is written from here on is saved.
-    #[cfg(feature = "tower")]
+    #[cfg(feature = "web")]
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         if state.phase != Phase::Committing {

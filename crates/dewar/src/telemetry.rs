@@ -31,7 +31,7 @@ pub(crate) fn written_too_late(what: &str, name: &str) {
 }
 
 /// A stream or task of a request asked for the session after its head had gone.
-#[cfg(feature = "tower")]
+#[cfg(feature = "web")]
 pub(crate) fn opened_too_late() {
     tracing::error!("the session was asked for after its response had gone; it is not opened");
     count!("dewar_late_opens_total");
@@ -44,7 +44,7 @@ pub(crate) fn committed_too_late() {
 }
 
 /// A request went through two layers with the same cookie and other settings.
-#[cfg(feature = "tower")]
+#[cfg(feature = "web")]
 pub(crate) fn layers_disagree(cookie: &str) {
     tracing::error!(
         cookie,
@@ -95,7 +95,7 @@ pub(crate) fn unavailable(error: &Error) {
 }
 
 /// An error was answered to the visitor.
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn answered(error: &Error) {
     tracing::error!(%error, status = error.status().as_u16(), "a request failed");
 }

@@ -5,13 +5,16 @@ mod support;
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::RawQuery,
-    http::{HeaderName, Request, Response, StatusCode, header},
+    http::{HeaderName, Request, Response, StatusCode},
     response::IntoResponse,
     routing::get,
 };
-use dewar::{Error, Lifetime, Session, SessionLayer};
-use support::http::{self as scenarios, Application, Browser, layer};
+use dewar::{
+    Error, Lifetime, Session, SessionLayer,
+    web::conformance::{self, Site},
+};
+use support::http::{Application, Browser, layer};
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -26,85 +29,33 @@ impl Application for Axum {
     }
 }
 
-fn value(RawQuery(query): RawQuery) -> String {
-    query.unwrap_or_default()
+fn routes(site: Site) -> Router {
+    let layers: Vec<_> = site.managers().iter().rev().cloned().map(SessionLayer::from).collect();
+    let page = async move |request: Request<Body>| -> Result<Response<Body>, Error> {
+        let (parts, _) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let answer = site.answer(path, Session::from_parts(&parts)).await?;
+        let mut response = Response::builder().status(answer.status);
+        for (name, value) in &answer.headers {
+            response = response.header(*name, value);
+        }
+        let body = futures_util::stream::unfold(answer.body, async |mut body| {
+            body.next().await.map(|chunk| (Ok::<_, Error>(chunk), body))
+        });
+        Ok(response.body(Body::from_stream(body)).unwrap())
+    };
+    layers.into_iter().fold(Router::new().fallback(page).layer(CatchPanicLayer::new()), Router::layer)
 }
 
-fn routes() -> Router {
-    Router::new()
-        .route("/untouched", get(async || "untouched"))
-        .route("/get", get(show))
-        .route("/set", get(async |session: Session, query: RawQuery| session.insert("name", value(query))))
-        .route(
-            "/count",
-            get(async |session: Session| {
-                session.update("count", |count: &mut u32| *count += 1).map(|count| count.to_string())
-            }),
-        )
-        .route("/remove", get(async |session: Session| drop(session.remove::<String>("name"))))
-        .route("/clear", get(async |session: Session| session.clear()))
-        .route("/renew", get(async |session: Session| session.renew()))
-        .route(
-            "/clear-and-set",
-            get(async |session: Session, query: RawQuery| {
-                session.clear();
-                session.insert("name", value(query));
-            }),
-        )
-        .route(
-            "/set-and-fail",
-            get(async |session: Session, query: RawQuery| {
-                session.insert("name", value(query));
-                StatusCode::IM_A_TEAPOT
-            }),
-        )
-        .route("/set-and-panic", get(set_and_panic))
-        .route("/set-what-cannot-be-written", get(async |session: Session| session.insert("odd", Unwritable)))
-        .route(
-            "/set-large",
-            get(async |session: Session, query: RawQuery| {
-                session.insert("small", 1);
-                session.insert("large", "x".repeat(value(query).parse().unwrap()));
-            }),
-        )
-        .route(
-            "/get-cached",
-            get(async |session: Session| {
-                ([(header::CACHE_CONTROL, "max-age=60"), (header::VARY, "Accept")], show(session).await)
-            }),
-        )
-        .route(
-            "/remember",
-            get(async |session: Session, query: RawQuery| {
-                session.insert("name", "remembered");
-                let idle = std::time::Duration::from_secs(value(query).parse().unwrap());
-                session.set_lifetime(Lifetime::persistent().idle(idle));
-            }),
-        )
-        .route("/login", get(async |session: Session, query: RawQuery| session.set_principal(&value(query))))
-        .layer(CatchPanicLayer::new())
-}
-
-async fn show(session: Session) -> String {
-    session.get("name").unwrap_or("nothing".into())
-}
-
-async fn set_and_panic(session: Session, query: RawQuery) -> &'static str {
-    session.insert("name", value(query));
-    panic!("as the scenario says");
-}
-
-struct Unwritable;
-
-impl serde::Serialize for Unwritable {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("never"))
-    }
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn axum_passes_every_http_scenario() {
-    scenarios::all(|layer| Axum(routes().layer(layer))).await;
+    conformance::check(async |site| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, routes(site)).await });
+        (address, conformance::on_drop(move || server.abort()))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -118,26 +69,6 @@ async fn a_route_without_the_layer_says_which_line_to_add() {
     let response = Axum(app).send(Request::get("/").body(String::new()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!response.body().contains("layer"), "the visitor is not told");
-}
-
-#[tokio::test]
-async fn a_nested_layer_of_the_same_cookie_uses_the_outer_session() {
-    let inner = Router::new().route("/inner", get(async |session: Session| session.insert("inner", 1))).layer(layer());
-    let outer = Router::new().merge(inner).layer(layer());
-    let response = Axum(outer).send(Request::get("/inner").body(String::new()).unwrap()).await;
-    assert_eq!(response.headers().get_all(header::SET_COOKIE).iter().count(), 1);
-}
-
-#[tokio::test]
-async fn a_nested_layer_of_another_cookie_is_a_session_of_its_own() {
-    let inner = Router::new()
-        .route("/inner", get(async |session: Session| session.insert("inner", 1)))
-        .layer(layer().cookie_name("__Host-other"));
-    let outer = Router::new().merge(inner).layer(layer());
-    let response = Axum(outer).send(Request::get("/inner").body(String::new()).unwrap()).await;
-    let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().collect();
-    assert_eq!(cookies.len(), 1);
-    assert!(cookies[0].to_str().unwrap().starts_with("__Host-other="));
 }
 
 #[tokio::test]
@@ -186,26 +117,6 @@ async fn a_panic_in_a_task_that_holds_the_session_is_no_silent_loss() {
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
-#[tokio::test]
-async fn a_request_that_is_dropped_before_its_response_commits_nothing() {
-    let app = routes().route(
-        "/set-and-wait",
-        get(async |session: Session| {
-            session.insert("name", "late");
-            std::future::pending::<()>().await;
-        }),
-    );
-    let app = Axum(app.layer(layer()));
-    let mut browser = Browser::new(&app);
-    browser.get("/set?Ada").await;
-    tokio::select! {
-        biased;
-        _ = browser.get("/set-and-wait") => unreachable!(),
-        () = tokio::task::yield_now() => {}
-    }
-    assert_eq!(browser.sees("/get").await, "Ada");
-}
-
 const LONG: std::time::Duration = std::time::Duration::from_secs(7200);
 
 #[tokio::test]
@@ -222,9 +133,22 @@ async fn settings_that_contradict_each_other_are_refused_by_name() {
     for wrong in ["", "http://x", "x/y", "x:80", "x..y", "-x", "x y", "exämple.org"] {
         assert!(refused(layer().domain(wrong)).starts_with("domain"), "{wrong}");
     }
+    let scripts = layer().dangerously_allow_scripts();
+    assert_eq!(scripts.manager().unwrap().cookie_name(), "__Host-session");
+    assert!(refused(scripts.cookie_name("__Http-x")).starts_with("cookie_name"));
     for right in ["h.example", ".h.example", "localhost", "xn--exmple-cua.org", "127.0.0.1"] {
         assert_eq!(layer().domain(right).manager().unwrap().cookie_name(), "session", "{right}");
     }
+}
+
+#[tokio::test]
+async fn a_layer_of_a_manager_shares_it_until_a_setting_differs() {
+    let manager = layer().manager().unwrap();
+    let shared = SessionLayer::from(manager.clone());
+    assert!(shared.manager().unwrap().agrees_with(&manager));
+    let moved = shared.path("/admin").manager().unwrap();
+    assert_eq!(moved.cookie_name(), "session-admin");
+    assert!(!moved.agrees_with(&manager));
 }
 
 #[tokio::test]

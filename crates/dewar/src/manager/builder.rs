@@ -120,6 +120,7 @@ macro_rules! settings {
     };
 }
 
+#[cfg(feature = "web")]
 pub(crate) use settings;
 
 /// Makes a [`SessionManager`]: [`SessionManager::builder`].

@@ -94,7 +94,7 @@ impl SessionManager {
             return Ok(());
         }
         let left = self.inner.underway.count();
-        Err(StoreError::new(format!("{left} sessions were still being saved after {DRAINED_WITHIN:?}")).into())
+        Err(StoreError::new(format!("{left} session(s) were still being saved after {DRAINED_WITHIN:?}")).into())
     }
 }
 

@@ -13,8 +13,11 @@ mod threads;
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::Poll,
     thread,
     time::{Duration, Instant},
 };
@@ -37,7 +40,7 @@ const ENDED_AT_ONCE: usize = 1_000;
 /// Keeps sessions in an SQLite file. A clone is the same store.
 ///
 /// The threads end when the last clone is dropped, after what waits has been written; await
-/// [`SqliteStore::close`] where that must be over. The futures need a tokio runtime with time.
+/// [`SqliteStore::close`] where that must be over. The futures run on any runtime; one of tokio's needs its timers (`enable_time`).
 ///
 /// ```
 /// use dewar::store::{SessionAdmin, Timestamp, sqlite::SqliteStore};
@@ -160,12 +163,25 @@ impl SqliteStore {
     }
 }
 
-async fn answer_within<T>(limit: Duration, answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(closed()),
-        Err(_) => Err(StoreError::new(format!("sqlite: no answer within {limit:?}"))),
-    }
+async fn answer_within<T>(
+    limit: Duration,
+    mut answer: oneshot::Receiver<Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    // Tokio's timers cost a call next to nothing, and are not there in a program without it.
+    let late: &mut (dyn Future<Output = ()> + Send + Unpin) = match tokio::runtime::Handle::try_current() {
+        Ok(_) => &mut Box::pin(tokio::time::sleep(limit)),
+        Err(_) => &mut futures_timer::Delay::new(limit),
+    };
+    let mut late = Pin::new(late);
+    poll_fn(|context| match Pin::new(&mut answer).poll(context) {
+        Poll::Ready(Ok(answer)) => Poll::Ready(answer),
+        Poll::Ready(Err(_)) => Poll::Ready(Err(closed())),
+        Poll::Pending => {
+            let late = late.as_mut().poll(context);
+            late.map(|()| Err(StoreError::new(format!("sqlite: no answer within {limit:?}"))))
+        }
+    })
+    .await
 }
 
 impl fmt::Debug for SqliteStore {
