@@ -32,6 +32,7 @@ async fn main() -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let sessions = settings.session_layer()?;
+    let manager = sessions.manager()?;
     let (password, generated) = settings.demo_password();
     let users = Users::new().await?;
     users.add_demo(DEMO, password.clone()).await?;
@@ -43,6 +44,8 @@ async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let stop = asked_to_stop()?;
     announce(&settings, listener.local_addr()?.port(), generated.then_some(&password));
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    // Who hung up has left a commit behind that no answer waits for.
+    manager.drain().await?;
     eprintln!("Stopped.");
     Ok(())
 }

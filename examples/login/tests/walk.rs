@@ -80,7 +80,12 @@ impl Visitor {
     }
 
     fn send(&mut self, head: &str, form: &str) -> Answer {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        self.try_send(head, form).unwrap()
+    }
+
+    /// `None`: the program has stopped.
+    fn try_send(&mut self, head: &str, form: &str) -> Option<Answer> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         let Self { cookie, headers, .. } = self;
         write!(
             stream,
@@ -88,15 +93,15 @@ impl Visitor {
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         )
-        .unwrap();
+        .ok()?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        stream.read_to_end(&mut answer).ok().filter(|_| !answer.is_empty())?;
         let answer = Answer(String::from_utf8(answer).unwrap());
         if let Some(cookie) = answer.header("set-cookie") {
             let over = cookie.contains("Max-Age=0");
             self.cookie = if over { String::new() } else { cookie.split(';').next().unwrap().into() };
         }
-        answer
+        Some(answer)
     }
 
     fn log_in(&mut self, name: &str, password: &str) -> Answer {
@@ -518,4 +523,56 @@ fn sigterm_ends_it_cleanly() {
     let mut site = Site::start(&[]);
     let killed = Command::new("kill").args(["-TERM", &site.program.id().to_string()]).status().unwrap();
     assert!(killed.success() && site.program.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_in_the_middle_of_writes_loses_nothing_that_was_answered() {
+    let folder = Folder::new("sigterm");
+    let store = folder.store();
+    let settings = [("SESSION_STORE", store.as_str())];
+    let mut site = Site::start(&settings);
+    let ada = site.ada(FIREFOX);
+    // Each ends one session and begins another, as fast as it is answered.
+    let busy: Vec<_> = (0..4)
+        .map(|_| {
+            let mut ada = site.ada(IPHONE);
+            std::thread::spawn(move || {
+                let form = format!("name=ada&password={}", PASSWORD.replace(' ', "+"));
+                let (mut begun, mut ended) = (vec![ada.clone()], Vec::new());
+                // A log-out that was not answered may be done: of its session nothing is known.
+                while let Some(session) = begun.pop() {
+                    let Some(answer) = ada.try_send("POST /logout", "") else { break };
+                    assert_eq!(answer.status(), 303);
+                    ended.push(session);
+                    for _ in 0..2 {
+                        let mut another = Visitor { cookie: String::new(), ..ada.clone() };
+                        let Some(answer) = another.try_send("POST /login", &form) else { return (begun, ended) };
+                        assert_eq!(answer.location(), "/account");
+                        begun.insert(0, another);
+                    }
+                    ada = begun[begun.len() - 1].clone();
+                }
+                (begun, ended)
+            })
+        })
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let killed = Command::new("kill").args(["-TERM", &site.program.id().to_string()]).status().unwrap();
+    assert!(killed.success() && site.program.wait().unwrap().success());
+    let busy: Vec<_> = busy.into_iter().map(|thread| thread.join().unwrap()).collect();
+
+    let site = Site::start(&settings);
+    let is_logged_in = |visitor: &Visitor| Visitor { port: site.port, ..visitor.clone() }.is_logged_in();
+    assert!(is_logged_in(&ada));
+    let all =
+        |which: fn(&(Vec<Visitor>, Vec<Visitor>)) -> &Vec<Visitor>| busy.iter().flat_map(which).collect::<Vec<_>>();
+    let (begun, ended) = (all(|(begun, _)| begun), all(|(_, ended)| ended));
+    assert!(begun.len() >= 4 && ended.len() >= 4, "{} log-ins and {} log-outs were answered", begun.len(), ended.len());
+    for visitor in begun {
+        assert!(is_logged_in(visitor), "a log-in that was answered is lost");
+    }
+    for visitor in ended {
+        assert!(!is_logged_in(visitor), "a log-out that was answered is lost");
+    }
 }

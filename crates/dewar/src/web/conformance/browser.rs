@@ -93,7 +93,8 @@ impl<'a> Browser<'a> {
 
     async fn ask(&self, path: &str, cookie: Option<&[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.expect("the server accepts connections");
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address).into_bytes();
+        let mut request =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address).into_bytes();
         if let Some(cookie) = cookie {
             request.extend([b"Cookie: ", cookie, b"\r\n"].concat());
         }

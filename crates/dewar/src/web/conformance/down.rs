@@ -1,8 +1,8 @@
 //! A store that cannot be reached.
 
 use crate::store::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp, Tombstone,
-    Touch, Version,
+    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version,
 };
 
 pub(super) struct Down;

@@ -90,7 +90,10 @@ where
     let server = serve.behind(vec![manager.clone(), other]).await;
     let mut browser = server.browser();
     let page = browser.get("/set?Ada").await;
-    assert!(page.set_cookie().is_some_and(|cookie| cookie.starts_with("__Host-other=")), "the handler has the inner one's session");
+    assert!(
+        page.set_cookie().is_some_and(|cookie| cookie.starts_with("__Host-other=")),
+        "the handler has the inner one's session"
+    );
     assert_eq!(browser.sees("/get").await, "Ada");
 
     let disagrees = made(builder().partitioned(true));
