@@ -1,0 +1,3 @@
+//! One small application for each web framework.
+
+pub mod axum;
