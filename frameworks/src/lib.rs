@@ -1,3 +1,4 @@
 //! One small application for each web framework.
 
 pub mod axum;
+pub mod poem;

@@ -3,6 +3,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("axum") => frameworks::axum::main(),
-        _ => Err("which one? axum".into()),
+        Some("poem") => frameworks::poem::main(),
+        _ => Err("which one? axum or poem".into()),
     }
 }

@@ -11,6 +11,7 @@ use dewar::{Session, SessionLayer};
 use tokio::sync::oneshot;
 
 pub(crate) mod axum;
+pub(crate) mod poem;
 
 /// Serves an application with this layer, or with none, until it is told to stop.
 pub(crate) type Serve = fn(TcpListener, Option<SessionLayer>, oneshot::Receiver<()>);
