@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("axum") => frameworks::axum::main(),
         Some("poem") => frameworks::poem::main(),
-        _ => Err("which one? axum or poem".into()),
+        Some("salvo") => frameworks::salvo::main(),
+        _ => Err("which one? axum, poem or salvo".into()),
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 pub(crate) mod axum;
 pub(crate) mod poem;
+pub(crate) mod salvo;
 
 /// Serves an application with this layer, or with none, until it is told to stop.
 pub(crate) type Serve = fn(TcpListener, Option<SessionLayer>, oneshot::Receiver<()>);
