@@ -94,7 +94,7 @@ pub use error::{Error, Refusal};
 pub use flash::Flash;
 pub use key::{Key, Name};
 pub use lifetime::{Clock, Lifetime, Reissue};
-pub use manager::{Committed, Device, SessionManager, SessionManagerBuilder};
+pub use manager::{Committed, Device, SessionHandle, SessionManager, SessionManagerBuilder};
 pub use secret::{Keyring, Secret};
 pub use session::Session;
 pub use value::Value;

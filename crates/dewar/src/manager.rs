@@ -31,11 +31,13 @@ pub(crate) mod builder;
 mod commit;
 mod devices;
 mod draw;
+mod edit;
 mod execute;
 mod merge;
 mod plan;
 mod queue;
 pub(crate) mod settings;
+pub(crate) mod sources;
 mod stored;
 mod surely;
 mod underway;
@@ -43,6 +45,7 @@ mod underway;
 pub use builder::SessionManagerBuilder;
 pub use devices::Device;
 use draw::Draw;
+pub use edit::SessionHandle;
 use queue::Queues;
 use settings::{Identity, Settings};
 use underway::Underway;
@@ -174,6 +177,7 @@ impl SessionManager {
         std::ptr::eq(one, two)
             || same_store
                 && one.identity == two.identity
+                && one.settings.sources == two.settings.sources
                 && one.cookie == two.cookie
                 && one.rules == two.rules
                 && one.reissue == two.reissue
@@ -192,7 +196,10 @@ impl SessionManager {
         let mut state = session.lock();
         state.phase = Phase::Closed;
         let done = std::mem::take(&mut state.operations);
-        let cookies = std::mem::take(&mut state.due);
+        let mut cookies = std::mem::take(&mut state.due);
+        if let Some(brought) = state.brought.as_ref().filter(|_| !cookies.is_empty()) {
+            cookies.extend(self.inner.removals(brought));
+        }
         let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
         drop(done);
@@ -342,8 +349,8 @@ impl Inner {
         self.dialect.read(&Cookies { name: &self.cookie.name, values: &values }, limits)
     }
 
-    /// Opens what needs no store, and what a store answers at once. What has to wait is returned, in a box.
-    fn open_now<'a>(
+    /// Opens what needs no store, and what a store answers at once. What has to wait is returned, in a box. Of this manager's own cookies alone.
+    fn open_own<'a>(
         self: &'a Arc<Self>,
         request: RequestCookies<'a>,
         context: &mut Context<'_>,
@@ -403,8 +410,9 @@ impl Inner {
                 Load::Gone(tombstone) if plan::is_followed(&tombstone, now) => self.follow(tombstone, now).await,
                 found => Ok(self.open_found(id, found, outdated, now)),
             },
-            Token::Data { contents, fingerprint, .. } if self.former.is_some() => {
-                Box::pin(self.take_over(contents, &fingerprint, now)).await
+            Token::Data { contents, unique: Some(unique), .. } if self.former.is_some() => {
+                let until = contents.expires();
+                Box::pin(self.take_over(contents, &unique, until, now)).await
             }
             Token::Data { contents, outdated, slides, .. } => Ok(Ok(self.open_cookie(contents, outdated, slides, now))),
         }
@@ -421,11 +429,7 @@ impl Inner {
         let (contents, origin) = opened.unwrap_or_else(|closed| {
             let refusal = closed.refusal();
             telemetry::refused(&self.cookie.name, refusal);
-            let origin = match closed {
-                Closed::Dead(tombstone) => Origin::Late(tombstone),
-                Closed::Refused(refusal) => Origin::Fresh { refused: refusal != Refusal::Unknown },
-            };
-            (self.empty(now), origin)
+            (self.empty(now), closed.into_origin())
         });
         Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
     }
@@ -508,6 +512,16 @@ impl Closed {
         match self {
             Self::Refused(refusal) => *refusal,
             Self::Dead(_) => Refusal::Gone,
+        }
+    }
+}
+
+impl Closed {
+    /// What a session is that was refused.
+    fn into_origin(self) -> Origin {
+        match self {
+            Self::Dead(tombstone) => Origin::Late(tombstone),
+            Self::Refused(refusal) => Origin::Fresh { refused: refusal != Refusal::Unknown },
         }
     }
 }

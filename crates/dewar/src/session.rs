@@ -541,7 +541,6 @@ impl Session {
     }
 
     /// Nothing that is written from here on is saved.
-    #[cfg(feature = "web")]
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         if state.phase != Phase::Committing {
@@ -559,7 +558,7 @@ impl Session {
         Arc::strong_count(&self.shared) > 1
     }
 
-    fn rules(&self) -> &Rules {
+    pub(crate) fn rules(&self) -> &Rules {
         self.shared.owner.rules()
     }
 

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     id::{SessionId, StoreKey},
     journal::Operation,
+    manager::sources::Brought,
     principal::Somebody,
     session::Session,
     store::{Tombstone, Version, Why},
@@ -45,6 +46,8 @@ pub(crate) struct State {
     /// What an earlier attempt to change the id may have done, though nobody knows.
     pub(crate) made: Option<Made>,
     pub(crate) turn: Turn,
+    /// What the request brought of other formats' cookies.
+    pub(crate) brought: Option<Box<Brought>>,
 }
 
 /// What is to become of the session that was opened; the later ones outrank the earlier.
@@ -82,6 +85,8 @@ pub(crate) enum Origin {
         /// What was in it: a renewal moves this first.
         loaded: Box<Contents>,
     },
+    /// From another format's cookie, of which two strangers may hold the same bytes: it gets an id of its own with the first write.
+    Foreign,
     /// From a store.
     Stored(At),
     /// It was dead when it was opened.
@@ -231,6 +236,7 @@ impl State {
             settled: Settled::default(),
             made: None,
             turn: Turn::default(),
+            brought: None,
         }
     }
 

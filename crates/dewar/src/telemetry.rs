@@ -109,3 +109,13 @@ pub(crate) fn not_purged(error: &Error) {
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::error!(%error, "no thread could be started for a session's task");
 }
+
+/// The record that a session was moved from could not be ended.
+pub(crate) fn not_ended_at_its_source(error: &Error) {
+    tracing::warn!(%error, "a session has moved, and its record at the source could not be ended; it leads to the session that moved");
+}
+
+/// The end of a source has come, and its sessions are not opened any more.
+pub(crate) fn source_is_over(cookie: &str) {
+    tracing::warn!(cookie, "reads_also: its date has passed, and its sessions are not opened any more; leave it out");
+}

@@ -125,10 +125,8 @@ async fn a_handler_that_a_time_out_cuts_off_leaves_nothing_and_a_closed_session(
 async fn a_commit_goes_on_when_its_client_has_gone() {
     let store = Faulty::default();
     let sessions = sessions(store.clone());
-    let set = web::to(async |session: Session| {
-        session.update("count", |count: &mut u32| *count += 1).unwrap();
-        HttpResponse::Ok()
-    });
+    let set =
+        web::to(async |session: Session| session.update("count", |count: &mut u32| *count += 1).unwrap().to_string());
     let get = web::to(async |session: Session| session.get::<u32>("count").unwrap_or(0).to_string());
     let app = test::init_service(App::new().route("/set", set).route("/get", get).wrap(sessions.clone())).await;
     let known = cookie(&test::call_service(&app, TestRequest::get().uri("/set").to_request()).await);

@@ -162,7 +162,7 @@ impl Dialect for Flask {
         let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| value == b"true");
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
         contents.data = data;
-        Ok(Token::Data { contents, outdated: signed.secret != 0, slides: permanent, fingerprint: [0; 32] })
+        Ok(Token::Data { contents, outdated: signed.secret != 0, slides: permanent, unique: None })
     }
 
     fn write(&self, body: Body<'_>, _cookie: &str, now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {

@@ -142,8 +142,9 @@ pub enum Token {
         outdated: bool,
         /// Whether it is issued again from time to time, so that it does not run out.
         slides: bool,
-        /// 32 bytes that tell this very cookie from every other.
-        fingerprint: [u8; 32],
+        /// 32 bytes that tell this very cookie from every other, where the format makes each cookie another one (by a nonce): an id may be derived from
+        /// them. `None` where two strangers with the same entries in the same second hold the same bytes, as with every format that is only signed.
+        unique: Option<[u8; 32]>,
     },
     /// The id of a session that is in a store.
     Id {

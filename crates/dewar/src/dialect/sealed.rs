@@ -264,7 +264,7 @@ impl Dialect for Sealed {
         if contents.expires() <= limits.now {
             return Err(Refusal::Expired);
         }
-        Ok(Token::Data { contents, outdated: secret != 0, slides: true, fingerprint })
+        Ok(Token::Data { contents, outdated: secret != 0, slides: true, unique: Some(fingerprint) })
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<String>, Error> {

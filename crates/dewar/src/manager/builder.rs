@@ -31,6 +31,36 @@ macro_rules! settings {
                 self.set(|settings| settings.store = Some(std::sync::Arc::new(store)))
             }
 
+            /// Opens sessions that another format wrote, or that are in a store which is being left, and writes them in the new form with the next commit.
+            ///
+            /// `source` is a manager with the settings of before: its dialect, secrets, cookie, lifetime and store. What was in its session is in
+            /// this one, and the old cookie is removed. `until` is when the last of them has run out: a site is as strong as its weakest reader.
+            ///
+            /// ```
+            /// # #[cfg(feature = "flask")] fn main() -> Result<(), dewar::Error> {
+            /// use dewar::{Secret, SessionManager, dialect::Flask, store::{Timestamp, memory::MemoryStore}};
+            ///
+            /// # let (old, new) = (Secret::generate(), Secret::generate());
+            /// let flask = SessionManager::builder(old)?.dialect(Flask::new).build()?;
+            /// let spring = Timestamp::from_secs(1_806_364_800); // 2027-03-30
+            /// let manager = SessionManager::builder(new)?.store(MemoryStore::new()).reads_also(flask, spring).build()?;
+            /// # let _ = manager; Ok(()) }
+            /// # #[cfg(not(feature = "flask"))] fn main() {}
+            /// ```
+            ///
+            /// A valid cookie of this manager's own counts alone. Our own sessions that are still in their cookie under the same secret move to a
+            /// store without this.
+            ///
+            /// # Security
+            ///
+            /// A cookie that is one visitor's alone (sealed, or an id on a store) leads to one session however often it comes, and after a log-out to none.
+            /// A cookie that is only signed (Flask's, cookie-session's) may be the same for two strangers: each first write with it begins
+            /// a session of its own, and a copy that somebody kept opens until it runs out.
+            pub fn reads_also(self, source: crate::SessionManager, until: impl Into<crate::store::Timestamp>) -> Self {
+                let until = until.into();
+                self.set(|settings| settings.sources.push(crate::manager::sources::Source { manager: source, until }))
+            }
+
             /// What commits that outlive their callers, pauses and purging run on, where it is not tokio.
             pub fn runtime(self, runtime: impl crate::runtime::Runtime) -> Self {
                 self.set(|settings| settings.runtime = Some(std::sync::Arc::new(runtime)))

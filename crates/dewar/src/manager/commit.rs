@@ -358,6 +358,9 @@ impl Inner {
     /// Brings what a request did to the store, and what came of it back to the session.
     async fn carry_out(self: Arc<Self>, mut job: Job, begun: Option<Begun>) -> Result<(), Error> {
         let done = self.execute(&mut job, begun).await;
+        if matches!(done, Ok(Done::Kept(_) | Done::Ended)) {
+            self.end_at_its_source(&job.session, job.now).await;
+        }
         match done {
             Ok(Done::Kept(Kept { mut at, epoch, cookie, merged })) => {
                 at.unseen = merged.is_some();

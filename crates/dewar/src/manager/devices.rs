@@ -152,7 +152,7 @@ impl Inner {
         Ok(self.backend()?.revoke(principal, which, self.draw.tombstone(Why::Ended, now), now).await?)
     }
 
-    async fn sessions(&self, principal: &str) -> Result<Vec<(StoreKey, Record)>, Error> {
+    pub(super) async fn sessions(&self, principal: &str) -> Result<Vec<(StoreKey, Record)>, Error> {
         let now = self.clock.now();
         let mut all: Vec<(StoreKey, Record)> = Vec::new();
         loop {
@@ -170,13 +170,13 @@ impl Inner {
 }
 
 /// A session's lineage, in a form for links. It names a session among a user's, and is nothing that a cookie could be made of.
-fn handle(lineage: u64) -> String {
+pub(super) fn handle(lineage: u64) -> String {
     let mut text = String::new();
     base64::push_url(&lineage.to_be_bytes(), &mut text);
     text
 }
 
-fn lineage(handle: &str) -> Option<u64> {
+pub(super) fn lineage(handle: &str) -> Option<u64> {
     let bytes = base64::decode_url(handle.as_bytes())?;
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

@@ -86,6 +86,11 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
             (false, true) if facts.on_store => Plan::Create,
             (false, true) => Plan::Cookie,
         },
+        Origin::Foreign => match (facts.touched, facts.empty) {
+            (false, _) => Plan::Nothing,
+            (true, true) => Plan::Remove,
+            (true, false) => Plan::Create,
+        },
         Origin::Cookie { reissue } => match (facts.touched, facts.empty) {
             (false, _) if *reissue => Plan::Cookie,
             (false, _) => Plan::Nothing,
@@ -173,6 +178,7 @@ mod tests {
             ("cookie", Origin::Cookie { reissue: false }),
             ("cookie, due", Origin::Cookie { reissue: true }),
             ("former", Origin::Former { id, loaded }),
+            ("foreign", Origin::Foreign),
             ("stored", Origin::Stored(at.clone())),
             ("stored, due", Origin::Stored(At { touch: true, reissue: true, ..at.clone() })),
             ("stored, unseen", Origin::Stored(At { unseen: true, reissue: true, ..at.clone() })),

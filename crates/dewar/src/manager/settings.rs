@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, SessionManager, draw::Draw, queue::Queues, underway::Underway};
+use super::{Inner, SessionManager, draw::Draw, queue::Queues, sources::Source, underway::Underway};
 use crate::{
     cookie::SameSite,
     dialect::{Dialect, Keeps, Opaque, Sealed},
@@ -16,6 +16,7 @@ use crate::{
     secret::Keyring,
     session::Rules,
     store::ErasedStore,
+    telemetry,
 };
 
 /// What our own cookie name begins with, as long as the cookie keeps what browsers ask for behind it: it was set by this very host over
@@ -29,7 +30,7 @@ type MakeDialect = Arc<dyn Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync>;
 #[derive(PartialEq, Eq)]
 pub(super) struct Identity {
     dialect: Option<Origin>,
-    secrets: [u8; 32],
+    pub(super) secrets: [u8; 32],
 }
 
 /// Which function makes a dialect. One that holds settings is the same only as its clone.
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) reissue: Reissue,
     pub(crate) clock_skew: Option<Duration>,
     pub(crate) clock: Clock,
+    /// Where sessions come from that this manager did not write.
+    pub(crate) sources: Vec<Source>,
     /// `None`: nobody gave one, and tokio is not compiled in.
     pub(crate) runtime: Option<Arc<dyn Runtime>>,
 }
@@ -87,6 +90,7 @@ impl Settings {
             reissue: Reissue::AfterATenth,
             clock_skew: None,
             clock: Clock::default(),
+            sources: Vec::new(),
             runtime: default_runtime(),
         }
     }
@@ -119,6 +123,17 @@ impl Settings {
                 ));
             }
             _ => {}
+        }
+
+        for source in &self.sources {
+            if source.has_store() && self.store.is_none() {
+                return Err(Error::setting(
+                    "reads_also: sessions that leave a store need a store to go to; add .store(...)",
+                ));
+            }
+            if source.until <= self.clock.now() {
+                telemetry::source_is_over(source.manager.cookie_name());
+            }
         }
 
         let mut cookie = policy.cookie.clone();

@@ -91,24 +91,43 @@ impl Inner {
     /// Opens a session that was in the cookie before there was a store, once.
     ///
     /// Its id follows from the cookie, so that requests in parallel meet in one session; that key is dead until the cookie
-    /// expires once the session has ended, so that a log-out is final.
+    /// expires (`until`) once the session has ended, so that a log-out is final.
     pub(super) async fn take_over(
         &self,
-        mut contents: Contents,
-        fingerprint: &[u8; 32],
+        contents: Contents,
+        unique: &[u8; 32],
+        until: Timestamp,
         now: Timestamp,
     ) -> Result<Found, Error> {
-        let derive = |label: &str| Sha256::new().chain_update(label).chain_update(fingerprint).finalize().into();
-        let id = SessionId::from_random(derive("dewar taken over\0"));
-        let store = self.backend()?;
-        match store.load(id.key().clone(), now).await? {
-            Load::Found(record, version) => return Ok(self.open_record(id, record, version, true, now)),
-            Load::Gone(tombstone) if is_followed(&tombstone, now) => return self.follow(tombstone, now).await,
-            Load::Gone(tombstone) => return Ok(Err(Closed::Dead(tombstone))),
-            Load::Missing => {}
+        match self.taken_over(unique, now).await? {
+            Some(found) => Ok(found),
+            None => self.to_be_taken_over(contents, unique, until, now).await,
         }
+    }
+
+    /// What became of a session that was taken over; `None`: none was.
+    pub(super) async fn taken_over(&self, unique: &[u8; 32], now: Timestamp) -> Result<Option<Found>, Error> {
+        let id = SessionId::from_random(derived("dewar taken over\0", unique));
+        Ok(match self.backend()?.load(id.key().clone(), now).await? {
+            Load::Found(record, version) => Some(self.open_record(id, record, version, true, now)),
+            Load::Gone(tombstone) if is_followed(&tombstone, now) => Some(self.follow(tombstone, now).await?),
+            Load::Gone(tombstone) => Some(Err(Closed::Dead(tombstone))),
+            Load::Missing => None,
+        })
+    }
+
+    /// A session that was not taken over yet, with the id that it will have.
+    pub(super) async fn to_be_taken_over(
+        &self,
+        mut contents: Contents,
+        unique: &[u8; 32],
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Found, Error> {
+        let id = SessionId::from_random(derived("dewar taken over\0", unique));
+        let store = self.backend()?;
         // Revisions before tombstones could stand that long kept a record of its own beside it.
-        let marker = StoreKey::from_digest(derive("dewar taken over, marker\0"));
+        let marker = StoreKey::from_digest(derived("dewar taken over, marker\0", unique));
         if store.load(marker, now).await? != Load::Missing {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
@@ -117,7 +136,7 @@ impl Inner {
         if epoch > 0 && contents.created.as_millis() <= epoch {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
-        contents.guarded_until = Some(contents.expires());
+        contents.guarded_until = Some(until);
         contents.epoch = Some(epoch);
         if contents.principal.is_some() {
             contents.lineage = lineage(id.key());
@@ -198,6 +217,10 @@ async fn purge(purging: Purging) {
             }
         }
     }
+}
+
+fn derived(label: &str, unique: &[u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update(label).chain_update(unique).finalize().into()
 }
 
 /// The lineage of a session that is moved from a cookie, the same for all requests that carry it.

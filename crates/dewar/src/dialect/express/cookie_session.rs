@@ -119,7 +119,7 @@ impl Dialect for CookieSession {
         let mut contents = Contents::new(limits.now, limits.idle, None, limits.persistent);
         contents.data = Data::parse(JSON, &text).ok_or(Refusal::Malformed)?;
         RESERVED.drop_from(&mut contents.data);
-        Ok(Token::Data { contents, outdated: key != 0, slides: limits.persistent, fingerprint: [0; 32] })
+        Ok(Token::Data { contents, outdated: key != 0, slides: limits.persistent, unique: None })
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, _now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {

@@ -92,15 +92,15 @@ impl Site {
         let shown = |session: &Session| session.get::<String>("name").unwrap_or_else(|| "nothing".into());
         Ok(match page {
             "/get" => text(shown(&session)),
-            "/set" => done(session.insert("name", value)),
+            "/set" => after(|| session.insert("name", value)),
             "/count" => text(session.update("count", |count: &mut u32| *count += 1)?.to_string()),
-            "/remove" => done(drop(session.remove::<String>("name"))),
-            "/clear" => done(session.clear()),
-            "/renew" => done(session.renew()),
-            "/log-in" => done(session.set_principal(value)),
+            "/remove" => after(|| drop(session.remove::<String>("name"))),
+            "/clear" => after(|| session.clear()),
+            "/renew" => after(|| session.renew()),
+            "/log-in" => after(|| session.set_principal(value)),
             "/clear-and-set" => {
                 session.clear();
-                done(session.insert("name", value))
+                after(|| session.insert("name", value))
             }
             "/set-and-fail" => {
                 session.insert("name", value);
@@ -114,10 +114,10 @@ impl Site {
                 session.insert("name", value);
                 self.hang(value, session).await
             }
-            "/set-what-cannot-be-written" => done(session.insert("odd", Unwritable)),
+            "/set-what-cannot-be-written" => after(|| session.insert("odd", Unwritable)),
             "/set-large" => {
                 session.insert("small", 1);
-                done(session.insert("large", "x".repeat(value.parse().unwrap_or(0))))
+                after(|| session.insert("large", "x".repeat(value.parse().unwrap_or(0))))
             }
             "/get-cached" => {
                 let headers = vec![("cache-control", "max-age=60".to_owned()), ("vary", "Accept".to_owned())];
@@ -126,7 +126,7 @@ impl Site {
             "/remember" => {
                 session.insert("name", "remembered");
                 let idle = Duration::from_secs(value.parse().unwrap_or(0));
-                done(session.set_lifetime(Lifetime::persistent().idle(idle)))
+                after(|| session.set_lifetime(Lifetime::persistent().idle(idle)))
             }
             "/set-and-stream" => {
                 session.insert("name", value);
@@ -171,7 +171,8 @@ fn text(text: impl Into<String>) -> Answer {
     Answer { status: 200, headers, body: Body { text: Some(text.into()), late: None } }
 }
 
-fn done((): ()) -> Answer {
+fn after(deed: impl FnOnce()) -> Answer {
+    deed();
     text("done")
 }
 
