@@ -560,19 +560,17 @@ fn sigterm_in_the_middle_of_writes_loses_nothing_that_was_answered() {
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     let killed = Command::new("kill").args(["-TERM", &site.program.id().to_string()]).status().unwrap();
     assert!(killed.success() && site.program.wait().unwrap().success());
-    let busy: Vec<_> = busy.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let (begun, ended): (Vec<_>, Vec<_>) = busy.into_iter().map(|thread| thread.join().unwrap()).unzip();
+    let (begun, ended) = (begun.concat(), ended.concat());
 
     let site = Site::start(&settings);
     let is_logged_in = |visitor: &Visitor| Visitor { port: site.port, ..visitor.clone() }.is_logged_in();
     assert!(is_logged_in(&ada));
-    let all =
-        |which: fn(&(Vec<Visitor>, Vec<Visitor>)) -> &Vec<Visitor>| busy.iter().flat_map(which).collect::<Vec<_>>();
-    let (begun, ended) = (all(|(begun, _)| begun), all(|(_, ended)| ended));
     assert!(begun.len() >= 4 && ended.len() >= 4, "{} log-ins and {} log-outs were answered", begun.len(), ended.len());
-    for visitor in begun {
+    for visitor in &begun {
         assert!(is_logged_in(visitor), "a log-in that was answered is lost");
     }
-    for visitor in ended {
+    for visitor in &ended {
         assert!(!is_logged_in(visitor), "a log-out that was answered is lost");
     }
 }
