@@ -13,7 +13,6 @@ use crate::{
     error::Error,
     id::{SessionId, StoreKey},
     journal::Operation,
-    manager::sources::Brought,
     principal::Somebody,
     session::Session,
     store::{Tombstone, Version, Why},
@@ -182,6 +181,15 @@ impl Made {
     pub(crate) fn outdated(self) -> Self {
         Self { operations: 0, intent: Intent::Keep, ..self }
     }
+}
+
+/// What a request brought of other formats' cookies, which the manager [also reads](crate::SessionManagerBuilder::reads_also).
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// The sources whose cookie is in the request, by their place among the manager's.
+    pub(crate) sources: Vec<usize>,
+    /// The record that the session was opened from, and whose it is. It ends when the session has moved.
+    pub(crate) record: Option<(usize, StoreKey)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

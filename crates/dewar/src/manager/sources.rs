@@ -18,7 +18,7 @@ use crate::{
     lifetime::Timestamp,
     principal::Somebody,
     session::{Owner, Session, somebody},
-    state::Origin,
+    state::{Brought, Origin},
     store::{Load, StoreKey, Why},
     telemetry,
     value::Value,
@@ -35,15 +35,6 @@ impl PartialEq for Source {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.manager.inner, &other.manager.inner) && self.until == other.until
     }
-}
-
-/// What a request brought of the sources' cookies.
-#[derive(Debug, Default)]
-pub(crate) struct Brought {
-    /// The sources whose cookie is in the request, by their place among the manager's.
-    sources: Vec<usize>,
-    /// The record that the session was opened from, and whose it is. It ends when the session has moved.
-    record: Option<(usize, StoreKey)>,
 }
 
 /// A session that came from a source.
