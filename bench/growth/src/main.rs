@@ -62,6 +62,28 @@ async fn in_one_request(manager: &SessionManager) {
     }
 }
 
+/// A commit that took each of its messages at once, beside a request that left as many.
+async fn beside_another(manager: &SessionManager) {
+    let mut firsts = Firsts::new();
+    for many in SIZES {
+        let time = least(async || {
+            let visitor = Visitor::prepared(manager, |session| session.insert("a", 1)).await.expect("it is saved");
+            let one = visitor.session().await.expect("it opens");
+            let other = visitor.session().await.expect("it opens");
+            for _ in 0..many {
+                other.flash("m");
+                one.flash("n");
+                assert_eq!(one.take_flashes().len(), 1);
+            }
+            manager.commit(&other).await.apply(&mut HeaderMap::new()).expect("it is saved");
+            let start = Instant::now();
+            manager.commit(&one).await.apply(&mut HeaderMap::new()).expect("it is saved");
+            start.elapsed()
+        });
+        report(&mut firsts, "flashes taken one by one, beside as many", many, time.await);
+    }
+}
+
 /// Sessions of one user, listed, and all others ended.
 async fn of_one_user(what: &str, manager: &SessionManager) {
     let mut firsts = Firsts::new();
@@ -90,6 +112,7 @@ async fn main() {
     println!("what\thow many, or bytes\tmicroseconds each\ttimes the first of its kind");
     let memory = layer().store(store::memory::MemoryStore::new()).manager().expect("settings");
     in_one_request(&memory).await;
+    beside_another(&memory).await;
     of_one_user("memory", &memory).await;
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("sessions.db").display());

@@ -5,7 +5,7 @@ use std::{cell::Cell, path::Path, time::Instant};
 use dewar::store::{Create, Record, Replace, SessionAdmin, SessionStore, StoreKey, Timestamp, sqlite::SqliteStore};
 use rusqlite::{Connection, params};
 
-use crate::{Each, NOW, TURNS, fill, key, of_store, purge, record, report, turn, until, next};
+use crate::{Each, NOW, TURNS, fill, key, next, of_store, purge, record, report, turn, until};
 
 const SESSIONS: u64 = 100_000;
 

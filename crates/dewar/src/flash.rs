@@ -2,7 +2,7 @@
 //!
 //! They are an entry of the session, as in Flask: `_flashes`, a list of pairs (category, text).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::{
     data::Data,
@@ -69,26 +69,54 @@ pub(crate) fn append(
     encoding.append(waiting, &one).ok_or_else(|| ReadError::new("the messages are no list").into())
 }
 
-/// `_flashes` without the messages in `shown`, each counted once; `None` where nothing is left.
-pub(crate) fn without(
+/// The messages that wait, decoded once for all that are taken of them in one replay.
+pub(crate) struct Waiting {
     encoding: Encoding,
-    entry: Option<&[u8]>,
-    shown: &[Flash],
-) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut values = read_values(encoding, entry)?;
-    // Counted, not searched for one by one: a compressed cookie holds thousands of equal ones.
-    let mut left: HashMap<String, usize> = HashMap::with_capacity(shown.len());
-    for flash in shown {
-        *left.entry(flash.identity()).or_default() += 1;
+    /// `None`: taken.
+    values: Vec<Option<Value>>,
+    /// Where those of one identity are, in order.
+    places: HashMap<String, VecDeque<usize>>,
+}
+
+impl Waiting {
+    /// # Errors
+    ///
+    /// Where the entry is no list.
+    pub(crate) fn open(encoding: Encoding, entry: Option<&[u8]>) -> Result<Self, ReadError> {
+        let mut waiting = Self { encoding, values: Vec::new(), places: HashMap::new() };
+        read_values(encoding, entry)?.into_iter().for_each(|value| waiting.push(value));
+        Ok(waiting)
     }
-    values.retain(|value| match Flash::from_value(value).and_then(|flash| left.get_mut(&flash.identity())) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            false
+
+    pub(crate) fn append(&mut self, category: &str, message: &Value) {
+        self.push(Value::Tuple(vec![Value::Text(category.to_owned()), message.clone()]));
+    }
+
+    fn push(&mut self, value: Value) {
+        if let Some(flash) = Flash::from_value(&value) {
+            self.places.entry(flash.identity()).or_default().push_back(self.values.len());
         }
-        _ => true,
-    });
-    if values.is_empty() { Ok(None) } else { Ok(Some(write_values(encoding, &values)?)) }
+        self.values.push(Some(value));
+    }
+
+    /// Takes the messages that were shown, each once.
+    pub(crate) fn take(&mut self, shown: &[Flash]) {
+        for flash in shown {
+            if let Some(at) = self.places.get_mut(&flash.identity()).and_then(VecDeque::pop_front) {
+                self.values[at] = None;
+            }
+        }
+    }
+
+    /// `_flashes` as it is now; `None` where nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// Where a message cannot be written.
+    pub(crate) fn close(self) -> Result<Option<Vec<u8>>, WriteError> {
+        let values: Vec<Value> = self.values.into_iter().flatten().collect();
+        if values.is_empty() { Ok(None) } else { write_values(self.encoding, &values).map(Some) }
+    }
 }
 
 fn read_values(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Value>, ReadError> {

@@ -56,6 +56,14 @@ impl Operation {
         matches!(self, Self::SetPrincipal { .. })
     }
 
+    /// Whether it is about the entry of this name.
+    fn names(&self, entry: &[u8]) -> bool {
+        match self {
+            Self::Insert { name, .. } | Self::Remove { name } | Self::Update { name, .. } => &**name == entry,
+            _ => false,
+        }
+    }
+
     /// Does it again to `contents`, which another request may have changed meanwhile.
     ///
     /// # Errors
@@ -79,14 +87,7 @@ impl Operation {
                 flash::append(encoding, data, category, message)
                     .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
             }
-            Self::TakeFlashes { shown } => {
-                let rest = flash::without(encoding, data.get(flash::ENTRY.as_bytes()), shown)
-                    .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
-                match rest {
-                    Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
-                    None => drop(data.remove(flash::ENTRY.as_bytes())),
-                }
-            }
+            Self::TakeFlashes { .. } => replay(std::slice::from_ref(self), contents, encoding)?,
             Self::SetLifetime { idle, absolute, persistent } => {
                 contents.idle = *idle;
                 contents.absolute = *absolute;
@@ -136,5 +137,38 @@ fn warn_of_lost_value(data: &Data, name: &[u8], value: &[u8], seen: Option<&[u8]
 ///
 /// The first operation's that fails; `contents` is then half changed, so work on a copy.
 pub(crate) fn replay(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
-    operations.iter().try_for_each(|operation| operation.replay(contents, encoding))
+    // Open from the first message that is taken on: to decode all that wait for each would cost the square.
+    let mut messages: Option<flash::Waiting> = None;
+    for operation in operations {
+        match (operation, &mut messages) {
+            (Operation::TakeFlashes { shown }, Some(messages)) => messages.take(shown),
+            (Operation::TakeFlashes { shown }, None) => {
+                let entry = contents.data.get(flash::ENTRY.as_bytes());
+                let mut waiting = flash::Waiting::open(encoding, entry).map_err(unfit)?;
+                waiting.take(shown);
+                messages = Some(waiting);
+            }
+            (Operation::Flash { category, message }, Some(messages)) => messages.append(category, message),
+            (other, _) => {
+                if other.names(flash::ENTRY.as_bytes()) {
+                    put_back(&mut messages, &mut contents.data)?;
+                }
+                other.replay(contents, encoding)?;
+            }
+        }
+    }
+    put_back(&mut messages, &mut contents.data)
+}
+
+fn put_back(messages: &mut Option<flash::Waiting>, data: &mut Data) -> Result<(), Error> {
+    let Some(messages) = messages.take() else { return Ok(()) };
+    match messages.close().map_err(unfit)? {
+        Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
+        None => drop(data.remove(flash::ENTRY.as_bytes())),
+    }
+    Ok(())
+}
+
+fn unfit(why: impl std::fmt::Display) -> Error {
+    Error::entry(flash::ENTRY.as_bytes(), why)
 }

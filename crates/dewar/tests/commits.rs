@@ -1015,3 +1015,20 @@ async fn a_sealed_cookie_of_before_the_store_opens_nothing_after_a_revocation() 
         assert_eq!(again.session().await.unwrap().principal().as_deref(), Some("ada"));
     }
 }
+
+#[tokio::test]
+async fn messages_that_are_taken_one_by_one_beside_many_are_each_gone_once() {
+    let site = Site::new();
+    let visitor = Visitor::prepared(&site.manager, |session| session.insert("a", 1)).await.unwrap();
+    let (one, other) = (visitor.session().await.unwrap(), visitor.session().await.unwrap());
+    for at in 0..200 {
+        other.flash(format!("of the other {at}"));
+        one.flash(format!("mine {at}"));
+        assert_eq!(one.take_flashes().len(), 1);
+    }
+    site.manager.commit(&other).await.apply(&mut HeaderMap::new()).unwrap();
+    site.manager.commit(&one).await.apply(&mut HeaderMap::new()).unwrap();
+    let session = visitor.session().await.unwrap();
+    let shown: Vec<String> = session.take_flashes().iter().map(|flash| flash.text().to_owned()).collect();
+    assert_eq!(shown, (0..200).map(|at| format!("of the other {at}")).collect::<Vec<_>>());
+}
