@@ -2,5 +2,6 @@
 
 pub mod actix;
 pub mod axum;
+pub mod by_hand;
 pub mod poem;
 pub mod salvo;
