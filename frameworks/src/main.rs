@@ -3,8 +3,9 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("axum") => frameworks::axum::main(),
+        Some("actix") => frameworks::actix::main(),
         Some("poem") => frameworks::poem::main(),
         Some("salvo") => frameworks::salvo::main(),
-        _ => Err("which one? axum, poem or salvo".into()),
+        _ => Err("which one? axum, actix, poem or salvo".into()),
     }
 }

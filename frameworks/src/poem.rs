@@ -59,9 +59,7 @@ pub struct Visit(pub Session);
 
 impl<'a> FromRequest<'a> for Visit {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        (parts.headers, parts.extensions) = (request.headers().clone(), request.extensions().clone());
-        Session::from_parts(&parts).await.map(Visit).map_err(failed)
+        Session::from_extensions(request.extensions()).await.map(Visit).map_err(failed)
     }
 }
 

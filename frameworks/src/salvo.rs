@@ -1,7 +1,7 @@
 //! An application that remembers a name, in salvo.
 
 use dewar::{Session, SessionLayer};
-use salvo::{hyper, prelude::*};
+use salvo::prelude::*;
 
 /// What went wrong, and what the visitor is told of it.
 pub type Failure = (StatusCode, &'static str);
@@ -50,9 +50,7 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The session of a request.
 pub async fn session(request: &Request) -> Result<Session, Failure> {
-    let (mut parts, ()) = hyper::Request::new(()).into_parts();
-    (parts.headers, parts.extensions) = (request.headers().clone(), request.extensions().clone());
-    Session::from_parts(&parts).await.map_err(failed)
+    Session::from_extensions(request.extensions()).await.map_err(failed)
 }
 
 /// The reason goes to the log, and only the status and a sentence to the visitor.

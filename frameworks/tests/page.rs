@@ -16,7 +16,13 @@ fn blocks(language: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_page_shows_every_program_whole() {
-    let programs = [include_str!("../src/axum.rs"), include_str!("../src/poem.rs"), include_str!("../src/salvo.rs")];
+    let programs = [
+        include_str!("../src/axum.rs"),
+        include_str!("../src/actix.rs"),
+        include_str!("../src/poem.rs"),
+        include_str!("../src/salvo.rs"),
+        include_str!("../src/by_hand.rs"),
+    ];
     let blocks = blocks("rust");
     assert_eq!(blocks.len(), programs.len());
     for (block, program) in blocks.into_iter().zip(programs) {

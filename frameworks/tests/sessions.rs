@@ -53,4 +53,4 @@ macro_rules! promises_are_kept_in {
     };
 }
 
-promises_are_kept_in!(axum, poem, salvo);
+promises_are_kept_in!(axum, actix, poem, salvo);

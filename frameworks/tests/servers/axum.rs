@@ -1,7 +1,7 @@
 use std::net::TcpListener;
 
 use axum::{Router, http::StatusCode, routing::get};
-use dewar::{Session, SessionLayer};
+use dewar::{Session, SessionLayer, SessionManager};
 use frameworks::axum::pages;
 use tokio::sync::oneshot;
 
@@ -18,14 +18,14 @@ async fn refuses(session: Session) -> StatusCode {
     StatusCode::FORBIDDEN
 }
 
-pub(crate) fn serve(listener: TcpListener, layer: Option<SessionLayer>, stop: oneshot::Receiver<()>) {
+pub(crate) fn serve(listener: TcpListener, sessions: Option<SessionManager>, stop: oneshot::Receiver<()>) {
     super::run_until(stop, async {
         let app: Router = pages()
             .route("/about", get(async || "About"))
             .route("/panics", get(panics))
             .route("/lingers", get(lingers))
             .route("/refuses", get(refuses));
-        let app = if let Some(layer) = layer { app.layer(layer) } else { app };
+        let app = if let Some(sessions) = sessions { app.layer(SessionLayer::from(sessions)) } else { app };
         axum::serve(super::of_tokio(listener), app).await.unwrap();
     });
 }

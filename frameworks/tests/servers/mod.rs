@@ -7,15 +7,16 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use dewar::{Session, SessionLayer};
+use dewar::{Session, SessionManager};
 use tokio::sync::oneshot;
 
+pub(crate) mod actix;
 pub(crate) mod axum;
 pub(crate) mod poem;
 pub(crate) mod salvo;
 
-/// Serves an application with this layer, or with none, until it is told to stop.
-pub(crate) type Serve = fn(TcpListener, Option<SessionLayer>, oneshot::Receiver<()>);
+/// Serves an application with a layer of this manager, or with none, until it is told to stop.
+pub(crate) type Serve = fn(TcpListener, Option<SessionManager>, oneshot::Receiver<()>);
 
 /// Runs a server on tokio until it is told to stop. Dropping the runtime ends its connections too.
 fn run_until(stop: oneshot::Receiver<()>, server: impl Future<Output = ()>) {

@@ -1,6 +1,6 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use dewar::SessionLayer;
+use dewar::SessionManager;
 use frameworks::poem::{Visit, pages, with_sessions};
 use poem::{
     Endpoint, EndpointExt, Error, Request, Response, Result, Server, handler, http::StatusCode, listener::TcpAcceptor,
@@ -37,13 +37,13 @@ async fn at_most_a_second(app: Arc<impl Endpoint<Output = Response>>, request: R
     answered.unwrap_or_else(|_| Err(Error::from_status(StatusCode::SERVICE_UNAVAILABLE)))
 }
 
-pub(crate) fn serve(listener: TcpListener, layer: Option<SessionLayer>, stop: oneshot::Receiver<()>) {
+pub(crate) fn serve(listener: TcpListener, sessions: Option<SessionManager>, stop: oneshot::Receiver<()>) {
     super::run_until(stop, async {
         let acceptor = TcpAcceptor::from_tokio(super::of_tokio(listener)).unwrap();
         let server = Server::new_with_acceptor(acceptor);
         let app = pages().at("/about", about).at("/panics", panics).at("/lingers", lingers).at("/refuses", refuses);
-        match layer {
-            Some(layer) => server.run(with_sessions(layer, app).around(at_most_a_second)).await.unwrap(),
+        match sessions {
+            Some(sessions) => server.run(with_sessions(sessions.into(), app).around(at_most_a_second)).await.unwrap(),
             None => server.run(app).await.unwrap(),
         }
     });

@@ -1,6 +1,6 @@
 use std::net::TcpListener;
 
-use dewar::SessionLayer;
+use dewar::{SessionLayer, SessionManager};
 use frameworks::salvo::{Failure, pages, session};
 use salvo::{conn::tcp::TcpAcceptor, prelude::*};
 use tokio::sync::oneshot;
@@ -26,14 +26,14 @@ async fn refuses(request: &mut Request) -> Result<(), StatusError> {
     Err(StatusError::forbidden())
 }
 
-pub(crate) fn serve(listener: TcpListener, layer: Option<SessionLayer>, stop: oneshot::Receiver<()>) {
+pub(crate) fn serve(listener: TcpListener, sessions: Option<SessionManager>, stop: oneshot::Receiver<()>) {
     super::run_until(stop, async {
         let app = pages()
             .push(Router::with_path("about").get(about))
             .push(Router::with_path("panics").get(panics))
             .push(Router::with_path("lingers").get(lingers))
             .push(Router::with_path("refuses").get(refuses));
-        let app = if let Some(layer) = layer { app.hoop(layer.compat()) } else { app };
+        let app = if let Some(sessions) = sessions { app.hoop(SessionLayer::from(sessions).compat()) } else { app };
         Server::new(TcpAcceptor::try_from(super::of_tokio(listener)).unwrap()).serve(app).await;
     });
 }

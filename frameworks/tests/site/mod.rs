@@ -6,7 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use dewar::{Secret, SessionLayer, store::memory::MemoryStore};
+use dewar::{Secret, SessionManager, store::memory::MemoryStore};
 use tokio::sync::oneshot;
 use ureq::{
     Agent,
@@ -35,22 +35,22 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start(serve: Serve, place: Place) -> Self {
-        let layer = SessionLayer::new(Secret::generate()).unwrap();
-        let layer = if place == Place::Store { layer.store(MemoryStore::new()) } else { layer };
-        let cookie_name = layer.manager().unwrap().cookie_name().to_string();
-        Self::start_with(serve, place, cookie_name, Some(layer))
+        let sessions = SessionManager::builder(Secret::generate()).unwrap();
+        let sessions = if place == Place::Store { sessions.store(MemoryStore::new()) } else { sessions };
+        let sessions = sessions.build().unwrap();
+        Self::start_with(serve, place, sessions.cookie_name().to_string(), Some(sessions))
     }
 
     pub(crate) fn start_without_a_layer(serve: Serve) -> Self {
         Self::start_with(serve, Place::Cookie, "none".into(), None)
     }
 
-    fn start_with(serve: Serve, place: Place, cookie_name: String, layer: Option<SessionLayer>) -> Self {
+    fn start_with(serve: Serve, place: Place, cookie_name: String, sessions: Option<SessionManager>) -> Self {
         // Whoever connects before the server accepts waits.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let server = thread::spawn(move || serve(listener, layer, stopped));
+        let server = thread::spawn(move || serve(listener, sessions, stopped));
         let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
         Self { place, address, cookie_name, agent, stop: Some(stop), server: Some(server) }
     }
