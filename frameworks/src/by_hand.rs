@@ -13,14 +13,24 @@ pub async fn with_session<B>(
         Ok(session) => session,
         Err(error) => return failed(&error),
     };
-    let mut response = page(request, session.clone()).await.unwrap_or_else(|error| failed(&error));
-    let committed = sessions.commit(&session).await;
+    let underway = Underway(sessions, session);
+    let mut response = page(request, underway.1.clone()).await.unwrap_or_else(|error| failed(&error));
+    let committed = sessions.commit(&underway.1).await;
     if let Err(error) = committed.result() {
         response = failed(error);
     }
     // The error has been told above.
     let _ = committed.apply(response.headers_mut());
     response
+}
+
+/// A request on its way. Dropped before its response is there, it lets nobody write on who holds the session still.
+struct Underway<'a>(&'a SessionManager, Session);
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.0.abandon(&self.1);
+    }
 }
 
 /// The reason goes to the log, and only the status and a sentence to the visitor.

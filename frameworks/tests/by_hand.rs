@@ -53,3 +53,17 @@ async fn what_does_not_fit_the_cookie_is_a_500() {
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!response.headers().contains_key(header::SET_COOKIE));
 }
+
+#[tokio::test]
+async fn a_request_that_is_dropped_leaves_a_closed_session() {
+    let (give, given) = std::sync::mpsc::channel();
+    let hangs = async |_: Request<()>, session: Session| {
+        session.insert("late", true);
+        give.send(session).unwrap();
+        std::future::pending().await
+    };
+    let sessions = sessions();
+    let answered = with_session(&sessions, Request::new(()), hangs);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(20), answered).await.is_err());
+    assert!(given.recv().unwrap().commit().await.unwrap_err().is_closed());
+}

@@ -155,6 +155,14 @@ impl SessionManager {
         self.finish(session, done.inspect_err(telemetry::failed))
     }
 
+    /// Closes the session of a request that will have no response: a client that hung up, a time-out, a panic. What survives the request (a task, a
+    /// clone) saves nothing more, and is told so.
+    ///
+    /// An adapter calls it when a request is dropped before its commit; after the commit it changes nothing.
+    pub fn abandon(&self, session: &Session) {
+        session.close();
+    }
+
     /// What it was made of, for adapters that are given a manager.
     #[cfg(feature = "web")]
     pub(crate) fn settings(&self) -> &Arc<Settings> {

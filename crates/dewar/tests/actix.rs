@@ -43,6 +43,8 @@ fn serve(site: Site) -> (SocketAddr, impl Send) {
                     .wrap(outer)
                     .default_service(web::to(page))
             });
+            // A client that hangs up ends its handler then.
+            let server = server.h1_allow_half_closed(false);
             let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
             let address = server.addrs()[0];
             let server = server.run();
