@@ -332,3 +332,29 @@ fn layers_agree_where_they_read_the_same_sources() {
     assert!(layer().reads_also(flask, site.until).manager().unwrap().agrees_with(&one));
     assert!(!layer().manager().unwrap().agrees_with(&one));
 }
+
+#[tokio::test]
+async fn whoever_is_nobody_is_kept_out_by_the_end_of_everybodys_sessions_too() {
+    let site = Move::new();
+    let flask = site.flask();
+    let ours = site.from(&flask, MemoryStore::new());
+    let old = Browser::with(&Visitor::with(&flask, serde_json::json!({"theme": "dark"})).await.unwrap());
+    assert!(!old.opens(&ours).await.is_empty());
+    site.clock.advance(Duration::from_secs(1));
+    ours.revoke_everyone().await.unwrap();
+    assert!(old.opens(&ours).await.is_empty());
+    site.clock.advance(Duration::from_secs(1));
+    let new = Browser::with(&Visitor::with(&flask, serde_json::json!({"theme": "dark"})).await.unwrap());
+    assert!(!new.opens(&ours).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_new_format_cannot_hold_is_an_error_by_name_and_nothing_is_removed() {
+    let site = Move::new();
+    let flask = site.flask();
+    let ours = site.builder().dialect(CookieSession::new).reads_also(flask.clone(), site.until).build().unwrap();
+    let prepared = Visitor::prepared(&flask, |session| session.insert("pair", Tuple((1, 2))));
+    let ada = Browser::with(&prepared.await.unwrap());
+    let error = ours.open(&ada.headers()).await.unwrap_err();
+    assert!(error.is_entry() && error.to_string().contains("\"pair\""), "{error}");
+}

@@ -51,6 +51,8 @@ macro_rules! settings {
             /// A valid cookie of this manager's own counts alone. Our own sessions that are still in their cookie under the same secret move to a
             /// store without this.
             ///
+            /// An entry that this manager's format cannot hold is an error of the request, by name: nothing is dropped without a word.
+            ///
             /// # Security
             ///
             /// A cookie that is one visitor's alone (sealed, or an id on a store) leads to one session however often it comes, and after a log-out to none.

@@ -152,16 +152,15 @@ impl Inner {
         Ok(Some(Arrived { found, record }))
     }
 
-    /// A session that is to get a random id, unless all of its user's were ended since it began.
+    /// A session that is to get a random id, unless all of its user's, or everybody's, were ended since it began.
     async fn move_in(&self, mut contents: Contents, now: Timestamp) -> Result<Found, Error> {
-        let Some(principal) = contents.principal.as_deref() else {
-            return Ok(Ok((contents, Origin::Foreign)));
-        };
-        let epoch = self.backend()?.epoch(Some(principal)).await?;
+        let epoch = self.backend()?.epoch(contents.principal.as_deref()).await?;
         if epoch > 0 && contents.created.as_millis() <= epoch {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
-        contents.lineage = self.lineage(principal);
+        if let Some(principal) = contents.principal.as_deref() {
+            contents.lineage = self.lineage(principal);
+        }
         contents.epoch = Some(epoch);
         Ok(Ok((contents, Origin::Foreign)))
     }

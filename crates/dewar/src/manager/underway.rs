@@ -50,7 +50,11 @@ impl Underway {
         let (tell, ended) = oneshot::channel();
         waiting.push(tell);
         // The last one looks for who waits after it has counted itself out.
-        (self.count() > 0).then_some(ended)
+        if self.count() == 0 {
+            waiting.pop();
+            return None;
+        }
+        Some(ended)
     }
 }
 
