@@ -207,6 +207,7 @@ impl Settings {
                 runtime: self.runtime.clone(),
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
+                #[cfg(feature = "web")]
                 settings: Arc::clone(self),
                 dialect,
             }),
