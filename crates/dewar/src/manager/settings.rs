@@ -115,11 +115,13 @@ impl Settings {
             }
             (_, Some(_)) if self.runtime.is_none() => {
                 return Err(Error::setting(
-                    "store: a store needs a runtime; add .runtime(dewar::runtime::Blocking), or turn on dewar's feature `tokio`",
+                    "store: a store needs a runtime; add .runtime(dewar::runtime::Blocking), or one of your own where there are no threads, \
+                     or turn on dewar's feature `tokio`",
                 ));
             }
             _ => {}
         }
+        self.clock.check().map_err(|why| Error::setting(format!("clock: {why}")))?;
 
         let mut cookie = policy.cookie.clone();
         let default_name = cookie.name.clone();
