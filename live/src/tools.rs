@@ -1,5 +1,7 @@
 //! The programs that the peers run on: found, or installed where that is possible.
 
+pub(crate) mod wasm;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -21,10 +23,14 @@ enum Source {
     Debian { names: &'static [&'static str], package: &'static str },
     /// The environment `live/.venv` with what `live/requirements.txt` says.
     PythonEnvironment,
+    /// On the path or from Debian, in a version that is new enough.
+    Node,
     /// Node, beside `live/express_app/node_modules` with what `live/express_app/package-lock.json` says.
     NodePackages,
     /// The Cargo that runs the suite.
     Cargo,
+    /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
+    RustForWasm,
 }
 
 pub(crate) static PYTHON: Tool = Tool { name: "Python environment", source: Source::PythonEnvironment };
@@ -36,6 +42,8 @@ pub(crate) static CHROMEDRIVER: Tool =
     Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
 
 pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages };
+pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
+pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
 pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
@@ -57,7 +65,9 @@ impl Tools {
             let path = match &tool.source {
                 Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
                 Source::PythonEnvironment => python_environment(&mut apt),
+                Source::Node => node(&mut apt),
                 Source::NodePackages => node_packages(&mut apt),
+                Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)
                     .or_else(|| find(&["cargo"]))
@@ -146,17 +156,22 @@ fn python_environment(apt: &mut Apt) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// The first major version of Node that the Express application runs on.
-const NODE: u32 = 20;
+/// The first major version of Node that the Express application and `live/wasm/run.mjs` run on.
+const OLDEST_NODE: u32 = 20;
 
-/// Installs the packages anew where the lock file has changed since. The path is Node's.
-fn node_packages(apt: &mut Apt) -> Result<PathBuf, String> {
+fn node(apt: &mut Apt) -> Result<PathBuf, String> {
     let node = find(&["node", "nodejs"]).map_or_else(|| apt.install("nodejs", &["node", "nodejs"]), Ok)?;
     let version = run(Command::new(&node).arg("--version"))?;
     let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
-    if major.is_none_or(|major: u32| major < NODE) {
-        return Err(format!("Node {} is too old: Express's application needs {NODE} or newer", version.trim()));
+    if major.is_none_or(|major: u32| major < OLDEST_NODE) {
+        return Err(format!("Node {} is too old: {OLDEST_NODE} or newer is needed", version.trim()));
     }
+    Ok(node)
+}
+
+/// Installs the packages anew where the lock file has changed since. The path is Node's.
+fn node_packages(apt: &mut Apt) -> Result<PathBuf, String> {
+    let node = node(apt)?;
     let folder = root().join("live/express_app");
     let (wanted, installed) = (folder.join("package-lock.json"), folder.join("node_modules/.installed.json"));
     let text = fs::read(&wanted).map_err(|error| format!("live/express_app/package-lock.json: {error}"))?;

@@ -60,6 +60,7 @@
 //! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
 //! | `conformance` | the suites that every store and every adapter passes, for one of your own |
 //! | `metrics` | counters through the crate `metrics` |
+//! | `wasm_js` | random numbers from JavaScript on `wasm32-unknown-unknown`; without it the application gives its own |
 //! | `json`, `tokio`, `web` | implied where they are needed |
 
 #![deny(missing_docs)]
@@ -116,4 +117,6 @@ mod docs {
     mod coming_from_tower_sessions {}
     #[doc = include_str!("../../../docs/cookie-or-store.md")]
     mod cookie_or_store {}
+    #[doc = include_str!("../../../docs/wasm.md")]
+    mod wasm {}
 }

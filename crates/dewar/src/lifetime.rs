@@ -3,6 +3,7 @@
 //! The words are OWASP's (Session Management Cheat Sheet, "Session Expiration").
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -151,34 +152,123 @@ impl Reissue {
     }
 }
 
-/// The moment it is: the system's clock, or one that a test turns.
-#[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicU64>>);
+/// The moment it is: by the system's clock, by one of the application's own, or by one that a test turns.
+///
+/// ```
+/// use std::time::Duration;
+/// use dewar::{Clock, store::Timestamp};
+///
+/// let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), Timestamp::from_secs(1_800_000_060));
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Default)]
+enum Source {
+    #[default]
+    System,
+    Turned(Arc<AtomicU64>),
+    Own(Arc<dyn Fn() -> Timestamp + Send + Sync>),
+}
+
+/// wasm32-unknown-unknown has no clock: there `SystemTime::now` panics.
+const HAS_SYSTEM: bool = !cfg!(all(target_family = "wasm", target_os = "unknown"));
 
 impl Clock {
     /// A clock that stands at `moment` until a test turns it.
     pub fn at(moment: impl Into<Timestamp>) -> Self {
-        Self(Some(Arc::new(AtomicU64::new(moment.into().as_millis()))))
+        Self(Source::Turned(Arc::new(AtomicU64::new(moment.into().as_millis()))))
     }
 
-    /// Turns a test's clock forward. The system's clock cannot be turned.
+    /// A clock of the application's own: the function says what time it is. It is called several times in a request.
+    ///
+    /// For a platform that has no clock, as wasm32-unknown-unknown, or for a time that comes from elsewhere.
+    ///
+    /// ```
+    /// use dewar::{Clock, SessionManager, Secret, store::Timestamp};
+    ///
+    /// # mod host { pub fn milliseconds() -> f64 { 1.8e12 } }
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// let clock = Clock::from_fn(|| Timestamp::from_millis(host::milliseconds() as u64));
+    /// let manager = SessionManager::builder(Secret::generate())?.clock(clock).build()?;
+    /// # let _ = manager;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Security
+    ///
+    /// Sessions end by this clock. One that stands still ends none of them.
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Source::Own(Arc::new(now)))
+    }
+
+    /// Turns a test's clock forward. No other clock can be turned.
     pub fn advance(&self, by: Duration) {
-        let now = self.now().after(by);
-        self.set(now);
+        if let Source::Turned(_) = self.0 {
+            self.set(self.now().after(by));
+        }
     }
 
-    /// Sets a test's clock, backwards too. The system's clock cannot be set.
+    /// Sets a test's clock, backwards too. No other clock can be set.
     pub fn set(&self, moment: impl Into<Timestamp>) {
-        if let Some(millis) = &self.0 {
+        if let Source::Turned(millis) = &self.0 {
             millis.store(moment.into().as_millis(), Ordering::SeqCst);
         }
     }
 
     /// The moment it is.
+    ///
+    /// # Panics
+    ///
+    /// Where it is the system's clock and the platform has none. `build()` refuses a manager with that clock.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(millis) => Timestamp::from_millis(millis.load(Ordering::SeqCst)),
-            None => SystemTime::now().into(),
+            Source::System => SystemTime::now().into(),
+            Source::Turned(millis) => Timestamp::from_millis(millis.load(Ordering::SeqCst)),
+            Source::Own(now) => now(),
         }
+    }
+
+    /// Why it cannot say what time it is.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        match self.0 {
+            Source::System if !HAS_SYSTEM => {
+                Err("this platform has no clock; give one with .clock(dewar::Clock::from_fn(...))")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::System => f.write_str("Clock(the system's)"),
+            Source::Turned(_) => write!(f, "Clock(at {:?})", self.now()),
+            Source::Own(_) => f.write_str("Clock(the application's own)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_of_one_s_own_is_asked_each_time() {
+        let calls = AtomicU64::new(0);
+        let clock = Clock::from_fn(move || Timestamp::from_secs(calls.fetch_add(1, Ordering::SeqCst)));
+        assert_eq!([clock.now(), clock.clone().now()], [Timestamp::from_secs(0), Timestamp::from_secs(1)]);
+    }
+
+    #[test]
+    fn only_a_test_s_clock_can_be_turned() {
+        let moment = Timestamp::from_secs(1_800_000_000);
+        let own = Clock::from_fn(move || moment);
+        own.advance(Duration::from_secs(60));
+        own.set(Timestamp::from_secs(0));
+        assert_eq!(own.now(), moment);
     }
 }

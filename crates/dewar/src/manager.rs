@@ -47,7 +47,9 @@ pub use devices::Device;
 use draw::Draw;
 pub use edit::SessionHandle;
 use queue::Queues;
-use settings::{Identity, Settings};
+use settings::Identity;
+#[cfg(feature = "web")]
+use settings::Settings;
 use underway::Underway;
 
 /// The most bytes of a cookie's value that are looked at: no browser keeps more.
@@ -101,6 +103,7 @@ struct Inner {
     is_purged: AtomicBool,
     underway: Underway,
     /// What it was made of.
+    #[cfg(feature = "web")]
     settings: Arc<Settings>,
 }
 

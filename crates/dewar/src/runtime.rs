@@ -60,7 +60,7 @@ impl Runtime for Tokio {
     }
 }
 
-/// A thread for each task that has to wait: for programs without an async runtime.
+/// A thread for each task that has to wait: for programs without an async runtime. Not for WebAssembly, where there are none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blocking;
 

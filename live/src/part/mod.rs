@@ -9,6 +9,7 @@ mod pages;
 mod procfile;
 mod redis;
 mod set_cookie;
+mod wasm;
 
 use crate::suite::Part;
 
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[&Part] = &[
     &pages::PART,
     &browser::PART,
     &procfile::PART,
+    &wasm::PART,
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.

@@ -144,7 +144,7 @@ macro_rules! settings {
                 self.set(|settings| settings.clock_skew = Some(skew))
             }
 
-            /// Takes the time from this clock, for tests.
+            /// Takes the time from this clock instead of the system's: in a test, and where the platform has none.
             pub fn clock(self, clock: crate::Clock) -> Self {
                 self.set(|settings| settings.clock = clock)
             }

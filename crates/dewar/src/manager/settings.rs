@@ -119,11 +119,13 @@ impl Settings {
             }
             (_, Some(_)) if self.runtime.is_none() => {
                 return Err(Error::setting(
-                    "store: a store needs a runtime; add .runtime(dewar::runtime::Blocking), or turn on dewar's feature `tokio`",
+                    "store: a store needs a runtime; add .runtime(dewar::runtime::Blocking), or one of your own where there are no threads, \
+                     or turn on dewar's feature `tokio`",
                 ));
             }
             _ => {}
         }
+        self.clock.check().map_err(|why| Error::setting(format!("clock: {why}")))?;
 
         for source in &self.sources {
             if source.has_store() && self.store.is_none() {
@@ -222,6 +224,7 @@ impl Settings {
                 runtime: self.runtime.clone(),
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
+                #[cfg(feature = "web")]
                 settings: Arc::clone(self),
                 dialect,
             }),
