@@ -67,11 +67,12 @@ impl Attributes {
         starts_with_ignoring_case(&self.name, "__Host-")
     }
 
-    /// Whether a browser keeps both in one place (RFC 6265, section 5.3).
+    /// Whether a browser keeps both in one place (RFC 6265, section 5.3; a partitioned one is in another).
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let host =
             |cookie: &Self| cookie.domain.as_deref().map(|domain| domain.trim_start_matches('.').to_ascii_lowercase());
-        self.name == other.name && self.path == other.path && host(self) == host(other)
+        (&self.name, &self.path, self.partitioned) == (&other.name, &other.path, other.partitioned)
+            && host(self) == host(other)
     }
 
     /// # Errors

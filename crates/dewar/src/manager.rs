@@ -50,6 +50,7 @@ use queue::Queues;
 use settings::Identity;
 #[cfg(feature = "web")]
 use settings::Settings;
+use sources::Source;
 use underway::Underway;
 
 /// The most bytes of a cookie's value that are looked at: no browser keeps more.
@@ -102,6 +103,8 @@ struct Inner {
     /// Whether what has expired is removed by a task of the runtime's, or does not have to be.
     is_purged: AtomicBool,
     underway: Underway,
+    /// Where sessions come from that it did not write.
+    sources: Vec<Source>,
     /// What it was made of.
     #[cfg(feature = "web")]
     settings: Arc<Settings>,
@@ -188,7 +191,7 @@ impl SessionManager {
         std::ptr::eq(one, two)
             || same_store
                 && one.identity == two.identity
-                && one.settings.sources == two.settings.sources
+                && one.sources == two.sources
                 && one.cookie == two.cookie
                 && one.rules == two.rules
                 && one.reissue == two.reissue

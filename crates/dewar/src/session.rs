@@ -596,6 +596,11 @@ impl Session {
         }
     }
 
+    /// Does what another format's session had done to it.
+    pub(crate) fn carry(&self, operation: Operation) {
+        self.apply("reads_also", operation);
+    }
+
     /// Notes that something is to be saved; what it was, where it may have to be replayed.
     fn note(&self, state: &mut State, operation: impl FnOnce(&Data) -> Operation) {
         state.changed = true;

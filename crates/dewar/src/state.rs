@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// What an earlier attempt to change the id may have done, though nobody knows.
     pub(crate) made: Option<Made>,
     pub(crate) turn: Turn,
+    /// Whether somebody visits, so that the session lives on. An edit from outside of a request is none.
+    pub(crate) is_visit: bool,
     /// What the request brought of other formats' cookies.
     pub(crate) brought: Option<Box<Brought>>,
 }
@@ -188,8 +190,20 @@ impl Made {
 pub(crate) struct Brought {
     /// The sources whose cookie is in the request, by their place among the manager's.
     pub(crate) sources: Vec<usize>,
-    /// The record that the session was opened from, and whose it is. It ends when the session has moved.
-    pub(crate) record: Option<(usize, StoreKey)>,
+    /// The record that the session was opened from. It ends when the session has moved.
+    pub(crate) left: Option<Left>,
+}
+
+/// A record at a source, as it was when a session was opened from it.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) source: usize,
+    pub(crate) key: StoreKey,
+    pub(crate) version: Version,
+    /// Of the tombstone that the move leaves there.
+    pub(crate) nonce: u64,
+    /// What was in it, in the manager's own encoding.
+    pub(crate) loaded: Contents,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +258,7 @@ impl State {
             settled: Settled::default(),
             made: None,
             turn: Turn::default(),
+            is_visit: true,
             brought: None,
         }
     }

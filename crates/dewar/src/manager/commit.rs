@@ -229,7 +229,9 @@ impl Inner {
         now: Timestamp,
         is_final: bool,
     ) -> Result<Job, Error> {
-        state.contents.issued = now;
+        if state.is_visit {
+            state.contents.issued = now;
+        }
         refuse_ended_lifetime(state, now)?;
         // Only the id that follows from a cookie is guarded.
         if plan.makes_an_id() {
@@ -273,6 +275,7 @@ impl Inner {
                 doubt: state.doubt.take(),
                 settled: mem::take(&mut state.settled),
                 follows: false,
+                is_edit: !state.is_visit,
             },
             changed,
             is_lost: false,
@@ -358,9 +361,12 @@ impl Inner {
     /// Brings what a request did to the store, and what came of it back to the session.
     async fn carry_out(self: Arc<Self>, mut job: Job, begun: Option<Begun>) -> Result<(), Error> {
         let done = self.execute(&mut job, begun).await;
-        if matches!(done, Ok(Done::Kept(_) | Done::Ended)) {
-            self.end_at_its_source(&job.session, job.now).await;
-        }
+        let done = match done {
+            Ok(done @ (Done::Kept(_) | Done::Ended)) if job.session.lock().brought.is_some() => {
+                Box::pin(self.leave(&mut job, done)).await
+            }
+            done => done,
+        };
         match done {
             Ok(Done::Kept(Kept { mut at, epoch, cookie, merged })) => {
                 at.unseen = merged.is_some();

@@ -58,11 +58,15 @@ impl FromStr for SessionHandle {
 
 impl Session {
     /// Names this session, to change it when its request is over: [`SessionManager::edit`]. `None` where it is not on a store, or not yet: a new
-    /// session is there after [`commit`](Self::commit).
+    /// session, or one that somebody logs in to, is there after [`commit`](Self::commit).
     pub fn handle(&self) -> Option<SessionHandle> {
         let rules = self.rules();
         let state = self.lock();
         let Origin::Stored(at) = &state.origin else { return None };
+        // Somebody else's session begins with the commit.
+        if state.intent > Intent::Renew {
+            return None;
+        }
         let lineage = state.contents.lineage;
         let principal = somebody(rules, &state.contents).filter(|_| lineage > 0);
         Some(SessionHandle {
@@ -103,6 +107,11 @@ impl SessionManager {
     pub async fn edit(&self, handle: &SessionHandle, change: impl FnOnce(&Session)) -> Result<bool, Error> {
         let now = self.inner.clock.now();
         let mut found = self.inner.find(&handle.key, now).await?;
+        if let (Some(session), Some((principal, lineage))) = (&found, &handle.member)
+            && (session.lock().contents.lineage != *lineage || session.principal().as_deref() != Some(principal))
+        {
+            found = None;
+        }
         if found.is_none()
             && let Some((principal, lineage)) = &handle.member
         {
@@ -155,14 +164,16 @@ impl SessionManager {
 
 impl Inner {
     /// The session under this key, or what it goes on as. It is given no cookie.
-    async fn find(self: &Arc<Self>, key: &StoreKey, now: Timestamp) -> Result<Option<Session>, Error> {
+    pub(super) async fn find(self: &Arc<Self>, key: &StoreKey, now: Timestamp) -> Result<Option<Session>, Error> {
         let mut key = key.clone();
         for _ in 0..HOPS {
             match self.look(&key, now).await? {
                 Ok((record, version)) => {
                     let Some(contents) = self.contents(record) else { return Ok(None) };
                     let at = At { empty: contents.is_empty(), ..At::new(key, None, version) };
-                    return Ok(Some(self.session(Ok((contents, Origin::Stored(at))), now)));
+                    let session = self.session(Ok((contents, Origin::Stored(at))), now);
+                    session.lock().is_visit = false;
+                    return Ok(Some(session));
                 }
                 Err(Some(Tombstone { why: Why::Renewed { successor: Some(successor) }, .. })) => key = successor,
                 Err(_) => return Ok(None),

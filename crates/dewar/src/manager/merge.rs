@@ -111,7 +111,9 @@ impl Inner {
                     let is_done = batch.iter().all(|waiting| waiting.changes.operations.is_empty());
                     let revived = contents.is_empty() && !is_done;
                     let outcomes = self.replay(batch, &mut contents, at);
-                    contents.issued = now;
+                    if !batch.iter().all(|waiting| waiting.changes.is_edit) {
+                        contents.issued = now;
+                    }
                     let record = match self.record(&contents, now) {
                         Ok(record) => record,
                         Err(error) => return all(batch, &error),

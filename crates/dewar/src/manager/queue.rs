@@ -48,6 +48,8 @@ pub(super) struct Changes {
     pub(super) settled: Settled,
     /// Whether the request follows a renewal: it knows no id that a cookie could be made of.
     pub(super) follows: bool,
+    /// Whether nobody visits: it keeps no session alive.
+    pub(super) is_edit: bool,
 }
 
 impl Changes {

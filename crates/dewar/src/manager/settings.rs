@@ -133,6 +133,11 @@ impl Settings {
                     "reads_also: sessions that leave a store need a store to go to; add .store(...)",
                 ));
             }
+            if source.has_sources() {
+                return Err(Error::setting(
+                    "reads_also: the sources of a source are not read; name each of them here, with .reads_also(...)",
+                ));
+            }
             if source.until <= self.clock.now() {
                 telemetry::source_is_over(source.manager.cookie_name());
             }
@@ -224,6 +229,7 @@ impl Settings {
                 runtime: self.runtime.clone(),
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
+                sources: self.sources.clone(),
                 #[cfg(feature = "web")]
                 settings: Arc::clone(self),
                 dialect,

@@ -9,17 +9,25 @@ use std::{
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::{Closed, Found, Inner, Opened, SessionManager};
+use super::{
+    Closed, Found, Inner, Opened, SessionManager,
+    commit::{ATTEMPTS, Job},
+    execute::Done,
+    merge::contended,
+    plan::Plan,
+    queue::Failed,
+};
 use crate::{
     cookie::{Candidates, RequestCookies},
     data::Contents,
-    dialect::{Token, wire::Encoding},
+    dialect::{Body, Keeps, SessionId, Token, wire::Encoding},
     error::Error,
+    journal::Operation,
     lifetime::Timestamp,
     principal::Somebody,
     session::{Owner, Session, somebody},
-    state::{Brought, Origin},
-    store::{Load, StoreKey, Why},
+    state::{Brought, Left, Origin},
+    store::{Delete, Load, Record, StoreKey, Tombstone, Version, Why},
     telemetry,
     value::Value,
 };
@@ -41,12 +49,16 @@ impl PartialEq for Source {
 struct Arrived {
     /// What ended after it had moved is over, whatever the source says.
     found: Found,
-    record: Option<(usize, StoreKey)>,
+    left: Option<Left>,
 }
 
 impl Source {
     pub(super) fn has_store(&self) -> bool {
         self.inner().store.is_some()
+    }
+
+    pub(super) fn has_sources(&self) -> bool {
+        !self.inner().sources.is_empty()
     }
 
     fn inner(&self) -> &Inner {
@@ -61,11 +73,11 @@ impl Inner {
         request: RequestCookies<'a>,
         context: &mut Context<'_>,
     ) -> Result<Result<Session, Error>, Opened<'a>> {
-        if self.settings.sources.is_empty() {
+        if self.sources.is_empty() {
             return self.open_own(request, context);
         }
         let now = self.clock.now();
-        let sources = self.settings.sources.iter().enumerate();
+        let sources = self.sources.iter().enumerate();
         let brought: Vec<usize> = sources
             .filter(|(_, source)| now < source.until && source.inner().has_cookie(request))
             .map(|(at, _)| at)
@@ -91,71 +103,120 @@ impl Inner {
             Ok(opened) => opened?,
             Err(waits) => waits.await?,
         };
-        let mut record = None;
+        let mut left = None;
         if matches!(session.lock().origin, Origin::Fresh { .. }) {
             for at in &sources {
                 if let Some(arrived) = self.arrive(*at, request, now).await? {
                     session = self.session(arrived.found, now);
-                    record = arrived.record;
+                    left = arrived.left;
                     break;
                 }
             }
         }
-        session.lock().brought = Some(Box::new(Brought { sources, record }));
+        session.lock().brought = Some(Box::new(Brought { sources, left }));
         Ok(session)
     }
 
     /// The session that a request has at a source. A cookie that the source refuses is none.
     async fn arrive(&self, at: usize, request: RequestCookies<'_>, now: Timestamp) -> Result<Option<Arrived>, Error> {
-        let source = &self.settings.sources[at].manager.inner;
+        let Source { manager, until } = &self.sources[at];
+        let source = &manager.inner;
         source.purge_in_background();
-        let (contents, unique, record) = match source.read(request, now) {
-            Ok(None) => return Ok(None),
-            Ok(Some(Token::Data { contents, unique, .. })) => (contents, unique, None),
+        let over = |found| Ok(Some(Arrived { found, left: None }));
+        match source.read(request, now) {
+            Ok(None) => Ok(None),
             Ok(Some(Token::Id { id, .. })) => {
-                // Of the id, which the cookie alone has, and of a secret: nobody who reads a store can know where the session is.
-                let unique = Sha256::new().chain_update(b"dewar source\0").chain_update(self.identity.secrets);
-                let unique = unique.chain_update(id.reveal()).finalize().into();
+                let unique = source.unique_of(&id, now)?;
                 if let Some(found) = self.taken_over(&unique, now).await? {
-                    return Ok(Some(Arrived { found, record: None }));
+                    return over(found);
                 }
-                let Load::Found(found, _) = source.backend()?.load(id.key().clone(), now).await? else {
-                    return Ok(None);
-                };
-                let Some(contents) = source.contents(found) else { return Ok(None) };
-                (contents, Some(unique), Some((at, id.key().clone())))
+                match source.backend()?.load(id.key().clone(), now).await? {
+                    Load::Found(record, version) => {
+                        self.leave_with(at, id.key().clone(), record, version, &unique, now).await
+                    }
+                    Load::Gone(_) | Load::Missing => Ok(None),
+                }
+            }
+            Ok(Some(Token::Data { contents, unique, .. })) => {
+                if let Some(unique) = unique.filter(|_| self.store.is_some()) {
+                    if let Some(found) = self.taken_over(&unique, now).await? {
+                        return over(found);
+                    }
+                    // A cookie of before the source had a store: it may have moved there, or ended.
+                    if source.store.is_some() {
+                        match source.take_over(contents, &unique, *until, now).await? {
+                            Ok((contents, Origin::Stored(moved))) => {
+                                let record = source.record(&contents, now)?;
+                                return self.leave_with(at, moved.key, record, moved.version, &unique, now).await;
+                            }
+                            Ok((contents, _)) => {
+                                let ends = contents.expires();
+                                let contents = self.transcode(source, &contents, now)?;
+                                let found = self.to_be_taken_over(contents, &unique, ends, source.is_dated(), now);
+                                return over(found.await?);
+                            }
+                            Err(closed) => return over(Err(closed)),
+                        }
+                    }
+                    let ends = contents.expires();
+                    let contents = self.transcode(source, &contents, now)?;
+                    return over(self.to_be_taken_over(contents, &unique, ends, source.is_dated(), now).await?);
+                }
+                let contents = self.transcode(source, &contents, now)?;
+                over(match &self.store {
+                    None => Ok((contents, Origin::Cookie { reissue: true })),
+                    // Two strangers may hold the same bytes: nothing follows from them.
+                    Some(_) => self.move_in(contents, source.is_dated(), now).await?,
+                })
             }
             Err(refusal) => {
                 telemetry::refused(source.name(), refusal);
-                return Ok(None);
+                Ok(None)
             }
-        };
-        if record.is_none()
-            && self.store.is_some()
-            && let Some(unique) = &unique
-            && let Some(found) = self.taken_over(unique, now).await?
-        {
-            return Ok(Some(Arrived { found, record: None }));
         }
-        let until = contents.expires();
-        let contents = self.transcode(source, &contents, now)?;
-        if contents.absolute_expires().is_some_and(|end| end <= now) {
-            return Ok(None);
+    }
+
+    /// A session on a source's store, which is one visitor's alone: requests in parallel meet in one session, and its end is final.
+    async fn leave_with(
+        &self,
+        source: usize,
+        key: StoreKey,
+        record: Record,
+        version: Version,
+        unique: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Arrived>, Error> {
+        let Source { manager, until } = &self.sources[source];
+        let Some(theirs) = manager.inner.contents(record) else { return Ok(None) };
+        let contents = self.transcode(&manager.inner, &theirs, now)?;
+        let (loaded, nonce) = (contents.clone(), nonce_of(unique));
+        // Its record there can live longer than it would have when it was loaded.
+        let found = self.to_be_taken_over(contents, unique, *until, manager.inner.is_dated(), now).await?;
+        let left = found.is_ok().then(|| Left { source, key, version, nonce, loaded });
+        Ok(Some(Arrived { found, left }))
+    }
+
+    /// What follows from an id, and from nothing that a store knows: another framework's ids are the names of its records, and the signature beside
+    /// them is not.
+    fn unique_of(&self, id: &SessionId, now: Timestamp) -> Result<[u8; 32], Error> {
+        let cookies = self.dialect.write(Body::Id(id), &self.cookie.name, now, &mut super::random)?;
+        let mut unique = Sha256::new().chain_update("dewar source\0");
+        for part in std::iter::once(self.cookie.name.as_str()).chain(cookies.iter().map(String::as_str)) {
+            unique.update((part.len() as u64).to_be_bytes());
+            unique.update(part);
         }
-        let found = match (&self.store, unique) {
-            (None, _) => Ok((contents, Origin::Cookie { reissue: true })),
-            // It is one visitor's alone: requests in parallel meet in one session, and its end is final.
-            (Some(_), Some(unique)) => self.to_be_taken_over(contents, &unique, until, now).await?,
-            // Two strangers may hold the same bytes: nothing follows from them.
-            (Some(_), None) => self.move_in(contents, now).await?,
-        };
-        Ok(Some(Arrived { found, record }))
+        Ok(unique.finalize().into())
+    }
+
+    /// Whether a session of this format says when it began. Where it does not, it may be older than any log-out.
+    fn is_dated(&self) -> bool {
+        self.rules.keeps_facts || self.dialect.policy().dated && self.dialect.policy().keeps == Keeps::Data
     }
 
     /// A session that is to get a random id, unless all of its user's, or everybody's, were ended since it began.
-    async fn move_in(&self, mut contents: Contents, now: Timestamp) -> Result<Found, Error> {
+    async fn move_in(&self, mut contents: Contents, is_dated: bool, now: Timestamp) -> Result<Found, Error> {
         let epoch = self.backend()?.epoch(contents.principal.as_deref()).await?;
-        if epoch > 0 && contents.created.as_millis() <= epoch {
+        if epoch > 0 && (!is_dated || contents.created.as_millis() <= epoch) {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
         if let Some(principal) = contents.principal.as_deref() {
@@ -182,46 +243,116 @@ impl Inner {
                 ours.data.insert(name, encoded);
                 continue;
             }
+            if std::str::from_utf8(name).is_err() {
+                return Err(Error::entry(name, "a name with a lone surrogate cannot be written in another format"));
+            }
             let value: Value = from.encoding.read(encoded).map_err(|why| Error::entry(name, why))?;
             ours.data.insert(name, to.encoding.write(&value).map_err(|why| Error::entry(name, why))?);
         }
-        if source.is_persistent(contents) {
+        let cannot = |what: &str| {
+            Err(Error::setting(format!("reads_also: a session has {what}, which the new session format does not keep")))
+        };
+        if from.keeps_facts || from.persistent_entry.is_some() {
+            let is_persistent = source.is_persistent(contents);
             match to.persistent_entry {
-                Some(entry) => insert(&mut ours, to.encoding, entry, &Value::Bool(true))?,
-                None => ours.persistent = true,
+                Some(entry) if is_persistent => insert(&mut ours, to.encoding, entry, &Value::Bool(true))?,
+                Some(_) => {}
+                None if to.keeps_facts => ours.persistent = is_persistent,
+                None if is_persistent != to.persistent => return cannot("a cookie of another persistence"),
+                None => {}
             }
         }
-        if from.keeps_facts && to.keeps_facts {
-            ours.idle = if contents.idle == from.idle { to.idle } else { contents.idle };
-            ours.label = contents.label.clone();
+        let has_own_lifetime = contents.idle != from.idle || contents.absolute != from.absolute;
+        if has_own_lifetime && to.keeps_facts {
+            (ours.idle, ours.absolute) = (contents.idle, contents.absolute);
+        } else if has_own_lifetime {
+            return cannot("a lifetime of its own");
         }
-        let principal = somebody(from, contents).map(Somebody::into_text);
+        match &contents.label {
+            Some(_) if !to.keeps_facts => return cannot("a label"),
+            label => ours.label = label.clone(),
+        }
+        let principal = somebody(from, contents).map(Somebody::into_text).filter(|principal| !principal.is_empty());
         match (principal, to.principal_entry) {
-            (Some(principal), Some(entry)) if from.principal_entry != Some(entry) => {
-                insert(&mut ours, to.encoding, entry, &Value::Text(principal))?;
-            }
+            (Some(_), Some(entry)) if from.principal_entry == Some(entry) => {}
+            (Some(principal), Some(entry)) => insert(&mut ours, to.encoding, entry, &Value::Text(principal))?,
             (principal, None) if to.keeps_facts => ours.principal = principal.map(Into::into),
+            // What was an entry there is an entry here.
+            (Some(_), None) if from.principal_entry.is_none() => return cannot("a principal"),
             _ => {}
         }
         Ok(ours)
     }
 
-    /// Ends the record that a session was opened from, once the session has moved. That it is still there does no harm: its cookie leads to the
-    /// session that moved.
-    pub(super) async fn end_at_its_source(&self, session: &Session, now: Timestamp) {
-        let record = session.lock().brought.as_mut().and_then(|brought| brought.record.take());
-        let Some((at, key)) = record else { return };
-        let source = self.settings.sources[at].inner();
-        let Ok(store) = source.backend() else { return };
-        let tombstone = source.draw.tombstone(Why::Ended, now);
-        if let Err(error) = store.delete(&key, None, tombstone, now).await {
-            telemetry::not_ended_at_its_source(&error.into());
+    /// Ends the record that a session was opened from, now that the session has moved. What the source wrote meanwhile moves along; where the session
+    /// ended there meanwhile, it ends here.
+    pub(super) async fn leave(self: &Arc<Self>, job: &mut Job, done: Done) -> Result<Done, Failed> {
+        let left = job.session.lock().brought.as_mut().and_then(|brought| brought.left.take());
+        let Some(mut left) = left else { return Ok(done) };
+        let source = self.sources[left.source].inner();
+        let store = source.backend()?;
+        let goes_on = matches!(job.plan, Plan::Migrate | Plan::Renew);
+        let here = match &done {
+            Done::Kept(kept) if goes_on => Some(kept.at.key.clone()),
+            _ => None,
+        };
+        for _ in 0..ATTEMPTS {
+            let tombstone = Tombstone::new(Why::Ended, left.nonce, job.now).until(Some(left.loaded.expires()));
+            let at = here.is_some().then_some(left.version);
+            match store.delete(&left.key, at, tombstone, job.now).await {
+                Ok(Delete::Deleted) => return Ok(done),
+                // A request in parallel moved it.
+                Ok(Delete::Gone(Some(tombstone))) if tombstone.nonce == left.nonce => return Ok(done),
+                Ok(Delete::Gone(_)) => {
+                    let Some(here) = here else { return Ok(done) };
+                    let tombstone = Tombstone::new(Why::Ended, job.nonce, job.now);
+                    let until = self.sources[left.source].until;
+                    self.delete_surely(&here, tombstone.until(Some(until)), job.now).await?;
+                    return Ok(Done::Dead(Some(Why::Ended)));
+                }
+                Ok(Delete::Conflict) => {
+                    let found = store.load(left.key.clone(), job.now).await.map_err(Error::from)?;
+                    if let (Some(here), Load::Found(record, version)) = (&here, found)
+                        && let Some(theirs) = source.contents(record)
+                    {
+                        let fresh = self.transcode(source, &theirs, job.now)?;
+                        self.carry_over(here, &left.loaded, &fresh, job.now).await?;
+                        (left.loaded, left.version) = (fresh, version);
+                    }
+                }
+                Err(error) => {
+                    // Its cookie leads to the session that has moved, until the source is over.
+                    telemetry::not_ended_at_its_source(&error.into());
+                    return Ok(done);
+                }
+            }
         }
+        Err(contended().into())
+    }
+
+    /// Brings what the source wrote between two of its states to the session that has moved.
+    async fn carry_over(
+        self: &Arc<Self>,
+        here: &StoreKey,
+        before: &Contents,
+        after: &Contents,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(session) = self.find(here, now).await? else { return Ok(()) };
+        for (name, value) in after.data.iter().filter(|(name, value)| before.data.get(name) != Some(value)) {
+            session.carry(Operation::Insert { name: name.into(), value: value.into(), seen: None });
+        }
+        for (name, _) in before.data.iter().filter(|(name, _)| after.data.get(name).is_none()) {
+            session.carry(Operation::Remove { name: name.into() });
+        }
+        let done = session.commit().await;
+        session.close();
+        done
     }
 
     /// The `Set-Cookie` values that remove the sources' cookies which a request brought.
     pub(super) fn removals(&self, brought: &Brought) -> Vec<HeaderValue> {
-        let sources = brought.sources.iter().map(|at| self.settings.sources[*at].inner());
+        let sources = brought.sources.iter().map(|at| self.sources[*at].inner());
         // A cookie of the same name, path and domain is the one that was just set.
         let others = sources.filter(|source| !source.cookie.is_same_as(&self.cookie));
         others.flat_map(|source| source.removal().unwrap_or_default()).collect()
@@ -236,4 +367,10 @@ fn insert(contents: &mut Contents, encoding: Encoding, entry: &str, value: &Valu
     let encoded = encoding.write(value).map_err(|why| Error::entry(entry.as_bytes(), why))?;
     contents.data.insert(entry.as_bytes(), encoded);
     Ok(())
+}
+
+/// What tells a tombstone that a move left from that of a log-out.
+fn nonce_of(unique: &[u8; 32]) -> u64 {
+    let digest: [u8; 32] = Sha256::new().chain_update("dewar source, moved\0").chain_update(unique).finalize().into();
+    u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
 }

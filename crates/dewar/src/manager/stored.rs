@@ -101,7 +101,7 @@ impl Inner {
     ) -> Result<Found, Error> {
         match self.taken_over(unique, now).await? {
             Some(found) => Ok(found),
-            None => self.to_be_taken_over(contents, unique, until, now).await,
+            None => self.to_be_taken_over(contents, unique, until, true, now).await,
         }
     }
 
@@ -116,12 +116,14 @@ impl Inner {
         })
     }
 
-    /// A session that was not taken over yet, with the id that it will have.
+    /// A session that was not taken over yet, with the id that it will have. One that does not say when it began (`is_dated`) may be older than any
+    /// log-out of before.
     pub(super) async fn to_be_taken_over(
         &self,
         mut contents: Contents,
         unique: &[u8; 32],
         until: Timestamp,
+        is_dated: bool,
         now: Timestamp,
     ) -> Result<Found, Error> {
         let id = SessionId::from_random(derived("dewar taken over\0", unique));
@@ -133,8 +135,11 @@ impl Inner {
         }
         // The one place where clocks meet: a cookie is as old as its visit, an epoch is at least the time of its raise.
         let epoch = store.epoch(contents.principal.as_deref()).await?;
-        if epoch > 0 && contents.created.as_millis() <= epoch {
+        if epoch > 0 && (!is_dated || contents.created.as_millis() <= epoch) {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
+        }
+        if contents.absolute_expires().is_some_and(|end| end <= now) {
+            return Ok(Err(Refusal::Expired.into()));
         }
         contents.guarded_until = Some(until);
         contents.epoch = Some(epoch);
