@@ -98,7 +98,10 @@ impl Attributes {
             )));
         }
         if !self.path.starts_with('/') {
-            return Err(Error::setting(format!("path: {:?} must begin with a slash", self.path)));
+            return Err(Error::setting(format!(
+                "path: {:?} must begin with a slash, for example path(\"/admin\")",
+                self.path
+            )));
         }
         if self.is_host_prefixed() && (self.domain.is_some() || self.path != "/" || !self.secure) {
             return Err(Error::setting(format!(

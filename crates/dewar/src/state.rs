@@ -87,7 +87,10 @@ pub(crate) enum Origin {
         loaded: Box<Contents>,
     },
     /// From another format's cookie, of which two strangers may hold the same bytes: it gets an id of its own with the first write.
-    Foreign,
+    Foreign {
+        /// Whether it is time to move, also where the request only reads.
+        due: bool,
+    },
     /// From a store.
     Stored(At),
     /// It was dead when it was opened.

@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::{
     Commit, Inner, Running,
+    edit::needs_a_response,
     execute::{Begun, Done, Kept, Replacing},
     merge::guarded,
     plan::{Facts, Plan, plan},
@@ -168,6 +169,7 @@ impl Inner {
         });
         let mut dropped = Vec::new();
         let done = match plan {
+            _ if !state.is_visit && plan.makes_an_id() => Err(needs_a_response()),
             Plan::Nothing => Ok(()),
             Plan::Drop => {
                 telemetry::discarded();

@@ -16,8 +16,9 @@ const HOPS: usize = 16;
 
 /// Names a session on a store to [`SessionManager::edit`]: [`Session::handle`].
 ///
-/// It is no session id: nobody can take the session over with it. As text ([`Display`](fmt::Display) and [`FromStr`]) it can wait in a queue of jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// It is no session id: nobody can take the session over with it. As text ([`Display`](fmt::Display) and [`FromStr`]) it can wait in a queue of jobs;
+/// the text has the name of the user in it, in hexadecimal digits.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SessionHandle {
     key: StoreKey,
     /// Whose session it is, and which of theirs: a log-in changes the key, and this stays.
@@ -31,6 +32,12 @@ impl fmt::Display for SessionHandle {
             write!(f, "{}:{principal}", devices::handle(*lineage))?;
         }
         write!(f, ":{}", self.key)
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionHandle({self})")
     }
 }
 
@@ -149,8 +156,7 @@ impl SessionManager {
         };
         if needs_an_id {
             session.close();
-            let why = "edit: this needs a new id, which only a response can give to the browser: log in, renew and begin again in a request";
-            return Err(Error::setting(why));
+            return Err(needs_a_response());
         }
         let done = session.commit().await;
         session.close();
@@ -160,6 +166,13 @@ impl SessionManager {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Why an edit cannot be committed.
+pub(super) fn needs_a_response() -> Error {
+    Error::setting(
+        "edit: this needs a new id, which only a response can give to the browser; do set_principal, renew, or writing after clear in a request",
+    )
 }
 
 impl Inner {

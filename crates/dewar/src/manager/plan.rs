@@ -86,7 +86,8 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
             (false, true) if facts.on_store => Plan::Create,
             (false, true) => Plan::Cookie,
         },
-        Origin::Foreign => match (facts.touched, facts.empty) {
+        Origin::Foreign { due } => match (facts.touched, facts.empty) {
+            (false, false) if *due => Plan::Create,
             (false, _) => Plan::Nothing,
             (true, true) => Plan::Remove,
             (true, false) => Plan::Create,
@@ -178,7 +179,8 @@ mod tests {
             ("cookie", Origin::Cookie { reissue: false }),
             ("cookie, due", Origin::Cookie { reissue: true }),
             ("former", Origin::Former { id, loaded }),
-            ("foreign", Origin::Foreign),
+            ("foreign", Origin::Foreign { due: false }),
+            ("foreign, due", Origin::Foreign { due: true }),
             ("stored", Origin::Stored(at.clone())),
             ("stored, due", Origin::Stored(At { touch: true, reissue: true, ..at.clone() })),
             ("stored, unseen", Origin::Stored(At { unseen: true, reissue: true, ..at.clone() })),

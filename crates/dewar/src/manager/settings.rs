@@ -111,7 +111,7 @@ impl Settings {
         match (policy.keeps, &self.store) {
             (Keeps::Data, Some(_)) => {
                 return Err(Error::setting(
-                    "store: this dialect keeps the session in the cookie; leave out the store, or the dialect",
+                    "store: this dialect keeps the session in the cookie; leave out the store, or the dialect. To move its sessions to the store, leave out the dialect and add .reads_also(...)",
                 ));
             }
             (Keeps::Id, None) => {
@@ -179,6 +179,13 @@ impl Settings {
         let idle = lifetime.idle.unwrap_or_else(|| seconds(policy.idle));
         let absolute = lifetime.absolute.or(policy.absolute.map(seconds));
         lifetime.check().map_err(|why| Error::setting(format!("lifetime: {why}")))?;
+        if lifetime.idle.is_some() && lifetime.absolute.is_none() && absolute.is_some_and(|absolute| idle > absolute) {
+            let days = absolute.unwrap_or_default() / 86_400;
+            return Err(Error::setting(format!(
+                "lifetime: the idle timeout is longer than the {days} days that a session lives in all by default, so it would never end one; \
+                 add .absolute(...), longer than it"
+            )));
+        }
         if lifetime.absolute.is_some() && !policy.keeps_facts {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",

@@ -149,24 +149,16 @@ impl Inner {
                                 let record = source.record(&contents, now)?;
                                 return self.leave_with(at, moved.key, record, moved.version, &unique, now).await;
                             }
-                            Ok((contents, _)) => {
-                                let ends = contents.expires();
-                                let contents = self.transcode(source, &contents, now)?;
-                                let found = self.to_be_taken_over(contents, &unique, ends, source.is_dated(), now);
-                                return over(found.await?);
-                            }
+                            Ok((contents, _)) => return over(self.move_once(source, &contents, &unique, now).await?),
                             Err(closed) => return over(Err(closed)),
                         }
                     }
-                    let ends = contents.expires();
-                    let contents = self.transcode(source, &contents, now)?;
-                    return over(self.to_be_taken_over(contents, &unique, ends, source.is_dated(), now).await?);
+                    return over(self.move_once(source, &contents, &unique, now).await?);
                 }
-                let contents = self.transcode(source, &contents, now)?;
                 over(match &self.store {
-                    None => Ok((contents, Origin::Cookie { reissue: true })),
+                    None => Ok((self.transcode(source, &contents, now)?, Origin::Cookie { reissue: true })),
                     // Two strangers may hold the same bytes: nothing follows from them.
-                    Some(_) => self.move_in(contents, source.is_dated(), now).await?,
+                    Some(_) => self.move_in(source, &contents, now).await?,
                 })
             }
             Err(refusal) => {
@@ -191,7 +183,7 @@ impl Inner {
         let contents = self.transcode(&manager.inner, &theirs, now)?;
         let (loaded, nonce) = (contents.clone(), nonce_of(unique));
         // Its record there can live longer than it would have when it was loaded.
-        let found = self.to_be_taken_over(contents, unique, *until, manager.inner.is_dated(), now).await?;
+        let found = self.to_be_taken_over(contents, unique, *until, manager.inner.began(&theirs), now).await?;
         let left = found.is_ok().then(|| Left { source, key, version, nonce, loaded });
         Ok(Some(Arrived { found, left }))
     }
@@ -208,22 +200,39 @@ impl Inner {
         Ok(unique.finalize().into())
     }
 
-    /// Whether a session of this format says when it began. Where it does not, it may be older than any log-out.
-    fn is_dated(&self) -> bool {
-        self.rules.keeps_facts || self.dialect.policy().dated && self.dialect.policy().keeps == Keeps::Data
+    /// When a session began, for all that its format says; `None`: it may be older than any log-out.
+    fn began(&self, contents: &Contents) -> Option<Timestamp> {
+        let policy = self.dialect.policy();
+        let is_dated = self.rules.keeps_facts || policy.dated && policy.keeps == Keeps::Data;
+        is_dated.then_some(contents.created)
+    }
+
+    /// A session in a source's cookie, which is one visitor's alone.
+    async fn move_once(
+        &self,
+        source: &Self,
+        theirs: &Contents,
+        unique: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Found, Error> {
+        let contents = self.transcode(source, theirs, now)?;
+        self.to_be_taken_over(contents, unique, theirs.expires(), source.began(theirs), now).await
     }
 
     /// A session that is to get a random id, unless all of its user's, or everybody's, were ended since it began.
-    async fn move_in(&self, mut contents: Contents, is_dated: bool, now: Timestamp) -> Result<Found, Error> {
+    async fn move_in(&self, source: &Self, theirs: &Contents, now: Timestamp) -> Result<Found, Error> {
+        let mut contents = self.transcode(source, theirs, now)?;
         let epoch = self.backend()?.epoch(contents.principal.as_deref()).await?;
-        if epoch > 0 && (!is_dated || contents.created.as_millis() <= epoch) {
+        if is_outdated(source.began(theirs), epoch) {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
         if let Some(principal) = contents.principal.as_deref() {
             contents.lineage = self.lineage(principal);
         }
         contents.epoch = Some(epoch);
-        Ok(Ok((contents, Origin::Foreign)))
+        // Who only reads would run out in the middle of a visit.
+        let due = source.reissue.is_due(theirs.issued, theirs.idle, now);
+        Ok(Ok((contents, Origin::Foreign { due })))
     }
 
     /// What was in a source's session, in this manager's encoding and by its settings.
@@ -234,7 +243,11 @@ impl Inner {
     fn transcode(&self, source: &Self, contents: &Contents, now: Timestamp) -> Result<Contents, Error> {
         let (from, to) = (&source.rules, &self.rules);
         let mut ours = self.empty(now);
-        ours.created = contents.created;
+        // What does not say when it began begins with the move.
+        if from.keeps_facts {
+            ours.created = contents.created;
+            ours.lineage = contents.lineage;
+        }
         for (name, encoded) in contents.data.iter() {
             if from.persistent_entry.is_some_and(|entry| entry.as_bytes() == name) {
                 continue;
@@ -373,4 +386,9 @@ fn insert(contents: &mut Contents, encoding: Encoding, entry: &str, value: &Valu
 fn nonce_of(unique: &[u8; 32]) -> u64 {
     let digest: [u8; 32] = Sha256::new().chain_update("dewar source, moved\0").chain_update(unique).finalize().into();
     u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
+}
+
+/// Whether a session that began then, as far as one knows, was ended with all others of its user.
+pub(super) fn is_outdated(began: Option<Timestamp>, epoch: u64) -> bool {
+    epoch > 0 && began.is_none_or(|began| began.as_millis() <= epoch)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed};
+use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed, sources::is_outdated};
 use crate::{
     data::Contents,
     dialect::{RecordData, Refusal, SessionId},
@@ -101,7 +101,10 @@ impl Inner {
     ) -> Result<Found, Error> {
         match self.taken_over(unique, now).await? {
             Some(found) => Ok(found),
-            None => self.to_be_taken_over(contents, unique, until, true, now).await,
+            None => {
+                let began = Some(contents.created);
+                self.to_be_taken_over(contents, unique, until, began, now).await
+            }
         }
     }
 
@@ -116,14 +119,14 @@ impl Inner {
         })
     }
 
-    /// A session that was not taken over yet, with the id that it will have. One that does not say when it began (`is_dated`) may be older than any
-    /// log-out of before.
+    /// A session that was not taken over yet, with the id that it will have. One of which nobody knows when it `began` may be older than any
+    /// log-out.
     pub(super) async fn to_be_taken_over(
         &self,
         mut contents: Contents,
         unique: &[u8; 32],
         until: Timestamp,
-        is_dated: bool,
+        began: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Found, Error> {
         let id = SessionId::from_random(derived("dewar taken over\0", unique));
@@ -135,7 +138,7 @@ impl Inner {
         }
         // The one place where clocks meet: a cookie is as old as its visit, an epoch is at least the time of its raise.
         let epoch = store.epoch(contents.principal.as_deref()).await?;
-        if epoch > 0 && (!is_dated || contents.created.as_millis() <= epoch) {
+        if is_outdated(began, epoch) {
             return Ok(Err(Closed::Dead(self.draw.tombstone(Why::Ended, now))));
         }
         if contents.absolute_expires().is_some_and(|end| end <= now) {
@@ -143,7 +146,7 @@ impl Inner {
         }
         contents.guarded_until = Some(until);
         contents.epoch = Some(epoch);
-        if contents.principal.is_some() {
+        if contents.principal.is_some() && contents.lineage == 0 {
             contents.lineage = lineage(id.key());
         }
         let loaded = Box::new(contents.clone());
