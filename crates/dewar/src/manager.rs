@@ -175,6 +175,11 @@ impl SessionManager {
         &self.inner.settings
     }
 
+    #[cfg(feature = "conformance")]
+    pub(crate) fn has_store(&self) -> bool {
+        self.inner.store.is_some()
+    }
+
     /// The name of the session's cookie.
     pub fn cookie_name(&self) -> &str {
         &self.inner.cookie.name

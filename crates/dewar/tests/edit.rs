@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use dewar::{Session, SessionHandle, testing::Visitor};
 use http::HeaderMap;
 use support::{
@@ -147,4 +149,166 @@ async fn a_session_that_is_kept_from_an_edit_is_closed_and_a_store_that_fails_is
     for hostile in ["", "x", "a:b:c", "AAAAAAAAAAA:zz:dewar:x", "::", "AAAAAAAAAAA:é:x"] {
         let _: Result<SessionHandle, _> = hostile.parse();
     }
+}
+
+/// The handle of eve, taken in the request that logs her in over ada's session, used before that request has answered.
+#[tokio::test]
+async fn a_handle_of_somebody_who_logs_in_reaches_no_session_of_before() {
+    let site = Site::new();
+    let mut visitor = site.user("ada").await;
+    let session = visitor.session().await.unwrap();
+    session.set_principal("eve");
+    let handle = session.handle();
+    if let Some(handle) = handle {
+        let done = site.other.edit(&handle, |s| s.insert("inbox", "eve's mails")).await;
+        let ada = visitor.session().await.unwrap();
+        assert!(
+            !(ada.principal().as_deref() == Some("ada") && ada.contains("inbox")),
+            "eve's data is in ada's session: {done:?}"
+        );
+        ends(&site, &mut visitor, &session).await;
+        let eve = visitor.session().await.unwrap();
+        assert!(!done.unwrap() || eve.contains("inbox"), "an edit that said true is lost");
+    }
+}
+
+#[tokio::test]
+async fn an_edit_whose_closure_commits_makes_no_id_either() {
+    let site = Site::new();
+    let visitor = site.user("ada").await;
+    let handle = visitor.session().await.unwrap().handle().unwrap();
+    let done = site
+        .manager
+        .edit(&handle, |s| {
+            s.set_principal("ada");
+            assert!(pollster::block_on(s.commit()).unwrap_err().is_setting());
+        })
+        .await;
+    assert_eq!(
+        visitor.session().await.unwrap().principal().as_deref(),
+        Some("ada"),
+        "the visitor's id is dead, and nobody has the new one: {done:?}"
+    );
+}
+
+/// A clone that leaves the closure, and is written to by a task while the edit commits.
+#[tokio::test]
+async fn a_session_that_leaks_out_of_an_edit_keeps_its_id() {
+    let site = Site::new();
+    let visitor = site.user("ada").await;
+    let handle = visitor.session().await.unwrap().handle().unwrap();
+    site.store.fail(Verb::Replace, 1, SLOW);
+    let done = site
+        .manager
+        .edit(&handle, |s| {
+            s.insert("x", 1);
+            let leaked = s.clone();
+            tokio::spawn(async move {
+                after_ms(10).await;
+                leaked.set_principal("mallory");
+                eprintln!("{:?}", leaked.commit().await);
+            });
+        })
+        .await;
+    after_ms(300).await;
+    assert_eq!(visitor.session().await.unwrap().principal().as_deref(), Some("ada"), "{done:?}");
+}
+
+#[tokio::test]
+async fn edits_that_race_with_log_outs_and_log_ins_are_done_or_said_not_to_be() {
+    for round in 0..40 {
+        let site = Site::new();
+        let mut visitor = site.user("ada").await;
+        let handle = visitor.session().await.unwrap().handle().unwrap();
+        let request = visitor.session().await.unwrap();
+        match round % 3 {
+            0 => request.clear(),
+            1 => request.set_principal("eve"),
+            _ => request.set_principal("ada"),
+        }
+        let copy = visitor.clone();
+        if round % 2 == 0 {
+            site.store.fail(None, 1 + round % 4, SLOW)
+        } else {
+            site.store.fail(None, 1 + round % 4, Fault::Lost)
+        }
+        let edit = site.other.edit(&handle, |s| s.insert("edited", 1));
+        let commit = async {
+            let mut r = HeaderMap::new();
+            let d = site.manager.commit(&request).await.apply(&mut r);
+            (d, r)
+        };
+        let (edited, (done, response)) = tokio::join!(edit, commit);
+        site.store.heal();
+        if done.is_err() {
+            continue;
+        }
+        visitor.receive(&response);
+        assert!(
+            copy.session().await.unwrap().is_empty() && copy.session().await.unwrap().principal().is_none(),
+            "round {round}"
+        );
+        let now = visitor.session().await.unwrap();
+        match round % 3 {
+            0 => assert!(now.is_empty()),
+            1 => {
+                assert_eq!(now.principal().as_deref(), Some("eve"));
+                assert!(!now.contains("edited"), "round {round}")
+            }
+            _ => {
+                assert_eq!(now.principal().as_deref(), Some("ada"));
+                if matches!(edited, Ok(true)) {
+                    assert!(now.contains("edited"), "round {round}")
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn panics_and_edits_within_edits_harm_nobody() {
+    let site = Site::new();
+    let visitor = site.user("ada").await;
+    let handle = visitor.session().await.unwrap().handle().unwrap();
+    let (manager, h) = (site.manager.clone(), handle.clone());
+    let task = tokio::spawn(async move {
+        manager
+            .edit(&h, |s| {
+                s.insert("x", 1);
+                panic!("as it should")
+            })
+            .await
+    });
+    assert!(task.await.is_err());
+    assert!(!visitor.session().await.unwrap().contains("x"));
+    let (manager, h) = (site.manager.clone(), handle.clone());
+    let inner = manager.clone();
+    let h2 = h.clone();
+    assert!(
+        manager
+            .edit(&h, |s| {
+                s.update("n", |n: &mut u32| *n += 1).unwrap();
+                assert!(
+                    pollster::block_on(inner.edit(&h2, |s| {
+                        s.update("n", |n: &mut u32| *n += 10).unwrap();
+                    }))
+                    .unwrap()
+                );
+            })
+            .await
+            .unwrap()
+    );
+    assert_eq!(visitor.session().await.unwrap().get("n"), Some(11));
+}
+
+#[tokio::test]
+async fn an_edit_is_no_visit() {
+    let site = Site::new();
+    let visitor = site.user("ada").await;
+    for day in 0..5 {
+        site.clock.advance(Duration::from_secs(86_340));
+        let there = u64::from(day == 0);
+        assert_eq!(site.manager.edit_sessions_of("ada", |session| session.insert("news", day)).await.unwrap(), there);
+    }
+    assert!(visitor.session().await.unwrap().is_empty());
 }

@@ -5,16 +5,20 @@ mod support;
 use std::time::Duration;
 
 use dewar::{
-    Clock, Keyring, Lifetime, Secret, Session, SessionLayer, SessionManager, SessionManagerBuilder,
-    dialect::{CookieSession, ExpressSession, Flask},
-    store::{SessionAdmin, Timestamp, memory::MemoryStore},
+    Clock, Keyring, Lifetime, Secret, Session, SessionHandle, SessionLayer, SessionManager, SessionManagerBuilder,
+    dialect::{CookieSession, ExpressSession, Flask, wire},
+    store::{SessionAdmin, SessionStore, StoreKey, Timestamp, memory::MemoryStore},
     testing::Visitor,
     value::{Bytes, Tuple},
 };
 use http::{HeaderMap, HeaderValue, header};
-use support::{faulty::Faulty, http::secret};
+use support::{
+    faulty::{Fault, Faulty, Verb},
+    http::secret,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const OLD: &str = "the secret of the old site 1";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A clock for all managers of a test, and the day when the move is over.
@@ -48,14 +52,14 @@ impl Move {
 }
 
 /// A browser with all cookies of the site.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Browser(std::collections::BTreeMap<String, String>);
 
 impl Browser {
     fn with(visitor: &Visitor) -> Self {
         let cookie = visitor.cookie();
-        let (name, value) = cookie.to_str().unwrap().split_once('=').unwrap();
-        Self([(name.to_owned(), value.to_owned())].into())
+        let pairs = cookie.to_str().unwrap().split("; ").filter_map(|pair| pair.split_once('='));
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     fn headers(&self) -> HeaderMap {
@@ -75,14 +79,32 @@ impl Browser {
         manager.commit(&session).await.apply(&mut response).unwrap();
         let cookies = response.get_all(header::SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap().to_owned());
         let cookies: Vec<String> = cookies.collect();
-        for cookie in &cookies {
-            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+        self.takes(&response);
+        cookies
+    }
+
+    /// Keeps the cookies of a response.
+    fn takes(&mut self, response: &HeaderMap) {
+        for cookie in response.get_all(header::SET_COOKIE) {
+            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
             match value {
                 "" => self.0.remove(name),
                 value => self.0.insert(name.to_owned(), value.to_owned()),
             };
         }
-        cookies
+    }
+
+    async fn try_visits(
+        &mut self,
+        manager: &SessionManager,
+        handler: impl FnOnce(&Session),
+    ) -> Result<(), dewar::Error> {
+        let session = manager.open(&self.headers()).await?;
+        handler(&session);
+        let mut response = HeaderMap::new();
+        let done = manager.commit(&session).await.apply(&mut response);
+        self.takes(&response);
+        done
     }
 }
 
@@ -357,4 +379,486 @@ async fn what_the_new_format_cannot_hold_is_an_error_by_name_and_nothing_is_remo
     let ada = Browser::with(&prepared.await.unwrap());
     let error = ours.open(&ada.headers()).await.unwrap_err();
     assert!(error.is_entry() && error.to_string().contains("\"pair\""), "{error}");
+}
+
+fn flask_cookie(json: &[u8], at: u64) -> String {
+    let signer = wire::itsdangerous::Signer::new(
+        &[OLD.as_bytes()],
+        b"cookie-session",
+        dewar::dialect::Digest::Sha1,
+        wire::itsdangerous::Derivation::Hmac,
+    )
+    .unwrap();
+    let mut token = String::new();
+    wire::base64::push_url(json, &mut token);
+    signer.sign_at_into(&mut token, at);
+    token
+}
+
+/// sealed cookie -> store S1 (logged out there) -> a new manager that reads S1's manager.
+#[tokio::test]
+async fn a_log_out_at_the_source_is_final_for_a_cookie_of_before_its_store() {
+    let site = Move::new();
+    let sealed = site.before().build().unwrap();
+    let first = site.before().store(MemoryStore::new()).build().unwrap();
+    let second = site.from(&first, MemoryStore::new());
+    let mut ada = Browser::with(
+        &Visitor::prepared(&sealed, |s| {
+            s.insert("n", 1);
+            s.set_principal("ada")
+        })
+        .await
+        .unwrap(),
+    );
+    let copy = ada.clone();
+    ada.visits(&first, |s| assert_eq!(s.get("n"), Some(1))).await;
+    ada.visits(&first, Session::clear).await;
+    assert!(copy.opens(&first).await.is_empty(), "final at the first store");
+    assert_eq!(copy.opens(&second).await.principal(), None, "the log-out at the source is undone");
+}
+
+/// The same, where the session lives on in the source's store with newer entries.
+#[tokio::test]
+async fn what_the_source_wrote_after_a_cookie_of_before_its_store_moves_along() {
+    let site = Move::new();
+    let sealed = site.before().build().unwrap();
+    let first = site.before().store(MemoryStore::new()).build().unwrap();
+    let second = site.from(&first, MemoryStore::new());
+    let old = Browser::with(&Visitor::prepared(&sealed, |s| s.insert("n", 1)).await.unwrap());
+    let mut one = old.clone();
+    one.visits(&first, |s| s.insert("n", 2)).await;
+    // A parallel request of the same page, with the old cookie.
+    assert_eq!(old.opens(&first).await.get("n"), Some(2));
+    assert_eq!(old.opens(&second).await.get("n"), Some(2), "stale: the source's store is not asked");
+}
+
+#[tokio::test]
+async fn what_was_revoked_at_the_source_does_not_come_back_with_a_cookie_of_before_its_store() {
+    let site = Move::new();
+    let sealed = site.before().build().unwrap();
+    let first = site.before().store(MemoryStore::new()).build().unwrap();
+    let second = site.from(&first, MemoryStore::new());
+    let thief = Browser::with(&Visitor::prepared(&sealed, |s| s.set_principal("ada")).await.unwrap());
+    site.clock.advance(Duration::from_secs(1));
+    first.revoke_all("ada").await.unwrap();
+    assert_eq!(thief.opens(&first).await.principal(), None);
+    assert_eq!(thief.opens(&second).await.principal(), None, "what was revoked is back");
+}
+
+#[tokio::test]
+async fn the_end_of_everybodys_sessions_keeps_out_a_format_without_dates() {
+    let site = Move::new();
+    let old = site.before().dialect(CookieSession::new).build().unwrap();
+    let ours = site.from(&old, MemoryStore::new());
+    let ada = Browser::with(&Visitor::with(&old, serde_json::json!({"passport": {"user": "ada"}})).await.unwrap());
+    site.clock.advance(Duration::from_secs(5));
+    ours.revoke_everyone().await.unwrap();
+    assert!(ada.opens(&ours).await.is_empty());
+}
+
+/// The visitor logs out at the old site while a slow request of theirs runs at the new one.
+#[tokio::test]
+async fn a_slow_request_here_undoes_no_log_out_at_the_old_site() {
+    let site = Move::new();
+    for express in [true, false] {
+        let left = MemoryStore::new();
+        let old = if express {
+            site.before().dialect(ExpressSession::new).store(left).build().unwrap()
+        } else {
+            site.before().store(left).build().unwrap()
+        };
+        let ours = site.from(&old, MemoryStore::new());
+        let mut ada = Browser::with(&Visitor::with(&old, serde_json::json!({"user": "ada"})).await.unwrap());
+        let copy = ada.clone();
+        let slow = ada.opens(&ours).await;
+        assert_eq!(slow.get::<String>("user").as_deref(), Some("ada"));
+        ada.visits(&old, Session::clear).await;
+        assert!(copy.opens(&old).await.is_empty() && copy.opens(&ours).await.is_empty(), "logged out everywhere");
+        slow.insert("late", 1);
+        let mut response = HeaderMap::new();
+        let _ = ours.commit(&slow).await.apply(&mut response);
+        ada.takes(&response);
+        assert!(copy.opens(&ours).await.is_empty(), "express {express}: a copy of the cookie is logged in again");
+        assert!(ada.opens(&ours).await.is_empty(), "express {express}: the browser is logged in again");
+    }
+}
+
+/// A request at the old site writes between the load and the move here.
+#[tokio::test]
+async fn what_the_old_site_answered_meanwhile_moves_along() {
+    let site = Move::new();
+    let old = site.before().store(MemoryStore::new()).build().unwrap();
+    let ours = site.from(&old, MemoryStore::new());
+    let mut ada = Browser::with(&Visitor::with(&old, serde_json::json!({"n": 1})).await.unwrap());
+    let mut tab = ada.clone();
+    let here = ada.opens(&ours).await;
+    tab.visits(&old, |s| s.insert("order", "answered with 200")).await;
+    here.insert("here", 1);
+    let mut response = HeaderMap::new();
+    ours.commit(&here).await.apply(&mut response).unwrap();
+    ada.takes(&response);
+    let session = ada.opens(&ours).await;
+    assert!(session.contains("here"));
+    assert!(session.contains("order"), "the old site's answered write is lost");
+}
+
+/// A renewal/log-in at the old site between load and move.
+#[tokio::test]
+async fn a_log_in_at_the_old_site_meanwhile_leaves_nobody_with_the_id_of_before() {
+    let site = Move::new();
+    let old = site.before().store(MemoryStore::new()).build().unwrap();
+    let ours = site.from(&old, MemoryStore::new());
+    let mut ada = Browser::with(&Visitor::with(&old, serde_json::json!({"n": 1})).await.unwrap());
+    let thief = ada.clone();
+    let here = thief.opens(&ours).await;
+    ada.visits(&old, |s| s.set_principal("ada")).await;
+    here.insert("here", 1);
+    let mut response = HeaderMap::new();
+    let done = ours.commit(&here).await.apply(&mut response);
+    eprintln!("{done:?} {response:?}");
+    // Ada's own new cookie still works.
+    assert_eq!(ada.opens(&ours).await.principal().as_deref(), Some("ada"));
+    assert!(response.get(header::SET_COOKIE).is_none(), "an own session out of one that was renewed");
+}
+
+/// The source could not be told; then the secret of the new site is rotated.
+#[tokio::test]
+async fn a_secret_that_is_changed_here_undoes_no_log_out() {
+    let site = Move::new();
+    let (left, store) = (Faulty::default(), MemoryStore::new());
+    let old = site.before().dialect(ExpressSession::new).store(left.clone()).build().unwrap();
+    let ours = site.from(&old, store.clone());
+    let mut ada = Browser::with(&Visitor::with(&old, serde_json::json!({"user": "ada"})).await.unwrap());
+    let copy = ada.clone();
+    left.always(Verb::Delete, Fault::NotDone);
+    ada.visits(&ours, |s| s.insert("x", 1)).await;
+    left.heal();
+    ada.visits(&ours, Session::clear).await;
+    assert!(copy.opens(&ours).await.is_empty());
+    let rotated = Keyring::new(Secret::new("the secret of the next year 2").unwrap())
+        .fallback(Secret::new("0123456789 a secret for tests").unwrap());
+    let after = SessionManager::builder(rotated)
+        .unwrap()
+        .clock(site.clock.clone())
+        .store(store)
+        .reads_also(old, site.until)
+        .build()
+        .unwrap();
+    assert!(copy.opens(&after).await.is_empty(), "logged out, and back after a rotation");
+}
+
+/// Rolling deploy of a rotation: one cookie, two sessions.
+#[tokio::test]
+async fn servers_with_and_without_the_new_secret_meet_in_one_session() {
+    let site = Move::new();
+    let store = MemoryStore::new();
+    let old = site.before().dialect(ExpressSession::new).store(MemoryStore::new()).build().unwrap();
+    let one = site.from(&old, store.clone());
+    let [known, next] = ["0123456789 a secret for tests", "the secret of the next year 2"];
+    let rotated = Keyring::new(Secret::new(known).unwrap()).fallback(Secret::new(next).unwrap());
+    let two = SessionManager::builder(rotated)
+        .unwrap()
+        .clock(site.clock.clone())
+        .store(store)
+        .reads_also(old.clone(), site.until)
+        .build()
+        .unwrap();
+    let ada = Browser::with(&Visitor::with(&old, serde_json::json!({"n": 1})).await.unwrap());
+    let (a, b) = (ada.opens(&one).await, ada.opens(&two).await);
+    a.insert("a", 1);
+    b.insert("b", 1);
+    let (mut x, mut y) = (ada.clone(), ada.clone());
+    let mut response = HeaderMap::new();
+    one.commit(&a).await.apply(&mut response).unwrap();
+    x.takes(&response);
+    let mut response = HeaderMap::new();
+    two.commit(&b).await.apply(&mut response).unwrap();
+    y.takes(&response);
+    let s = y.opens(&one).await;
+    assert!(s.contains("a") && s.contains("b"), "two sessions of one cookie");
+}
+
+/// Two sources; the ids of one (unsigned) are the names of records at the other.
+#[tokio::test]
+async fn who_reads_the_names_in_one_old_store_gets_nowhere_through_another_source() {
+    let site = Move::new();
+    let left = MemoryStore::new();
+    let express = site.before().dialect(ExpressSession::new).store(left.clone()).build().unwrap();
+    let opaque = site.before().cookie_name("__Host-older").store(MemoryStore::new()).build().unwrap();
+    let ours = site
+        .builder()
+        .store(MemoryStore::new())
+        .reads_also(express.clone(), site.until)
+        .reads_also(opaque, site.until)
+        .build()
+        .unwrap();
+    // express-session with genid: () => crypto.randomBytes(32).toString('base64url')
+    let mut sid = String::new();
+    wire::base64::push_url(&[7u8; 32], &mut sid);
+    let template = Browser::with(&Visitor::with(&express, serde_json::json!({"user": "ada"})).await.unwrap());
+    let page = left.list(None, None, 10, NOW).await.unwrap();
+    let (_, record, version) = page[0].clone();
+    left.create(&StoreKey::foreign(format!("sess:{sid}")), version, record, NOW).await.unwrap();
+    drop(template);
+    let signer = wire::cookie_signature::CookieSigner::new(&[OLD.as_bytes()]).unwrap();
+    let value = format!("s%3A{}", signer.sign(&sid).replace('+', "%2B").replace('/', "%2F"));
+    let mut ada = Browser([("connect.sid".to_owned(), value)].into());
+    assert_eq!(ada.opens(&ours).await.get::<String>("user").as_deref(), Some("ada"));
+    ada.visits(&ours, |s| s.insert("secret", "Ada's")).await;
+    let thief = Browser([("__Host-older".to_owned(), sid)].into());
+    assert!(thief.opens(&ours).await.is_empty(), "who read the names in the old store is Ada");
+}
+
+/// Express saves its session at the end of a slow request, as it does: without looking. The log-out here holds a day, and then a copy is logged in.
+#[tokio::test]
+async fn a_log_out_is_final_for_as_long_as_the_source_is_read() {
+    let site = Move::new();
+    let left = MemoryStore::new();
+    let old = site.before().dialect(ExpressSession::new).store(left.clone()).build().unwrap();
+    let ours = site.from(&old, MemoryStore::new());
+    let mut ada = Browser::with(&Visitor::with(&old, serde_json::json!({"user": "ada"})).await.unwrap());
+    let copy = ada.clone();
+    let (key, mut record, version) = left.list(None, None, 10, NOW).await.unwrap().remove(0);
+    ada.visits(&ours, |s| s.insert("x", 1)).await;
+    site.clock.advance(Duration::from_secs(200)); // the tombstone at the source is over, too
+    record.idle_expires = record.idle_expires.after(Duration::from_secs(3600));
+    left.create(&key, version, record, site.clock.now()).await.unwrap();
+    ada.visits(&ours, Session::clear).await;
+    assert!(copy.opens(&ours).await.is_empty());
+    site.clock.advance(DAY - Duration::from_secs(100));
+    assert!(copy.opens(&ours).await.is_empty(), "a copy of the old cookie is logged in again");
+}
+
+#[tokio::test]
+async fn an_absolute_timeout_of_a_sessions_own_moves() {
+    let site = Move::new();
+    for on_store in [false, true] {
+        let sealed = site.before().build().unwrap();
+        let ours = site.builder().reads_also(sealed.clone(), site.until);
+        let ours = if on_store { ours.store(MemoryStore::new()) } else { ours }.build().unwrap();
+        let mut ada = Browser::with(
+            &Visitor::prepared(&sealed, |s| {
+                s.insert("n", 1);
+                s.set_lifetime(Lifetime::browser().absolute(Duration::from_secs(3600)))
+            })
+            .await
+            .unwrap(),
+        );
+        ada.visits(&ours, |s| s.insert("m", 1)).await;
+        site.clock.advance(Duration::from_secs(3601));
+        assert!(ada.opens(&ours).await.is_empty(), "on a store: {on_store}; an hour in all became 30 days");
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_of_one_session_of_express_moves() {
+    let site = Move::new();
+    let old = site.before().dialect(ExpressSession::new).store(MemoryStore::new()).build().unwrap();
+    let left = MemoryStore::new();
+    let old = {
+        drop(old);
+        site.before().dialect(ExpressSession::new).store(left.clone()).build().unwrap()
+    };
+    let ours = site.from(&old, MemoryStore::new());
+    let ada = Browser::with(&Visitor::with(&old, serde_json::json!({"n": 1})).await.unwrap());
+    let (key, mut record, version) = left.list(None, None, 10, NOW).await.unwrap().remove(0);
+    // req.session.cookie.maxAge = 600000
+    record.data = br#"{"cookie":{"originalMaxAge":600000,"expires":"2027-01-15T08:10:00.000Z","httpOnly":true,"path":"/"},"n":1}"#[..].into();
+    left.replace(&key, version, version, record, NOW).await.unwrap();
+    let mut ada2 = ada.clone();
+    ada2.visits(&ours, |s| assert_eq!(s.get("n"), Some(1))).await;
+    site.clock.advance(Duration::from_secs(3600));
+    assert!(ada2.opens(&ours).await.is_empty(), "ten minutes became a day");
+}
+
+#[tokio::test]
+async fn a_name_with_a_lone_surrogate_moves_or_is_an_error_by_name() {
+    let site = Move::new();
+    let flask = site.flask();
+    for on_store in [false, true] {
+        let ours = site.builder().reads_also(flask.clone(), site.until);
+        let ours = if on_store { ours.store(MemoryStore::new()) } else { ours }.build().unwrap();
+        let mut ada =
+            Browser([("session".to_owned(), flask_cookie(br#"{"user":"ada","q\ud800":1}"#, NOW.as_secs()))].into());
+        assert_eq!(ada.opens(&flask).await.get::<String>("user").as_deref(), Some("ada"));
+        let Ok(()) = ada.try_visits(&ours, |s| s.insert("m", 1)).await else {
+            eprintln!("refused by name: fine");
+            continue;
+        };
+        let session = ada.opens(&ours).await;
+        assert_eq!(
+            session.get::<String>("user").as_deref(),
+            Some("ada"),
+            "store {on_store}: all of it is gone: {:?}",
+            session.keys()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_with_the_browser_stays_one() {
+    let site = Move::new();
+    // Both sides remember by default; this visitor did not want to be.
+    let old = site.before().lifetime(Lifetime::persistent()).build().unwrap();
+    let ours = site.builder().lifetime(Lifetime::persistent()).reads_also(old.clone(), site.until).build().unwrap();
+    let ada = Browser::with(
+        &Visitor::prepared(&old, |s| {
+            s.insert("n", 1);
+            s.set_lifetime(Lifetime::browser())
+        })
+        .await
+        .unwrap(),
+    );
+    let session = ada.opens(&ours).await;
+    let mut response = HeaderMap::new();
+    ours.commit(&session).await.apply(&mut response).unwrap();
+    let cookie = response[header::SET_COOKIE].to_str().unwrap();
+    assert!(!cookie.contains("Max-Age"), "a session of the browser became one of 30 days: {cookie}");
+}
+
+#[tokio::test]
+async fn a_partitioned_cookie_is_another_cookie() {
+    let site = Move::new();
+    let old = site.before().partitioned(true).build().unwrap();
+    let ours = site.builder().reads_also(old.clone(), site.until).build().unwrap();
+    let ada = Browser::with(&Visitor::with(&old, serde_json::json!({"n": 1})).await.unwrap());
+    let session = ada.opens(&ours).await;
+    let mut response = HeaderMap::new();
+    ours.commit(&session).await.apply(&mut response).unwrap();
+    let cookies: Vec<_> = response.get_all(header::SET_COOKIE).iter().map(|c| c.to_str().unwrap().to_owned()).collect();
+    assert!(
+        cookies.iter().any(|c| c.contains("Partitioned") && c.contains("Max-Age=0")),
+        "the partitioned one stays: {cookies:?}"
+    );
+}
+
+/// A handle from before the move.
+#[tokio::test]
+async fn a_handle_of_the_old_store_names_the_session_that_moved() {
+    let site = Move::new();
+    let old = site.before().store(MemoryStore::new()).build().unwrap();
+    let ours = site.from(&old, MemoryStore::new());
+    let mut ada = Browser::with(&Visitor::prepared(&old, |s| s.set_principal("ada")).await.unwrap());
+    let handle: SessionHandle = ada.opens(&old).await.handle().unwrap().to_string().parse().unwrap();
+    ada.visits(&ours, |s| s.insert("here", 1)).await;
+    assert!(
+        ours.edit(&handle, |s| s.insert("job", "done")).await.unwrap(),
+        "the session is alive, and its handle is not"
+    );
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Random faults on either side; one visitor, requests at once, and at the end a log-out.
+#[tokio::test]
+async fn faults_on_either_side_lose_no_answer_and_revive_nothing() {
+    for seed in 0..80u64 {
+        let mut dice = Dice(seed * 7919 + 1);
+        for _ in 0..5 {
+            dice.roll(2);
+        }
+        let site = Move::new();
+        let (left, store) = (Faulty::default(), Faulty::default());
+        let kind = seed % 3;
+        let old = match kind {
+            0 => site.before().dialect(ExpressSession::new).store(left.clone()).build().unwrap(),
+            1 => site.before().store(left.clone()).build().unwrap(),
+            _ => site.before().build().unwrap(),
+        };
+        let managers = [site.from(&old, store.clone()), site.from(&old, store.clone())];
+        let first = Browser::with(&Visitor::with(&old, serde_json::json!({"first": 1})).await.unwrap());
+        let copy = first.clone();
+        let mut ada = first.clone();
+        let mut answered: Vec<String> = vec!["first".into()];
+        let mut counted = 0u32;
+        let mut unsure = 0u32;
+        for step in 0..6 {
+            for s in [&left, &store] {
+                for _ in 0..dice.roll(3) {
+                    let fault = match dice.roll(4) {
+                        0 => Fault::Lost,
+                        1 => Fault::NotDone,
+                        2 => Fault::Late(Duration::from_millis(3)),
+                        _ => Fault::Slow(Duration::from_millis(2)),
+                    };
+                    s.fail(None, 1 + dice.roll(5) as u32, fault);
+                }
+            }
+            let count = 1 + dice.roll(3) as usize;
+            let mut running = Vec::new();
+            for at in 0..count {
+                let manager = managers[dice.roll(2) as usize].clone();
+                let name = format!("e{step}_{at}");
+                let renews = dice.roll(6) == 0;
+                let with = if dice.roll(3) == 0 { copy.clone() } else { ada.clone() };
+                running.push(tokio::spawn(async move {
+                    let Ok(session) = manager.open(&with.headers()).await else { return None };
+                    if session.is_empty() {
+                        return Some((name, false, HeaderMap::new(), true));
+                    }
+                    session.insert(&name[..], 1);
+                    session.update("count", |c: &mut u32| *c += 1).unwrap();
+                    if renews {
+                        session.renew()
+                    }
+                    let mut response = HeaderMap::new();
+                    let done = manager.commit(&session).await.apply(&mut response).is_ok();
+                    Some((name, done, response, false))
+                }));
+            }
+            for task in running {
+                let Some((name, done, response, empty)) = task.await.unwrap() else { continue };
+                if empty {
+                    continue;
+                }
+                if done {
+                    answered.push(name);
+                    counted += 1;
+                } else {
+                    unsure += 1;
+                }
+                if done {
+                    ada.takes(&response);
+                }
+            }
+            left.landed().await;
+            store.landed().await;
+        }
+        left.heal();
+        store.heal();
+        let session = ada.opens(&managers[0]).await;
+        if session.is_empty() {
+            eprintln!("seed {seed} kind {kind}: nobody any more (a renewal whose answer was lost?) {:?}", ada.0.keys());
+            continue;
+        }
+        for name in &answered {
+            assert!(
+                session.contains(name),
+                "seed {seed} kind {kind}: {name} was answered and is lost: {:?}",
+                session.keys()
+            );
+        }
+        let count: u32 = session.get("count").unwrap_or(0);
+        assert!(
+            count >= counted && count <= counted + unsure,
+            "seed {seed} kind {kind}: {counted} answered, {unsure} unsure, {count} counted"
+        );
+        let last = ada.clone();
+        ada.visits(&managers[1], Session::clear).await;
+        for b in [&copy, &last, &ada] {
+            assert!(b.opens(&managers[0]).await.is_empty(), "seed {seed} kind {kind}: revived");
+        }
+        site.clock.advance(Duration::from_secs(300));
+        for m in &managers {
+            let _ = store.purge(1000, site.clock.now()).await;
+            assert!(copy.opens(m).await.is_empty(), "seed {seed} kind {kind}: revived after its tombstone");
+        }
+    }
 }

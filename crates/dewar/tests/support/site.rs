@@ -26,6 +26,7 @@ pub struct Site {
     pub layer: SessionLayer,
     pub manager: SessionManager,
     pub other: SessionManager,
+    pub clock: Clock,
 }
 
 impl Site {
@@ -34,7 +35,7 @@ impl Site {
         let clock = Clock::at(BEGIN);
         let make = || SessionLayer::new(secret()).unwrap().clock(clock.clone()).store(store.clone());
         let (layer, other) = (make(), make().manager().unwrap());
-        Self { manager: layer.manager().unwrap(), layer, other, store }
+        Self { manager: layer.manager().unwrap(), layer, other, store, clock }
     }
 
     pub async fn with(&self, name: &str) -> Visitor {

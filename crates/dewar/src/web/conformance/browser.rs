@@ -54,6 +54,9 @@ impl<'a> Browser<'a> {
         for set in page.headers.get_all(header::SET_COOKIE) {
             let text = set.to_str().expect("Set-Cookie is ASCII");
             let pair = text.split(';').next().unwrap_or_default().to_owned();
+            if !self.site.managers().iter().any(|manager| pair.split('=').next() == Some(manager.cookie_name())) {
+                continue;
+            }
             self.cookie = if text.contains("Max-Age=0") { None } else { Some(pair) };
         }
         Some(page)
@@ -73,12 +76,7 @@ impl<'a> Browser<'a> {
     pub(super) async fn hang_up(&self, value: &str) -> Option<Session> {
         let path = format!("/set-and-hang?{value}");
         let stream = self.ask(&path, self.cookie.as_deref().map(str::as_bytes)).await;
-        let hangs = async {
-            while !self.site.hangs(value) {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, hangs).await.expect("the handler is reached");
+        timeout(PATIENCE, self.site.until(|site| site.hangs(value))).await.expect("the handler is reached");
         drop(stream);
         let dropped = async {
             loop {
@@ -91,15 +89,38 @@ impl<'a> Browser<'a> {
         timeout(NOTICED_WITHIN, dropped).await.ok()
     }
 
+    /// Asks for a page once for each of these cookies, one request after the other on one connection.
+    pub(super) async fn on_one_connection(&self, cookies: &[&str], path: &str) -> Vec<Page> {
+        let mut stream = TcpStream::connect(self.address).await.expect("the server accepts connections");
+        let (mut answers, mut pages) = (Vec::new(), Vec::new());
+        for cookie in cookies {
+            let request = self.request(path, Some(cookie.as_bytes()), "keep-alive");
+            stream.write_all(&request).await.expect("the server takes the request");
+            let page = async {
+                loop {
+                    if let Some((page, length)) = parse(&answers, false) {
+                        answers.drain(..length);
+                        return page;
+                    }
+                    let read = stream.read_buf(&mut answers).await.expect("the server answers");
+                    assert!(read > 0, "broken promise: the connection is kept alive");
+                }
+            };
+            pages.push(timeout(PATIENCE, page).await.expect("the server answers"));
+        }
+        pages
+    }
+
+    fn request(&self, path: &str, cookie: Option<&[u8]>, connection: &str) -> Vec<u8> {
+        let host = self.address;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n");
+        let cookie = cookie.map(|cookie| [b"Cookie: ", cookie, b"\r\n"].concat()).unwrap_or_default();
+        [request.as_bytes(), &cookie, b"\r\n"].concat()
+    }
+
     async fn ask(&self, path: &str, cookie: Option<&[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.expect("the server accepts connections");
-        let mut request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address).into_bytes();
-        if let Some(cookie) = cookie {
-            request.extend([b"Cookie: ", cookie, b"\r\n"].concat());
-        }
-        request.extend(b"\r\n");
-        stream.write_all(&request).await.expect("the server takes the request");
+        stream.write_all(&self.request(path, cookie, "close")).await.expect("the server takes the request");
         stream
     }
 
@@ -108,13 +129,14 @@ impl<'a> Browser<'a> {
         let mut answer = Vec::new();
         // A server that does not read on may reset the connection after its answer.
         let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server answers");
-        if answer.is_empty() { None } else { Some(parse(&answer)) }
+        parse(&answer, true).map(|(page, _)| page)
     }
 }
 
-fn parse(answer: &[u8]) -> Page {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head");
-    let head = std::str::from_utf8(&answer[..end]).expect("the head is ASCII");
+/// The first answer in these bytes, and its length; `None` where it is not all there. At the end of a connection (`is_all`) a body needs no length.
+fn parse(answer: &[u8], is_all: bool) -> Option<(Page, usize)> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&answer[..end]).expect("the head is ASCII").trim_end();
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
     let mut headers = HeaderMap::new();
@@ -122,25 +144,37 @@ fn parse(answer: &[u8]) -> Page {
         let name: HeaderName = name.parse().expect("the names of headers are tokens");
         headers.append(name, HeaderValue::from_str(value.trim()).expect("the values of headers are text"));
     }
-    let body = &answer[end + 4..];
+    let body = &answer[end..];
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let is_chunked = headers.get(header::TRANSFER_ENCODING).is_some_and(|value| value == "chunked");
-    let body = if is_chunked { joined(body) } else { body.to_vec() };
-    Page {
+    let (body, length) = match length {
+        _ if is_chunked => joined(body)?,
+        Some(length) => (body.get(..length)?.to_vec(), length),
+        None if is_all => (body.to_vec(), body.len()),
+        None => return None,
+    };
+    let page = Page {
         status: status.and_then(|code: u16| StatusCode::from_u16(code).ok()).expect("the answer has a status"),
         headers,
         text: String::from_utf8(body).expect("pages are text"),
-    }
+    };
+    Some((page, end + length))
 }
 
-/// The chunks of a body, RFC 9112, section 7.1.
-fn joined(mut body: &[u8]) -> Vec<u8> {
+/// The chunks of a body, RFC 9112, section 7.1, and how long they are; `None` where they are not all there.
+fn joined(body: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut whole = Vec::new();
-    while let Some(at) = body.windows(2).position(|two| two == b"\r\n") {
-        let size = std::str::from_utf8(&body[..at]).ok().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
-        let Some(size) = size.filter(|size| *size > 0) else { break };
-        let Some(chunk) = body.get(at + 2..at + 2 + size) else { break };
-        whole.extend_from_slice(chunk);
-        body = body.get(at + 4 + size..).unwrap_or_default();
+    let mut at = 0;
+    loop {
+        let line = body[at..].windows(2).position(|two| two == b"\r\n")?;
+        let size = std::str::from_utf8(&body[at..at + line]).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).expect("a chunk has a size");
+        at += line + 2;
+        let chunk = body.get(at..at + size + 2)?;
+        whole.extend_from_slice(&chunk[..size]);
+        at += size + 2;
+        if size == 0 {
+            return Some((whole, at));
+        }
     }
-    whole
 }

@@ -10,7 +10,9 @@ use crate::{Keyring, Secret, SessionManager, store::Timestamp};
 /// Runs each scenario on the server.
 macro_rules! scenarios {
     ($server:expr; $($scenario:ident)*) => {$(
+        let promise = $crate::web::conformance::Promise::new(stringify!($scenario));
         $scenario($server).await;
+        drop(promise);
     )*};
 }
 
@@ -28,6 +30,7 @@ pub(super) async fn check<G>(server: &Server<G>) {
         what_the_handler_says_of_caching_is_respected
         remember_me_outlives_the_browser
         an_update_counts
+        a_cookie_is_found_in_any_cookie_header
         every_cookie_is_hostile
     }
 }
@@ -36,10 +39,12 @@ pub(super) async fn check_settings<F, G>(serve: &Serve<F>)
 where
     F: AsyncFn(super::Site) -> (SocketAddr, G),
 {
-    a_session_ends_after_its_idle_timeout_and_a_visit_prolongs_it(serve).await;
-    a_session_ends_after_its_absolute_timeout_however_busy(serve).await;
-    an_older_secret_is_accepted_and_replaced(serve).await;
-    two_different_cookies_of_one_name_are_nobodys(serve).await;
+    scenarios! { serve;
+        a_session_ends_after_its_idle_timeout_and_a_visit_prolongs_it
+        a_session_ends_after_its_absolute_timeout_however_busy
+        an_older_secret_is_accepted_and_replaced
+        two_different_cookies_of_one_name_are_nobodys
+    }
 }
 
 async fn a_request_that_never_names_the_session_says_nothing_of_it<G>(server: &Server<G>) {
@@ -123,6 +128,15 @@ async fn an_update_counts<G>(server: &Server<G>) {
     let mut browser = server.browser();
     for expected in ["1", "2", "3"] {
         assert_eq!(browser.sees("/count").await, expected);
+    }
+}
+
+async fn a_cookie_is_found_in_any_cookie_header<G>(server: &Server<G>) {
+    let mut browser = server.browser();
+    browser.get("/set?Ada").await;
+    let cookie = browser.cookie.clone().unwrap_or_default();
+    for header in [format!("theme=dark\r\nCookie: {cookie}"), format!("{cookie}\r\nCookie: theme=dark")] {
+        assert_eq!(browser.with(header, "/get").await.text, "Ada");
     }
 }
 

@@ -1,16 +1,29 @@
-//! A store that cannot be reached.
+//! A store that cannot be reached, and counts how often somebody tried.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use crate::store::{
     Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
     Tombstone, Touch, Version,
 };
 
-pub(super) struct Down;
+#[derive(Clone, Default)]
+pub(super) struct Down(Arc<AtomicUsize>);
+
+impl Down {
+    pub(super) fn asked(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 macro_rules! down {
     ($($method:ident($($argument:ty),*) -> $answer:ty;)*) => {$(
         #[allow(clippy::too_many_arguments)] // As the trait has it.
         async fn $method(&self, $(_: $argument),*) -> Result<$answer, StoreError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
             Err(StoreError::new("it is down"))
         }
     )*};

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 
 use http::{StatusCode, header};
 
-use super::{Serve, Server, Site, builder, cookies::scenarios, down::Down, made};
+use super::{Browser, Serve, Server, Site, both, builder, cookies::scenarios, down::Down, made};
+use crate::store::memory::MemoryStore;
 
 pub(super) async fn check<G>(server: &Server<G>) {
     scenarios! { server;
         every_status_commits
+        what_was_committed_before_a_failure_has_its_cookie
+        the_handlers_own_cookies_are_kept
+        a_conflict_is_a_409
         a_panic_commits_nothing
         a_value_that_cannot_be_written_is_a_500_and_the_old_cookie_stays
         a_session_too_large_for_its_cookie_is_a_500_and_the_old_cookie_stays
@@ -18,9 +22,49 @@ pub(super) async fn check<G>(server: &Server<G>) {
 }
 
 async fn every_status_commits<G>(server: &Server<G>) {
+    for status in ["418", "500", "303"] {
+        let mut browser = server.browser();
+        let page = browser.get(&format!("/set-and-answer?{status}")).await;
+        assert_eq!(page.status.as_str(), status);
+        assert_eq!(page.headers[header::VARY], "Cookie", "{status}");
+        assert_eq!(browser.sees("/get").await, status);
+    }
+}
+
+async fn what_was_committed_before_a_failure_has_its_cookie<G>(server: &Server<G>) {
     let mut browser = server.browser();
-    assert_eq!(browser.get("/set-and-fail?Ada").await.status, StatusCode::IM_A_TEAPOT);
+    let page = browser.get("/commit-and-fail?Ada").await;
+    assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(page.set_cookie().is_some(), "a commit that was said to be done has its cookie, on an error page too");
     assert_eq!(browser.sees("/get").await, "Ada");
+}
+
+async fn the_handlers_own_cookies_are_kept<G>(server: &Server<G>) {
+    let mut browser = server.browser();
+    let page = browser.get("/set-beside?Ada").await;
+    let cookies = page.headers.get_all(header::SET_COOKIE).iter();
+    assert_eq!(cookies.filter(|cookie| cookie.as_bytes().starts_with(b"theme=dark")).count(), 1);
+    assert_eq!(browser.sees("/get").await, "Ada");
+}
+
+/// A slow request in a session that got another id by a log-in meanwhile, on a store.
+async fn a_conflict_is_a_409<G>(server: &Server<G>) {
+    let mut browser = server.browser();
+    browser.get("/count").await;
+    let slow = Browser { cookie: browser.cookie.clone(), ..server.browser() };
+    let (page, ()) = both(slow.with(slow.cookie.clone().unwrap_or_default(), "/set-and-wait?Ada"), async {
+        server.site.until(|site| site.hangs("Ada")).await;
+        browser.get("/log-in?ada").await;
+        server.site.release("Ada");
+    })
+    .await;
+    // A cookie alone knows nothing of what others do.
+    if server.site.managers()[0].has_store() {
+        assert_eq!(page.status, StatusCode::CONFLICT);
+        assert_eq!(page.headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(page.set_cookie(), None);
+    }
+    assert_eq!(browser.sees("/get").await, "nothing");
 }
 
 async fn a_panic_commits_nothing<G>(server: &Server<G>) {
@@ -74,8 +118,18 @@ async fn a_client_that_hangs_up_leaves_nothing_and_a_closed_session<G>(server: &
     assert_eq!(browser.sees("/get").await, "Ada");
 }
 
+pub(super) async fn check_rest<F, G>(serve: &Serve<F>)
+where
+    F: AsyncFn(Site) -> (SocketAddr, G),
+{
+    scenarios! { serve;
+        a_layer_within_another_uses_its_session_or_has_its_own_or_is_an_error
+        a_store_that_is_down_is_a_503_and_pages_without_a_session_are_there
+    }
+}
+
 /// A layer within another: one session where they agree, two where their cookies differ, an error where they cannot agree.
-pub(super) async fn check_nested<F, G>(serve: &Serve<F>)
+async fn a_layer_within_another_uses_its_session_or_has_its_own_or_is_an_error<F, G>(serve: &Serve<F>)
 where
     F: AsyncFn(Site) -> (SocketAddr, G),
 {
@@ -104,16 +158,24 @@ where
 }
 
 /// A store that is down is a 503 with a hint when to come back, and a page that needs no session is there.
-pub(super) async fn check_broken_store<F, G>(serve: &Serve<F>)
+async fn a_store_that_is_down_is_a_503_and_pages_without_a_session_are_there<F, G>(serve: &Serve<F>)
 where
     F: AsyncFn(Site) -> (SocketAddr, G),
 {
-    let server = serve.one(made(builder().store(Down))).await;
-    assert_eq!(server.browser().get("/untouched").await.status, StatusCode::OK);
+    let good = serve.one(made(builder().store(MemoryStore::new()))).await;
+    let mut browser = good.browser();
+    browser.get("/set?Ada").await;
+    let down = Down::default();
+    let server = serve.one(made(builder().store(down.clone()))).await;
+    let cookie = browser.cookie.unwrap_or_default();
+    let page = server.browser().with(&cookie, "/untouched").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(down.asked(), 0, "a page that does not ask for the session costs no question to the store");
+    assert_eq!(server.browser().with(&cookie, "/get").await.status, StatusCode::SERVICE_UNAVAILABLE);
     for path in ["/set?Ada", "/count"] {
         let page = server.browser().get(path).await;
         assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        assert_eq!(page.headers[header::RETRY_AFTER], "5");
+        assert!(page.headers.contains_key(header::RETRY_AFTER), "{path}: a 503 says when to come back: Retry-After");
         assert_eq!(page.set_cookie(), None);
     }
 }

@@ -102,9 +102,24 @@ impl Site {
                 session.clear();
                 after(|| session.insert("name", value))
             }
-            "/set-and-fail" => {
+            "/set-and-answer" => {
                 session.insert("name", value);
-                Answer { status: 418, ..text("a teapot") }
+                Answer { status: value.parse().unwrap_or(418), ..text("answered") }
+            }
+            "/set-beside" => {
+                session.insert("name", value);
+                Answer { headers: vec![("set-cookie", "theme=dark; Path=/".to_owned())], ..text("done") }
+            }
+            "/commit-and-fail" => {
+                session.insert("name", value);
+                session.commit().await?;
+                after(|| session.insert("odd", Unwritable))
+            }
+            "/set-and-wait" => {
+                session.insert("name", value);
+                lock(&self.hanging).insert(value.to_owned(), Hanging { session, is_dropped: false });
+                self.until(|site| !site.hangs(value)).await;
+                text("done")
             }
             "/set-and-panic" => {
                 session.insert("name", value);
@@ -147,6 +162,19 @@ impl Site {
             }
         });
         pending().await
+    }
+
+    /// Waits until this is so.
+    pub(super) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        while !is_so(self) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets a handler go on that waits.
+    pub(super) fn release(&self, value: &str) {
+        let waiting = lock(&self.hanging).remove(value);
+        drop(waiting);
     }
 
     /// Whether a handler that was to set this hangs.
