@@ -1,7 +1,7 @@
 //! Sessions without a layer, wherever requests and responses are those of the crate `http`.
 
 use dewar::{Error, Session, SessionManager};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 
 /// Answers with this page, and saves its session before the response's head is sent.
 pub async fn with_session<B>(
@@ -24,7 +24,7 @@ pub async fn with_session<B>(
     response
 }
 
-/// A request on its way. Dropped before its response is there, it lets nobody write on who holds the session still.
+/// A request on its way. If it is dropped before the response is ready, whoever still holds the session can write no more.
 struct Underway<'a>(&'a SessionManager, Session);
 
 impl Drop for Underway<'_> {
@@ -36,7 +36,10 @@ impl Drop for Underway<'_> {
 /// The reason goes to the log, and only the status and a sentence to the visitor.
 fn failed(error: &Error) -> Response<String> {
     tracing::error!("{error}");
-    let mut response = Response::new("Something went wrong on our side.\n".to_string());
+    let mut response = Response::new(error.sentence().to_string());
     *response.status_mut() = error.status();
+    for (name, value) in error.headers() {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }

@@ -52,6 +52,23 @@ impl Error {
         self
     }
 
+    /// What a visitor is told of it: nothing but that there was an error, and whether to try again. The reason is for the log.
+    pub fn sentence(&self) -> &'static str {
+        if self.is_store() {
+            "Your session cannot be reached just now. Please try again in a moment.\n"
+        } else if self.is_conflict() {
+            "Somebody logged in or out while this page was asked for. Please try again.\n"
+        } else {
+            "Something went wrong on our side.\n"
+        }
+    }
+
+    /// The headers of an answer that says so, with names in lower case: no cache keeps it, and where the store is down a client may come back soon.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+        let always = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
+        always.into_iter().chain(self.is_store().then_some(("retry-after", "5")))
+    }
+
     /// The store failed: not reached, too slow, full. The request may be tried again.
     pub fn is_store(&self) -> bool {
         self.kind == Kind::Store

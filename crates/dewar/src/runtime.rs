@@ -1,4 +1,4 @@
-//! What runs beside requests: commits that outlive whoever waits for them, pauses between two attempts, and purging.
+//! What runs beside requests: commits that go on after the client has hung up, pauses between two attempts, and purging.
 //!
 //! A manager that has a store needs a runtime. With the feature `tokio` (which the adapters and the stores of this crate imply) it has
 //! one by itself. Without an async runtime, [`Blocking`] is what to give it:
@@ -31,7 +31,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// Implement it for an async runtime that is not tokio.
 pub trait Runtime: Send + Sync + 'static {
-    /// Runs a task to its end, whoever waits for it. A runtime that has ended drops it.
+    /// Begins to run a task, whoever waits for it, and returns at once: purging never ends. A runtime that has ended drops its tasks.
     fn spawn(&self, task: Task);
 
     /// Ends after this time.

@@ -48,7 +48,7 @@ macro_rules! settings {
             /// # #[cfg(not(feature = "flask"))] fn main() {}
             /// ```
             ///
-            /// A valid cookie of this manager's own counts alone. Our own sessions that are still in their cookie under the same secret move to a
+            /// If the request also has a valid cookie of this manager, the old cookie is ignored. A session that does not say when it began begins with the move. Our own sessions that are still in their cookie under the same secret move to a
             /// store without this.
             ///
             /// An entry that this manager's format cannot hold is an error of the request, by name: nothing is dropped without a word.

@@ -88,7 +88,7 @@ impl SessionManager {
     /// Changes one session when its request is over, and returns whether it was there.
     ///
     /// What requests write meanwhile is kept, as between two requests: different entries are merged, and [`update`](Session::update) is done upon
-    /// what is there by then. [`clear`](Session::clear) ends the session.
+    /// what is there by then. [`clear`](Session::clear) ends the session. An edit is no visit: it does not keep the session alive.
     ///
     /// ```
     /// use dewar::{Error, Session, SessionManager};
@@ -97,12 +97,13 @@ impl SessionManager {
     /// async fn start(sessions: SessionManager, session: Session) -> Result<&'static str, Error> {
     ///     session.insert("job", "running");
     ///     session.commit().await?; // now it is on the store
-    ///     if let Some(visitor) = session.handle() {
-    ///         tokio::spawn(async move {
-    ///             // ... minutes later
-    ///             sessions.edit(&visitor, |session| session.insert("job", "done")).await
-    ///         });
-    ///     }
+    ///     let Some(visitor) = session.handle() else { unreachable!("committed, and on a store") };
+    ///     tokio::spawn(async move {
+    ///         // ... minutes later
+    ///         if let Err(error) = sessions.edit(&visitor, |session| session.insert("job", "done")).await {
+    ///             eprintln!("{error}");
+    ///         }
+    ///     });
     ///     Ok("It has begun.")
     /// }
     /// ```

@@ -70,7 +70,7 @@ impl Drop for One {
 impl SessionManager {
     /// Waits until all commits that are under way have ended, 10 seconds at most: for a server that shuts down, after it has answered its last request.
     ///
-    /// A client that hangs up leaves its commit behind; no answer waits for that one any more.
+    /// When a client hangs up, its commit goes on in the background. This waits for those.
     ///
     /// ```
     /// # async fn shut_down() {}

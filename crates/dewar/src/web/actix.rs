@@ -94,7 +94,7 @@ impl SessionMiddleware {
         Setup::new(secret).map(Self)
     }
 
-    /// The manager with these settings, made once and shared by all clones.
+    /// The manager with these settings, made once and shared by all clones. Ask for it after the last setting: one that follows makes another manager.
     ///
     /// # Errors
     ///
@@ -271,9 +271,9 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         telemetry::answered(self);
         let mut response = HttpResponse::build(self.status_code());
-        for header in visit::error_headers(self) {
+        for header in self.headers() {
             response.insert_header(header);
         }
-        response.body(visit::sentence(self))
+        response.body(self.sentence())
     }
 }

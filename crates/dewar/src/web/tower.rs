@@ -91,7 +91,8 @@ impl SessionLayer {
         Self(self.0.templates(pages.into()))
     }
 
-    /// The manager with these settings, made once and shared by all clones of the layer.
+    /// The manager with these settings, made once and shared by all clones of the layer. Ask for it after the last setting: one that follows makes
+    /// another manager.
     ///
     /// # Errors
     ///
@@ -272,9 +273,9 @@ impl<F, R> fmt::Debug for ResponseFuture<F, R> {
 }
 
 pub(super) fn error_response<R>(error: &Error, body: impl FnOnce(&'static str) -> R) -> Response<R> {
-    let mut response = Response::new(body(visit::sentence(error)));
+    let mut response = Response::new(body(error.sentence()));
     *response.status_mut() = error.status();
-    for (name, value) in visit::error_headers(error) {
+    for (name, value) in error.headers() {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     response

@@ -196,23 +196,6 @@ impl Handle {
     }
 }
 
-/// What a visitor is told of an error: nothing but that there was one, and whether to try again.
-pub(super) fn sentence(error: &Error) -> &'static str {
-    if error.is_store() {
-        "Your session cannot be reached just now. Please try again in a moment.\n"
-    } else if error.is_conflict() {
-        "Somebody logged in or out while this page was asked for. Please try again.\n"
-    } else {
-        "Something went wrong on our side.\n"
-    }
-}
-
-/// The headers of an answer that says so.
-pub(super) fn error_headers(error: &Error) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let always = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
-    always.into_iter().chain(error.is_store().then_some(("retry-after", "5")))
-}
-
 /// The answer to a request that went through two layers which disagree.
 pub(super) fn refused() -> Error {
     Error::setting("two layers of one cookie name disagree")
