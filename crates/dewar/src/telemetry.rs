@@ -26,7 +26,11 @@ pub(crate) fn overwritten(name: &[u8]) {
 
 /// A write came after the response's head had gone.
 pub(crate) fn written_too_late(what: &str, name: &str) {
-    tracing::error!(what, entry = name, "the session was written to after its response had gone; the change is lost: call session.commit() before the response, or change it later with SessionManager::edit");
+    tracing::error!(
+        what,
+        entry = name,
+        "the session was written to after its response had gone; the change is lost: call session.commit() before the response, or change it later with SessionManager::edit"
+    );
     count!("dewar_late_writes_total");
 }
 

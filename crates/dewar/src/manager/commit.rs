@@ -365,7 +365,7 @@ impl Inner {
         let done = self.execute(&mut job, begun).await;
         let done = match done {
             Ok(done @ (Done::Kept(_) | Done::Ended)) if job.session.lock().brought.is_some() => {
-                Box::pin(self.leave(&mut job, done)).await
+                Ok(Box::pin(self.leave(&mut job, done)).await)
             }
             done => done,
         };

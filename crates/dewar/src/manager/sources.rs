@@ -15,7 +15,6 @@ use super::{
     execute::Done,
     merge::contended,
     plan::Plan,
-    queue::Failed,
 };
 use crate::{
     cookie::{Candidates, RequestCookies},
@@ -299,48 +298,63 @@ impl Inner {
 
     /// Ends the record that a session was opened from, now that the session has moved. What the source wrote meanwhile moves along; where the session
     /// ended there meanwhile, it ends here.
-    pub(super) async fn leave(self: &Arc<Self>, job: &mut Job, done: Done) -> Result<Done, Failed> {
+    ///
+    /// What was written here is stored by now, so what fails at the source is no error of the request: its cookie leads to the session that has moved,
+    /// until the source is over.
+    pub(super) async fn leave(self: &Arc<Self>, job: &mut Job, done: Done) -> Done {
         let left = job.session.lock().brought.as_mut().and_then(|brought| brought.left.take());
-        let Some(mut left) = left else { return Ok(done) };
-        let source = self.sources[left.source].inner();
-        let store = source.backend()?;
+        let Some(left) = left else { return done };
         let goes_on = matches!(job.plan, Plan::Migrate | Plan::Renew);
         let here = match &done {
             Done::Kept(kept) if goes_on => Some(kept.at.key.clone()),
             _ => None,
         };
-        for _ in 0..ATTEMPTS {
-            let tombstone = Tombstone::new(Why::Ended, left.nonce, job.now).until(Some(left.loaded.expires()));
-            let at = here.is_some().then_some(left.version);
-            match store.delete(&left.key, at, tombstone, job.now).await {
-                Ok(Delete::Deleted) => return Ok(done),
-                // A request in parallel moved it.
-                Ok(Delete::Gone(Some(tombstone))) if tombstone.nonce == left.nonce => return Ok(done),
-                Ok(Delete::Gone(_)) => {
-                    let Some(here) = here else { return Ok(done) };
-                    let tombstone = Tombstone::new(Why::Ended, job.nonce, job.now);
-                    let until = self.sources[left.source].until;
-                    self.delete_surely(&here, tombstone.until(Some(until)), job.now).await?;
-                    return Ok(Done::Dead(Some(Why::Ended)));
+        let until = self.sources[left.source].until;
+        match (self.end_at_its_source(left, here.as_ref(), job.now).await, here) {
+            (Ok(true), _) | (Ok(false), None) => done,
+            (Ok(false), Some(here)) => {
+                let tombstone = Tombstone::new(Why::Ended, job.nonce, job.now).until(Some(until));
+                if let Err(error) = self.delete_surely(&here, tombstone, job.now).await {
+                    telemetry::not_ended_at_its_source(&error);
                 }
-                Ok(Delete::Conflict) => {
-                    let found = store.load(left.key.clone(), job.now).await.map_err(Error::from)?;
-                    if let (Some(here), Load::Found(record, version)) = (&here, found)
+                Done::Dead(Some(Why::Ended))
+            }
+            (Err(error), _) => {
+                telemetry::not_ended_at_its_source(&error);
+                done
+            }
+        }
+    }
+
+    /// Whether the session had not ended at its source. Where it does not go on `here`, nothing of the source is needed any more.
+    async fn end_at_its_source(
+        self: &Arc<Self>,
+        mut left: Left,
+        here: Option<&StoreKey>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let source = self.sources[left.source].inner();
+        let store = source.backend()?;
+        for _ in 0..ATTEMPTS {
+            let tombstone = Tombstone::new(Why::Ended, left.nonce, now).until(Some(left.loaded.expires()));
+            match (store.delete(&left.key, here.map(|_| left.version), tombstone, now).await?, here) {
+                (Delete::Deleted, _) => return Ok(true),
+                // A request in parallel moved it.
+                (Delete::Gone(Some(tombstone)), _) if tombstone.nonce == left.nonce => return Ok(true),
+                (Delete::Gone(_), _) => return Ok(false),
+                (Delete::Conflict, None) => {}
+                (Delete::Conflict, Some(here)) => {
+                    if let Load::Found(record, version) = store.load(left.key.clone(), now).await?
                         && let Some(theirs) = source.contents(record)
                     {
-                        let fresh = self.transcode(source, &theirs, job.now)?;
-                        self.carry_over(here, &left.loaded, &fresh, job.now).await?;
+                        let fresh = self.transcode(source, &theirs, now)?;
+                        self.carry_over(here, &left.loaded, &fresh, now).await?;
                         (left.loaded, left.version) = (fresh, version);
                     }
                 }
-                Err(error) => {
-                    // Its cookie leads to the session that has moved, until the source is over.
-                    telemetry::not_ended_at_its_source(&error.into());
-                    return Ok(done);
-                }
             }
         }
-        Err(contended().into())
+        Err(contended())
     }
 
     /// Brings what the source wrote between two of its states to the session that has moved.
