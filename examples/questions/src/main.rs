@@ -26,7 +26,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
-    let app = pages::app(settings.session_layer()?, &settings.folders()?);
+    let sessions = settings.session_layer()?;
+    let manager = sessions.manager()?;
+    let app = pages::app(sessions, &settings.folders()?);
     let (host, port) = (&settings.host, settings.port);
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {
         format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5001 cargo run")
@@ -34,6 +36,8 @@ async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let stop = asked_to_stop()?;
     announce(&settings, listener.local_addr()?.port());
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    // Who hung up has left a commit behind that no answer waits for.
+    manager.drain().await?;
     eprintln!("Stopped.");
     Ok(())
 }
