@@ -111,14 +111,17 @@ impl Lifetime {
         self
     }
 
-    /// Why it would end every session at once, or never by its idle timeout.
-    pub(crate) fn check(self) -> Result<(), &'static str> {
+    /// Why it would end every session at once, or never by its idle timeout, where an absolute one that is not given is this.
+    pub(crate) fn check(self, default_absolute: Option<u32>) -> Result<(), &'static str> {
         match (self.idle, self.absolute) {
             (Some(0), _) | (_, Some(0)) => {
                 Err("a timeout of less than a second ends the session at once; give it a second at least")
             }
             (Some(idle), Some(absolute)) if idle > absolute => Err(
                 "the idle timeout is longer than the absolute one, so it would never end a session; make it shorter, or leave it out",
+            ),
+            (Some(idle), None) if default_absolute.is_some_and(|absolute| idle > absolute) => Err(
+                "the idle timeout is longer than a session lives in all where nothing is said (30 days by default), so it would never end one; add .absolute(...), longer than it",
             ),
             _ => Ok(()),
         }

@@ -414,7 +414,7 @@ impl Session {
             );
             return self.fail("set_lifetime", error);
         }
-        if let Err(why) = lifetime.check() {
+        if let Err(why) = lifetime.check(rules.absolute) {
             return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
         }
         if let Some(mut state) = self.writable("set_lifetime", "") {

@@ -128,6 +128,8 @@ async fn settings_that_contradict_each_other_are_refused_by_name() {
     assert!(refused(layer().lifetime(Lifetime::browser().idle(std::time::Duration::ZERO))).starts_with("lifetime"));
     assert!(refused(layer().dialect(|_| dewar::dialect::Opaque::new())).starts_with("dialect"));
     assert!(refused(layer().lifetime(Lifetime::browser().idle(LONG).absolute(LONG / 2))).starts_with("lifetime"));
+    let never = refused(layer().lifetime(Lifetime::persistent().idle(60 * 12 * LONG)));
+    assert!(never.contains("add .absolute(...)"), "{never}");
     assert!(refused(layer().secure(false)).contains("dangerously_allow_http()"));
     assert!(layer().dangerously_allow_http().secure(false).manager().is_ok());
     for wrong in ["", "http://x", "x/y", "x:80", "x..y", "-x", "x y", "exämple.org"] {

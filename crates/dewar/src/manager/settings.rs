@@ -178,14 +178,7 @@ impl Settings {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let idle = lifetime.idle.unwrap_or_else(|| seconds(policy.idle));
         let absolute = lifetime.absolute.or(policy.absolute.map(seconds));
-        lifetime.check().map_err(|why| Error::setting(format!("lifetime: {why}")))?;
-        if lifetime.idle.is_some() && lifetime.absolute.is_none() && absolute.is_some_and(|absolute| idle > absolute) {
-            let days = absolute.unwrap_or_default() / 86_400;
-            return Err(Error::setting(format!(
-                "lifetime: the idle timeout is longer than the {days} days that a session lives in all by default, so it would never end one; \
-                 add .absolute(...), longer than it"
-            )));
-        }
+        lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !policy.keeps_facts {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",
