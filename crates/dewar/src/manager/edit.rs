@@ -11,7 +11,7 @@ use crate::{
     store::{StoreKey, Tombstone, Why},
 };
 
-/// How many renewals are followed.
+/// How many renewals are followed: more than a request meets, since a job may have waited through them.
 const HOPS: usize = 16;
 
 /// Names a session on a store to [`SessionManager::edit`]: [`Session::handle`].

@@ -26,7 +26,7 @@ use crate::{
     principal::Somebody,
     session::{Owner, Session, somebody},
     state::{Brought, Left, Origin},
-    store::{Delete, Load, Record, StoreKey, Tombstone, Version, Why},
+    store::{Delete, Load, StoreKey, Tombstone, Version, Why},
     telemetry,
     value::Value,
 };
@@ -130,9 +130,10 @@ impl Inner {
                     return over(found);
                 }
                 match source.backend()?.load(id.key().clone(), now).await? {
-                    Load::Found(record, version) => {
-                        self.leave_with(at, id.key().clone(), record, version, &unique, now).await
-                    }
+                    Load::Found(record, version) => match source.contents(record) {
+                        Some(theirs) => self.leave_with(at, id.key().clone(), &theirs, version, &unique, now).await,
+                        None => Ok(None),
+                    },
                     Load::Gone(_) | Load::Missing => Ok(None),
                 }
             }
@@ -141,17 +142,17 @@ impl Inner {
                     if let Some(found) = self.taken_over(&unique, now).await? {
                         return over(found);
                     }
-                    // A cookie of before the source had a store: it may have moved there, or ended.
-                    if source.store.is_some() {
-                        match source.take_over(contents, &unique, *until, now).await? {
-                            Ok((contents, Origin::Stored(moved))) => {
-                                let record = source.record(&contents, now)?;
-                                return self.leave_with(at, moved.key, record, moved.version, &unique, now).await;
+                    let contents = match source.store {
+                        None => contents,
+                        // A cookie of before the source had a store: it may have moved there, or ended.
+                        Some(_) => match source.take_over(contents, &unique, *until, now).await? {
+                            Ok((theirs, Origin::Stored(moved))) => {
+                                return self.leave_with(at, moved.key, &theirs, moved.version, &unique, now).await;
                             }
-                            Ok((contents, _)) => return over(self.move_once(source, &contents, &unique, now).await?),
+                            Ok((contents, _)) => contents,
                             Err(closed) => return over(Err(closed)),
-                        }
-                    }
+                        },
+                    };
                     return over(self.move_once(source, &contents, &unique, now).await?);
                 }
                 over(match &self.store {
@@ -172,17 +173,16 @@ impl Inner {
         &self,
         source: usize,
         key: StoreKey,
-        record: Record,
+        theirs: &Contents,
         version: Version,
         unique: &[u8; 32],
         now: Timestamp,
     ) -> Result<Option<Arrived>, Error> {
         let Source { manager, until } = &self.sources[source];
-        let Some(theirs) = manager.inner.contents(record) else { return Ok(None) };
-        let contents = self.transcode(&manager.inner, &theirs, now)?;
+        let contents = self.transcode(&manager.inner, theirs, now)?;
         let (loaded, nonce) = (contents.clone(), nonce_of(unique));
         // Its record there can live longer than it would have when it was loaded.
-        let found = self.to_be_taken_over(contents, unique, *until, manager.inner.began(&theirs), now).await?;
+        let found = self.to_be_taken_over(contents, unique, *until, manager.inner.began(theirs), now).await?;
         let left = found.is_ok().then(|| Left { source, key, version, nonce, loaded });
         Ok(Some(Arrived { found, left }))
     }

@@ -17,7 +17,6 @@
 //! ```
 
 use std::{
-    fmt,
     future::{Future, Ready, ready},
     pin::Pin,
     sync::Arc,
@@ -34,13 +33,12 @@ use actix_web::{
 };
 
 use super::{
-    setup::{Means, Setup},
+    setup::{Means, Setup, layer},
     visit::{self, Cookies, Entered, Handle, Underway, Visit},
 };
 use crate::{
     error::{Error, Kind},
-    manager::{Committed, SessionManager, builder::settings, settings::Settings},
-    secret::Keyring,
+    manager::{Committed, SessionManager},
     session::Session,
     telemetry,
 };
@@ -68,58 +66,7 @@ use crate::{
 #[must_use = "a middleware does nothing until it is given to `.wrap(...)`"]
 pub struct SessionMiddleware(Setup);
 
-settings!(SessionMiddleware);
-
-impl SessionMiddleware {
-    /// A middleware with the secret from the environment variable `SECRET_KEY`, and older ones, comma
-    /// separated, from `SECRET_KEY_FALLBACKS`.
-    ///
-    /// # Errors
-    ///
-    /// Where the variable is missing or a secret is refused. The message has a ready `export SECRET_KEY=...` line.
-    pub fn from_env() -> Result<Self, Error> {
-        Setup::from_env().map(Self)
-    }
-
-    /// A middleware with this secret: a [`Secret`](crate::Secret), a [`Keyring`], or a text of at least 16 bytes.
-    ///
-    /// # Errors
-    ///
-    /// Where the secret is refused.
-    pub fn new<K>(secret: K) -> Result<Self, Error>
-    where
-        K: TryInto<Keyring>,
-        Error: From<K::Error>,
-    {
-        Setup::new(secret).map(Self)
-    }
-
-    /// The manager with these settings, made once and shared by all clones. Ask for it after the last setting: one that follows makes another manager.
-    ///
-    /// # Errors
-    ///
-    /// Where settings contradict each other or a browser would throw the cookie away.
-    pub fn manager(&self) -> Result<SessionManager, Error> {
-        Ok(self.0.means()?.manager.clone())
-    }
-
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self(self.0.set(change))
-    }
-}
-
-/// A middleware of a manager that was made already.
-impl From<SessionManager> for SessionMiddleware {
-    fn from(manager: SessionManager) -> Self {
-        Self(manager.into())
-    }
-}
-
-impl fmt::Debug for SessionMiddleware {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionMiddleware").finish_non_exhaustive()
-    }
-}
+layer!(SessionMiddleware);
 
 impl<S, B> Transform<S, ServiceRequest> for SessionMiddleware
 where
@@ -134,8 +81,7 @@ where
     type Future = Ready<Result<SessionService<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        let means = self.0.means().unwrap_or_else(|error| panic!("SessionMiddleware: {error}"));
-        ready(Ok(SessionService { inner, means: Arc::clone(means) }))
+        ready(Ok(SessionService { inner, means: self.means() }))
     }
 }
 

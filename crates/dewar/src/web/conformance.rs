@@ -42,7 +42,7 @@ mod requests;
 mod site;
 mod strangers;
 
-use std::{future::Future, net::SocketAddr, task::Poll};
+use std::net::SocketAddr;
 
 pub use site::{Answer, Body, Site};
 
@@ -88,32 +88,6 @@ impl Drop for Promise {
         if std::thread::panicking() {
             eprintln!("broken promise: {}", self.0.replace('_', " "));
         }
-    }
-}
-
-/// Runs two side by side.
-async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
-    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
-    let (mut first, mut second) = (None, None);
-    std::future::poll_fn(|context| {
-        for_now(&mut first, || one.as_mut().poll(context));
-        for_now(&mut second, || other.as_mut().poll(context));
-        match (first.take(), second.take()) {
-            (Some(first), Some(second)) => Poll::Ready((first, second)),
-            (one, other) => {
-                (first, second) = (one, other);
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-fn for_now<T>(done: &mut Option<T>, poll: impl FnOnce() -> Poll<T>) {
-    if done.is_none()
-        && let Poll::Ready(output) = poll()
-    {
-        *done = Some(output);
     }
 }
 

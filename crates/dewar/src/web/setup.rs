@@ -11,6 +11,73 @@ use crate::{
     secret::Keyring,
 };
 
+/// What every adapter's own layer has: it is a [`Setup`] under a name that its framework's users know.
+macro_rules! layer {
+    ($type:ident) => {
+        crate::manager::builder::settings!($type);
+
+        impl $type {
+            /// With the secret from the environment variable `SECRET_KEY`, and older ones, comma
+            /// separated, from `SECRET_KEY_FALLBACKS`.
+            ///
+            /// # Errors
+            ///
+            /// Where the variable is missing or a secret is refused. The message has a ready `export SECRET_KEY=...` line.
+            pub fn from_env() -> Result<Self, crate::Error> {
+                Setup::from_env().map(Self)
+            }
+
+            /// With this secret: a [`Secret`](crate::Secret), a [`Keyring`](crate::Keyring), or a text of at least 16 bytes.
+            ///
+            /// # Errors
+            ///
+            /// Where the secret is refused.
+            pub fn new<K>(secret: K) -> Result<Self, crate::Error>
+            where
+                K: TryInto<crate::Keyring>,
+                crate::Error: From<K::Error>,
+            {
+                Setup::new(secret).map(Self)
+            }
+
+            /// The manager with these settings, made once and shared by all clones. Ask for it after the last setting: one that follows makes another
+            /// manager.
+            ///
+            /// # Errors
+            ///
+            /// Where settings contradict each other or a browser would throw the cookie away.
+            pub fn manager(&self) -> Result<crate::SessionManager, crate::Error> {
+                Ok(self.0.means()?.manager.clone())
+            }
+
+            fn set(self, change: impl FnOnce(&mut crate::manager::settings::Settings)) -> Self {
+                Self(self.0.set(change))
+            }
+
+            /// What all requests share, at start-up.
+            fn means(&self) -> std::sync::Arc<Means> {
+                let means = self.0.means().unwrap_or_else(|error| panic!("{}: {error}", stringify!($type)));
+                std::sync::Arc::clone(means)
+            }
+        }
+
+        /// With a manager that was made already.
+        impl From<crate::SessionManager> for $type {
+            fn from(manager: crate::SessionManager) -> Self {
+                Self(manager.into())
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(super) use layer;
+
 /// What all requests of one layer share.
 #[derive(Debug)]
 pub(super) struct Means {

@@ -14,13 +14,12 @@ use tower_service::Service;
 
 use super::{
     body::ResponseBody,
-    setup::{Means, Setup},
+    setup::{Means, Setup, layer},
     visit::{self, Cookies, Entered, Handle, Underway, Visit},
 };
 use crate::{
     error::{Error, Kind},
-    manager::{Commit, SessionManager, builder::settings, settings::Settings},
-    secret::Keyring,
+    manager::Commit,
     session::Session,
     telemetry,
 };
@@ -59,63 +58,13 @@ use crate::{
 #[must_use = "a layer does nothing until it is given to `.layer(...)`"]
 pub struct SessionLayer(Setup);
 
-settings!(SessionLayer);
+layer!(SessionLayer);
 
+#[cfg(feature = "templates")]
 impl SessionLayer {
-    /// A layer with the secret from the environment variable `SECRET_KEY`, and older ones, comma
-    /// separated, from `SECRET_KEY_FALLBACKS`.
-    ///
-    /// # Errors
-    ///
-    /// Where the variable is missing or a secret is refused. The message has a ready `export SECRET_KEY=...` line.
-    pub fn from_env() -> Result<Self, Error> {
-        Setup::from_env().map(Self)
-    }
-
-    /// A layer with this secret: a [`Secret`](crate::Secret), a [`Keyring`], or a text of at least 16 bytes.
-    ///
-    /// # Errors
-    ///
-    /// Where the secret is refused.
-    pub fn new<K>(secret: K) -> Result<Self, Error>
-    where
-        K: TryInto<Keyring>,
-        Error: From<K::Error>,
-    {
-        Setup::new(secret).map(Self)
-    }
-
     /// Renders pages from this folder, with the session already in them: the extractor [`Templates`](crate::Templates).
-    #[cfg(feature = "templates")]
     pub fn templates(self, pages: impl Into<crate::template::Pages>) -> Self {
         Self(self.0.templates(pages.into()))
-    }
-
-    /// The manager with these settings, made once and shared by all clones of the layer. Ask for it after the last setting: one that follows makes
-    /// another manager.
-    ///
-    /// # Errors
-    ///
-    /// Where settings contradict each other or a browser would throw the cookie away.
-    pub fn manager(&self) -> Result<SessionManager, Error> {
-        Ok(self.0.means()?.manager.clone())
-    }
-
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self(self.0.set(change))
-    }
-}
-
-/// A layer of a manager that was made already.
-impl From<SessionManager> for SessionLayer {
-    fn from(manager: SessionManager) -> Self {
-        Self(manager.into())
-    }
-}
-
-impl fmt::Debug for SessionLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionLayer").finish_non_exhaustive()
     }
 }
 
@@ -123,8 +72,7 @@ impl<S> Layer<S> for SessionLayer {
     type Service = SessionService<S>;
 
     fn layer(&self, inner: S) -> SessionService<S> {
-        let means = self.0.means().unwrap_or_else(|error| panic!("SessionLayer: {error}"));
-        SessionService { inner, means: Arc::clone(means) }
+        SessionService { inner, means: self.means() }
     }
 }
 

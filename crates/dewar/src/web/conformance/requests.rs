@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{StatusCode, header};
 
-use super::{Browser, Serve, Server, Site, both, builder, cookies::scenarios, down::Down, made};
+use super::{Browser, Serve, Server, Site, builder, cookies::scenarios, down::Down, made};
 use crate::store::memory::MemoryStore;
 
 pub(super) async fn check<G>(server: &Server<G>) {
@@ -52,12 +52,13 @@ async fn a_conflict_is_a_409<G>(server: &Server<G>) {
     let mut browser = server.browser();
     browser.get("/count").await;
     let slow = Browser { cookie: browser.cookie.clone(), ..server.browser() };
-    let (page, ()) = both(slow.with(slow.cookie.clone().unwrap_or_default(), "/set-and-wait?Ada"), async {
+    let logs_in_meanwhile = async {
         server.site.until(|site| site.hangs("Ada")).await;
         browser.get("/log-in?ada").await;
         server.site.release("Ada");
-    })
-    .await;
+    };
+    let cookie = slow.cookie.clone().unwrap_or_default();
+    let (page, ()) = tokio::join!(slow.with(cookie, "/set-and-wait?Ada"), logs_in_meanwhile);
     // A cookie alone knows nothing of what others do.
     if server.site.managers()[0].has_store() {
         assert_eq!(page.status, StatusCode::CONFLICT);
