@@ -7,7 +7,8 @@ use std::{
 
 use dewar::{
     Keyring, Secret, Value,
-    dialect::{Data, Limits, Timestamp, wire::Encoding},
+    dialect::{Data, Limits, Timestamp},
+    encoding::Encoding,
 };
 
 pub mod tokens;

@@ -4,8 +4,8 @@ use dewar::{
     Keyring,
     dialect::{
         Body, Contents, Dialect, Flask, Sealed, Timestamp,
-        wire::{Encoding, Json},
     },
+    encoding::{Encoding, Json},
 };
 
 use crate::{NOW, keyring, old_keyring, random};

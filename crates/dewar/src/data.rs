@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 
 use crate::{
-    dialect::wire::{Encoded, Encoding, Member, Piece},
+    encoding::{Encoded, Encoding, Member, Piece},
     lifetime::Timestamp,
 };
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::{
     data::Data,
-    dialect::wire::{Encoding, ReadError, WriteError},
+    encoding::{Encoding, ReadError, WriteError},
     value::Value,
 };
 

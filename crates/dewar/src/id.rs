@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::dialect::wire::base64;
+use crate::encoding::base64;
 
 /// Characters of an id of ours.
 const LENGTH: usize = 43;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     data::{Contents, Data},
-    dialect::wire::{Encoded, Encoding},
+    encoding::{Encoded, Encoding},
     error::Error,
     flash::{self, Flash},
     lifetime::Timestamp,

@@ -69,6 +69,7 @@
 mod cookie;
 mod data;
 pub mod dialect;
+pub mod encoding;
 mod error;
 mod flash;
 mod id;

@@ -1,6 +1,6 @@
 //! Whose session it is, as an entry of another framework's log-in says it.
 
-use crate::{dialect::wire::Encoding, value::Value};
+use crate::{encoding::Encoding, value::Value};
 
 /// The user of a session: whatever is there and is not `null` is somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     data::{Contents, Data},
-    dialect::wire::Encoding,
+    encoding::Encoding,
     error::{Error, Kind},
     flash::{self, Flash},
     journal::Operation,

@@ -39,7 +39,7 @@ use serde::Serialize;
 
 pub use crate::lifetime::Clock;
 use crate::{
-    dialect::wire::Encoding,
+    encoding::Encoding,
     error::{Error, Kind},
     manager::SessionManager,
     session::Session,

@@ -12,11 +12,9 @@ use dewar::{
     dialect::{
         Attributes, Body, Contents, CookieSession, Cookies, Dialect, Digest, ExpressSession, Limits, Policy, Random,
         RecordData, Refusal, SessionId, Token,
-        wire::{
-            Encoding, Json,
-            cookie_signature::{CookieSigner, percent_decode, percent_encode},
-        },
+        wire::cookie_signature::{CookieSigner, percent_decode, percent_encode},
     },
+    encoding::{Encoding, Json, base64},
     store::{Load, Record, SessionStore, StoreKey, Timestamp, Version, memory::MemoryStore},
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -144,7 +142,7 @@ impl Dialect for WithId {
         self.0.write(body, cookie, now, random)
     }
     fn new_id(&self, _: Random<'_>) -> SessionId {
-        let drawn = dewar::dialect::wire::base64::decode_url(self.1.as_bytes()).expect("a drawn id");
+        let drawn = base64::decode_url(self.1.as_bytes()).expect("a drawn id");
         self.0.new_id(&mut |bytes| bytes.copy_from_slice(&drawn))
     }
     fn read_record(&self, data: &Bytes) -> Option<RecordData> {

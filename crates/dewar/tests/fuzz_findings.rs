@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dewar::dialect::wire::{Encoding, Json};
 use dewar::dialect::{Data, Flask};
+use dewar::encoding::{Encoding, Json};
 use dewar::testing::Visitor;
 use dewar::value::{BigInteger, Tuple};
 use dewar::{Secret, SessionLayer, SessionManager, Value};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dewar::{
     Clock, Keyring, Lifetime, Secret, Session, SessionHandle, SessionLayer, SessionManager, SessionManagerBuilder,
     dialect::{CookieSession, ExpressSession, Flask, wire},
+    encoding,
     store::{SessionAdmin, SessionStore, StoreKey, Timestamp, memory::MemoryStore},
     testing::Visitor,
     value::{Bytes, Tuple},
@@ -390,7 +391,7 @@ fn flask_cookie(json: &[u8], at: u64) -> String {
     )
     .unwrap();
     let mut token = String::new();
-    wire::base64::push_url(json, &mut token);
+    encoding::base64::push_url(json, &mut token);
     signer.sign_at_into(&mut token, at);
     token
 }
@@ -594,7 +595,7 @@ async fn who_reads_the_names_in_one_old_store_gets_nowhere_through_another_sourc
         .unwrap();
     // express-session with genid: () => crypto.randomBytes(32).toString('base64url')
     let mut sid = String::new();
-    wire::base64::push_url(&[7u8; 32], &mut sid);
+    encoding::base64::push_url(&[7u8; 32], &mut sid);
     let template = Browser::with(&Visitor::with(&express, serde_json::json!({"user": "ada"})).await.unwrap());
     let page = left.list(None, None, 10, NOW).await.unwrap();
     let (_, record, version) = page[0].clone();

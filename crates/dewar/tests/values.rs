@@ -1,6 +1,6 @@
 //! Dates, UUIDs and big integers as text.
 
-use dewar::dialect::wire::{Encoding, Json};
+use dewar::encoding::{Encoding, Json};
 use dewar::value::{BigInteger, DateTime, Uuid, Value};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

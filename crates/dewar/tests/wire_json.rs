@@ -1,10 +1,8 @@
 //! JSON in the frameworks' flavours.
 
 use bytes::Bytes;
-use dewar::dialect::{
-    Data,
-    wire::{Encoding, Json},
-};
+use dewar::dialect::Data;
+use dewar::encoding::{Encoding, Json};
 use dewar::value::{self, BigInteger, DateTime, Markup, Tuple, Uuid, Value};
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,6 +1,7 @@
 //! MessagePack keeps every kind.
 
-use dewar::dialect::{Data, wire::Encoding};
+use dewar::dialect::Data;
+use dewar::encoding::Encoding;
 use dewar::value::{BigInteger, DateTime, Markup, Tuple, Uuid, Value};
 
 const MESSAGE_PACK: Encoding = Encoding::MessagePack;

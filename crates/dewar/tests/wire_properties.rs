@@ -3,10 +3,8 @@
 mod support;
 
 use bytes::Bytes;
-use dewar::dialect::{
-    Data,
-    wire::{Encoding, Json},
-};
+use dewar::dialect::Data;
+use dewar::encoding::{Encoding, Json};
 use dewar::value::{DateTime, Uuid, Value};
 use proptest::prelude::*;
 use support::typed::same;

@@ -5,12 +5,10 @@ mod support;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use dewar::dialect::Data;
 use dewar::dialect::wire::inflate::{deflate_if_shorter, inflate};
 use dewar::dialect::wire::itsdangerous::{Derivation, Digest, Refusal, Signer};
-use dewar::dialect::{
-    Data,
-    wire::{Encoding, Json},
-};
+use dewar::encoding::{Encoding, Json};
 use dewar::value::Value;
 use serde_json::Value as Vector;
 use support::typed::{hex, same, value};

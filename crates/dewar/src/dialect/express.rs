@@ -9,11 +9,11 @@ mod express_session;
 pub use cookie_session::CookieSession;
 pub use express_session::ExpressSession;
 
-use super::{
-    Data,
-    wire::{Encoding, Json},
+use super::Data;
+use crate::{
+    encoding::{Encoding, Json},
+    error::Error,
 };
-use crate::error::Error;
 
 const JSON: Encoding = Encoding::Json(Json::JAVASCRIPT);
 

@@ -28,12 +28,13 @@ use super::{
     Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy, Random,
     Refusal, Spelling, Timestamp, Token,
     wire::{
-        Digest, Encoding, Json, base64,
+        Digest,
         inflate::{InflateError, deflate_if_shorter, inflate},
         itsdangerous::{self, Derivation, Signer},
     },
 };
 use crate::{
+    encoding::{Encoding, Json, base64},
     error::Error,
     secret::{Keyring, Secret},
 };

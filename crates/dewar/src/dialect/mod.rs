@@ -15,7 +15,7 @@ pub use crate::{
     id::SessionId,
     lifetime::{Lifetime, Timestamp},
 };
-use crate::{dialect::wire::Encoding, error::Error};
+use crate::{encoding::Encoding, error::Error};
 
 #[cfg(feature = "express")]
 mod express;

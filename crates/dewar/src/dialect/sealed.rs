@@ -45,10 +45,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{
-    Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token, wire::base64,
-};
+use super::{Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token};
 use crate::{
+    encoding::base64,
     error::Error,
     secret::{Keyring, Secret},
 };
@@ -324,7 +323,7 @@ fn with_associated<R>(cookie: &str, run: impl FnOnce(&[u8]) -> R) -> R {
     run(&buffer[..length])
 }
 
-fn write_plaintext(contents: &Contents, encoding: super::wire::Encoding, out: &mut Vec<u8>) -> Result<(), Error> {
+fn write_plaintext(contents: &Contents, encoding: crate::encoding::Encoding, out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
     out.extend_from_slice(&contents.created.as_millis().to_le_bytes());
     out.extend_from_slice(&contents.issued.as_millis().to_le_bytes());
@@ -348,7 +347,7 @@ fn write_plaintext(contents: &Contents, encoding: super::wire::Encoding, out: &m
     Ok(())
 }
 
-fn read_plaintext(mut text: Bytes, encoding: super::wire::Encoding) -> Option<Contents> {
+fn read_plaintext(mut text: Bytes, encoding: crate::encoding::Encoding) -> Option<Contents> {
     let created = Timestamp::from_millis(text.try_get_u64_le().ok()?);
     let issued = Timestamp::from_millis(text.try_get_u64_le().ok()?);
     let idle = text.try_get_u32_le().ok()?;

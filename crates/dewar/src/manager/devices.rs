@@ -2,7 +2,7 @@
 
 use super::{Inner, SessionManager};
 use crate::{
-    dialect::wire::base64,
+    encoding::base64,
     error::Error,
     session::Session,
     store::{Record, Revoke, StoreKey, Timestamp, Why},

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     data::Contents,
-    dialect::wire::Encoding,
+    encoding::Encoding,
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,

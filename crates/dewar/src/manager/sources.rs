@@ -19,7 +19,8 @@ use super::{
 use crate::{
     cookie::{Candidates, RequestCookies},
     data::Contents,
-    dialect::{Body, Keeps, SessionId, Token, wire::Encoding},
+    dialect::{Body, Keeps, SessionId, Token},
+    encoding::Encoding,
     error::Error,
     journal::Operation,
     lifetime::Timestamp,

@@ -20,8 +20,9 @@ use crate::{
     dialect::{
         Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy,
         Random, Refusal, Spelling, Timestamp, Token,
-        wire::{Digest, base64, keygrip::Keygrip},
+        wire::{Digest, keygrip::Keygrip},
     },
+    encoding::base64,
     error::Error,
     secret::{Keyring, Secret},
 };

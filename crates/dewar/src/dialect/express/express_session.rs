@@ -33,11 +33,9 @@ use crate::{
     dialect::{
         Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy,
         Random, RecordData, Refusal, SessionId, Spelling, Timestamp, Token,
-        wire::{
-            base64,
-            cookie_signature::{CookieSigner, percent_decode, percent_encode},
-        },
+        wire::cookie_signature::{CookieSigner, percent_decode, percent_encode},
     },
+    encoding::base64,
     error::Error,
     lifetime::Lifetime,
     secret::{Keyring, Secret},

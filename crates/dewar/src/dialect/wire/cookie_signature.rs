@@ -3,10 +3,8 @@
 //! In a cookie `s:` stands before it, and the whole is percent-encoded: express-session's id, and Express's signed cookies
 //! (cookie-parser 1.4), where what is signed may be JSON after a `j:`.
 
-use super::{
-    base64::encode_standard,
-    mac::{Digest, Key, LONGEST},
-};
+use super::mac::{Digest, Key, LONGEST};
+use crate::encoding::base64::encode_standard;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::{borrow::Cow, fmt};
 use subtle::ConstantTimeEq;

@@ -7,8 +7,8 @@
 //!
 //! Base64 has one spelling here: itsdangerous also takes padding, spare bits and noise in a signature, which it never writes.
 
-use super::base64::{decode_url_into, encode_url, push_url};
 use super::mac::{Key, LONGEST, fill};
+use crate::encoding::base64::{decode_url_into, encode_url, push_url};
 use sha1::{Digest as _, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 use std::fmt;

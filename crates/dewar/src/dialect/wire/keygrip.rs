@@ -1,9 +1,7 @@
 //! base64url( HMAC( key, text ) ): Keygrip 1.1, whose text is `name=value` where it signs cookies (`cookies` 0.9).
 
-use super::{
-    base64::push_url,
-    mac::{Digest, Key, LONGEST},
-};
+use super::mac::{Digest, Key, LONGEST};
+use crate::encoding::base64::push_url;
 use std::fmt;
 use subtle::ConstantTimeEq;
 

@@ -4,7 +4,7 @@ use super::number::SAFE;
 use super::scan::Scan;
 use super::text::{Text, unescape};
 use super::{Json, Numbers, tag};
-use crate::dialect::wire::DEPTH;
+use crate::encoding::DEPTH;
 use crate::value::Value;
 use crate::value::read::last_wins;
 

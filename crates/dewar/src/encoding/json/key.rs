@@ -3,7 +3,7 @@
 use super::number::write_float;
 use super::text;
 use super::write::{Frame, Writer};
-use crate::dialect::wire::WriteError;
+use crate::encoding::WriteError;
 use crate::value::exact;
 use crate::value::write::{text_of, unescape_surrogates};
 use serde::Serialize;

@@ -4,8 +4,8 @@ use super::order::Name;
 use super::scan::{Quoted, Scan};
 use super::text::{Text, to_wtf8, unescape, write_name};
 use super::{Json, read, tag};
-use crate::dialect::wire::DEPTH;
-use crate::dialect::wire::member::{Member, Piece, last_wins};
+use crate::encoding::DEPTH;
+use crate::encoding::member::{Member, Piece, last_wins};
 
 /// The entries of the top-level object. Nothing where any part is malformed, or a tag is one Flask could not read.
 pub(super) fn cut(json: Json, whole: &[u8]) -> Option<Vec<Member>> {

@@ -7,7 +7,7 @@ use rmp_serde::MSGPACK_EXT_STRUCT_NAME;
 use serde::Serialize;
 use serde::ser::{self, Error, Serializer};
 
-use crate::dialect::wire::{DEPTH, WriteError};
+use crate::encoding::{DEPTH, WriteError};
 use crate::value::exact::{self, number};
 use crate::value::write::{text_of, unescape_surrogates};
 use crate::value::{BigInteger, DateTime, Uuid};

@@ -14,9 +14,9 @@ mod tag;
 mod text;
 mod write;
 
-use crate::dialect::wire::member::Member;
-use crate::dialect::wire::typed::Reader;
-use crate::dialect::wire::{DEPTH, ReadError, WriteError};
+use crate::encoding::member::Member;
+use crate::encoding::typed::Reader;
+use crate::encoding::{DEPTH, ReadError, WriteError};
 use crate::value::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -2,7 +2,7 @@
 
 use super::key::KeyWriter;
 use super::write::{Frame, Writer};
-use crate::dialect::wire::WriteError;
+use crate::encoding::WriteError;
 use serde::Serialize;
 use serde::ser;
 

@@ -4,7 +4,7 @@ use super::compound::Compound;
 use super::number::{SAFE, write_float, write_integer, write_short_float};
 use super::order::Name;
 use super::{Json, Numbers, tag, text};
-use crate::dialect::wire::{DEPTH, WriteError, base64};
+use crate::encoding::{DEPTH, WriteError, base64};
 use crate::value::write::{text_of, unescape_surrogates};
 use crate::value::{DateTime, exact};
 use serde::Serialize;

@@ -2,7 +2,7 @@
 //!
 //! Source: `flask/json/tag.py`, 3.1.
 
-use crate::dialect::wire::base64;
+use crate::encoding::base64;
 use crate::value::{DateTime, Value};
 
 pub(super) const TUPLE: &str = " t";

@@ -1,0 +1,99 @@
+//! How the entries of a session are written: MessagePack, JSON in the flavours of frameworks. What dialects and layouts share.
+//!
+//! Each entry of a session stays encoded until it is asked for. [`Data::parse`](crate::dialect::Data::parse) cuts a whole session into entries
+//! and checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
+
+pub mod base64;
+mod error;
+#[cfg(feature = "json")]
+mod json;
+mod member;
+mod msgpack;
+mod typed;
+
+pub use error::{ReadError, WriteError};
+#[cfg(feature = "json")]
+pub use json::Json;
+pub(crate) use member::{Encoded, Member, Piece};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How deep a session may nest, itself included. Python stops near 1000, serde_json at 128.
+const DEPTH: usize = 128;
+
+/// How one entry's value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// MessagePack, structs as maps with the names of their fields.
+    MessagePack,
+    /// JSON in a framework's flavour.
+    #[cfg(feature = "json")]
+    Json(Json),
+}
+
+impl Encoding {
+    /// Encodes one value.
+    ///
+    /// # Errors
+    ///
+    /// Where the format cannot hold the value; the message names the kind.
+    pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, WriteError> {
+        match self {
+            Encoding::MessagePack => msgpack::write(value),
+            #[cfg(feature = "json")]
+            Encoding::Json(json) => json.write(value),
+        }
+    }
+
+    /// Decodes one value. Bytes after it are refused.
+    ///
+    /// # Errors
+    ///
+    /// Where the value is malformed or of another type.
+    pub fn read<T: DeserializeOwned>(self, encoded: &[u8]) -> Result<T, ReadError> {
+        match self {
+            Encoding::MessagePack => msgpack::read(encoded),
+            #[cfg(feature = "json")]
+            Encoding::Json(json) => json.read(encoded),
+        }
+    }
+
+    /// Cuts the map that is a whole session into its entries. Nothing where any part of it is malformed.
+    ///
+    /// Of entries with one name the last one counts, at the place of the first.
+    pub(crate) fn members(self, whole: &[u8]) -> Option<Vec<Member>> {
+        match self {
+            Encoding::MessagePack => msgpack::members(whole),
+            #[cfg(feature = "json")]
+            Encoding::Json(json) => json.members(whole),
+        }
+    }
+
+    /// Whether a tuple stays a tuple, or becomes a list.
+    pub(crate) fn has_tuples(self) -> bool {
+        match self {
+            Encoding::MessagePack => true,
+            #[cfg(feature = "json")]
+            Encoding::Json(json) => json.has_tags(),
+        }
+    }
+
+    /// Puts the item of an encoded list of one at the end of another, whose items stay where they are. `None`: it is no list.
+    pub(crate) fn append(self, list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
+        match self {
+            Encoding::MessagePack => msgpack::append(list, one),
+            #[cfg(feature = "json")]
+            Encoding::Json(_) => json::append(list, one),
+        }
+    }
+
+    /// Appends the map of these entries, names decoded, values copied as they are.
+    pub fn join<'a>(self, members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
+        match self {
+            Encoding::MessagePack => msgpack::join(members, out),
+            #[cfg(feature = "json")]
+            Encoding::Json(json) => json.join(members, out),
+        }
+    }
+}
