@@ -24,8 +24,8 @@ use bytes::Bytes;
 use self::principals::Raise;
 use self::shard::{Digest, Ended, Refused, Shard, Shared, cost};
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Create, Delete, Engine, Load, Own, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version,
 };
 use crate::runtime::yield_now;
 
@@ -202,6 +202,9 @@ impl SessionStore for MemoryStore {
         let renamed = self.0.rename(&from.digest(), at, to, version, record, tombstone, now)?;
         self.0.make_room(&to.digest(), now);
         Ok(renamed)
+    }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(Own::new(self.clone()))
     }
 }
 
