@@ -3,7 +3,7 @@
 //! Types see what a value wraps: a tuple is a list, markup is text, a UUID and a date are their texts. Only `Value`
 //! and our own types see the kind.
 
-use super::ReadError;
+use super::error::ReadError;
 use crate::value::exact::{self, number};
 use crate::value::{BigInteger, Value};
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};

@@ -1,6 +1,6 @@
 //! Numbers as Python and JavaScript print them: the shortest digits that read back, in fixed notation within a range.
 
-use super::Numbers;
+use super::flavour::Numbers;
 
 /// JavaScript's `Number.MAX_SAFE_INTEGER`.
 pub(super) const SAFE: u64 = (1 << 53) - 1;
