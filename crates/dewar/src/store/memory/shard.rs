@@ -454,9 +454,10 @@ impl Shard {
                 self.chunks.push(Vec::with_capacity(CHUNK));
             }
             let at = self.slots() as u32;
-            if let Some(last) = self.chunks.last_mut() {
-                last.push(Slot::default());
-            }
+            self.chunks
+                .last_mut()
+                .expect("there is room in the last chunk, or there is a new one")
+                .push(Slot::default());
             at
         });
         *self.slot_mut(at) = Slot { key, ..Slot::default() };
