@@ -13,6 +13,7 @@ use http::{
 use crate::{
     error::{Error, Refusal},
     lifetime::Timestamp,
+    value::DateTime,
 };
 
 /// The most bytes of name and value that browsers keep: RFC 6265bis, section 5.6.
@@ -464,7 +465,7 @@ fn say<'a>(
 }
 
 fn date(moment: Timestamp) -> String {
-    httpdate::fmt_http_date(SystemTime::from(moment))
+    DateTime::from(SystemTime::from(moment)).to_http()
 }
 
 /// Adds `Vary: Cookie` unless it is said already.

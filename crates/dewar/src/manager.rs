@@ -34,6 +34,7 @@ mod devices;
 mod draw;
 mod edit;
 mod execute;
+mod job;
 mod merge;
 mod plan;
 mod queue;

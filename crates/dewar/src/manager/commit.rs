@@ -12,62 +12,25 @@ use http::HeaderValue;
 use super::{
     Commit, Inner, Running,
     edit::needs_a_response,
-    execute::{Begun, Done, Kept, Replacing},
-    merge::guarded,
+    job::{Begun, Done, Job, Kept, Replacing, conflict, gone_with_its_runtime, guarded},
     plan::{Facts, Plan, plan},
-    queue::{Base, Changes, Failed, may_have_been_done},
+    queue::{Base, Changes, Failed},
     random,
 };
 use crate::{
     data::Contents,
-    dialect::{Body, SessionId},
+    dialect::Body,
     error::{Error, Kind},
     journal::Operation,
     lifetime::Timestamp,
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
-    store::{Create, ErasedStore, Record, Replace, Version, Why},
+    store::{Create, ErasedStore, Replace, Why},
     telemetry,
 };
 
-/// How often a commit starts again because another process was faster, before it is an error.
-pub(super) const ATTEMPTS: u32 = 24;
-
 /// The most bytes of a session on a store: 1 MiB. Every request costs its whole size, and a visitor may be the one who makes it grow.
 const LARGEST_RECORD: usize = 1 << 20;
-
-/// What one request did to its session, on its way to the store.
-pub(super) struct Job {
-    pub(super) session: Session,
-    pub(super) now: Timestamp,
-    pub(super) plan: Plan,
-    pub(super) intent: Intent,
-    /// Whether somebody logged in, also after a `clear`.
-    pub(super) logs_in: bool,
-    pub(super) origin: Origin,
-    pub(super) changes: Changes,
-    /// Whether more was done than to take messages that were shown.
-    pub(super) changed: bool,
-    /// Whether the leader that the changes went with has died with them.
-    pub(super) is_lost: bool,
-    /// The session as the request left it: right if nobody else wrote meanwhile.
-    pub(super) record: Record,
-    pub(super) is_empty: bool,
-    /// The state that this commit writes, and the id where it needs a new one.
-    pub(super) version: Version,
-    pub(super) new_id: Option<SessionId>,
-    /// The cookie of that id, which fits.
-    pub(super) cookie: Vec<HeaderValue>,
-    pub(super) is_final: bool,
-    /// Whether the lifetime was changed, so that the browser needs its cookie again.
-    pub(super) sets_lifetime: bool,
-    /// An earlier attempt under a new id, of which nobody knows whether it was done.
-    pub(super) made: Option<Made>,
-    /// Whether the store said what became of that.
-    pub(super) has_asked: bool,
-    /// Of the tombstone that this commit leaves.
-    pub(super) nonce: u64,
-}
 
 /// What a commit begins with.
 #[allow(clippy::large_enum_variant)] // It lives for a moment, and a box would be an allocation for every write.
@@ -564,26 +527,10 @@ fn refuse_ended_lifetime(state: &State, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-/// The session went on elsewhere: what was done may be repeated, unless it may be in there.
-pub(super) fn conflict(may_be_done: bool) -> Error {
-    if may_be_done {
-        return may_have_been_done();
-    }
-    telemetry::met_another();
-    Error::new(
-        Kind::Conflict,
-        "another request logged in with this session, or it expired, while this one ran; nothing was saved, and it may be repeated",
-    )
-}
-
 fn panicked() -> Error {
     Error::new(Kind::Panicked, "a handler or task panicked; nothing was saved")
 }
 
 fn ended_meanwhile() -> Error {
     Error::new(Kind::Closed, "the session ended while this request ran; its changes are discarded")
-}
-
-pub(super) fn gone_with_its_runtime() -> Error {
-    crate::store::StoreError::new("the task that saved the session ended early").into()
 }

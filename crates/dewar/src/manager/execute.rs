@@ -2,16 +2,12 @@
 
 use std::{mem, pin::Pin};
 
-use http::HeaderValue;
-
 use super::{
     Inner,
-    commit::{ATTEMPTS, Job, gone_with_its_runtime},
-    merge::{contended, guarded},
+    job::{ATTEMPTS, Begun, Done, HOPS, Job, Kept, Replacing, contended, gone_with_its_runtime, guarded, malformed},
     plan::{Plan, is_followed},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
     random,
-    stored::malformed,
 };
 use crate::{
     data::Contents,
@@ -19,41 +15,8 @@ use crate::{
     error::{Error, Kind},
     journal::Operation,
     state::{At, Doubt, Intent, Origin},
-    store::{Answer, Create, Delete, Load, Rename, Replace, StoreKey, Tombstone, Touch, Version, Why},
+    store::{Answer, Create, Delete, Load, Rename, StoreKey, Tombstone, Touch, Version, Why},
 };
-
-/// How many successors of a renewed session are followed.
-pub(super) const HOPS: u32 = 4;
-
-/// A write that the store did not answer at once, or not as one would like.
-pub(super) enum Begun {
-    Create(Answer<'static, Create>),
-    Replace(Replacing),
-}
-
-pub(super) struct Replacing {
-    pub(super) leader: Leader,
-    pub(super) answer: Answer<'static, Replace>,
-}
-
-/// What came of a job.
-#[allow(clippy::large_enum_variant)] // As below.
-pub(super) enum Done {
-    /// The session is here now.
-    Kept(Kept),
-    /// It ended, by this request.
-    Ended,
-    /// It is dead; `None`: missing or expired.
-    Dead(Option<Why>),
-}
-
-pub(super) struct Kept {
-    pub(super) at: At,
-    pub(super) epoch: Option<u64>,
-    pub(super) cookie: Vec<HeaderValue>,
-    /// What the session holds, where that is more than the request knows.
-    pub(super) merged: Option<Contents>,
-}
 
 impl Inner {
     pub(super) async fn execute(&self, job: &mut Job, begun: Option<Begun>) -> Result<Done, Failed> {
@@ -531,12 +494,5 @@ impl Inner {
             Origin::Former { id, .. } => Ok(id.key().clone()),
             _ => Err(malformed()),
         }
-    }
-}
-
-impl Job {
-    /// Whether an earlier attempt may have put the session under this id.
-    fn has_made(&self, id: &SessionId) -> bool {
-        self.made.as_ref().and_then(|made| made.id.as_ref()).is_some_and(|made| made.key() == id.key())
     }
 }

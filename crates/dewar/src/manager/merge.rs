@@ -1,25 +1,18 @@
 //! Commits that meet: requests that wait for one session are replayed together into one record.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
     Inner,
-    commit::{ATTEMPTS, Job, conflict, gone_with_its_runtime},
-    execute::Replacing,
+    job::{ATTEMPTS, Job, Replacing, conflict, contended, gone_with_its_runtime, guarded, malformed},
     queue::{Base, Entered, Failed, Merged, Turn, Waiting},
-    stored::malformed,
 };
 use crate::{
     data::Contents,
     error::Error,
-    journal::{self, Operation},
     lifetime::Timestamp,
-    meaning::Format,
     state::Doubt,
-    store::{Answer, Load, Record, Replace, StoreError, StoreKey, Tombstone, Version},
+    store::{Answer, Load, Record, Replace, StoreKey, Tombstone, Version},
     telemetry,
 };
 
@@ -222,16 +215,6 @@ impl Inner {
     }
 }
 
-/// A panic of the application's closure is that request's own failure.
-pub(super) fn guarded(operations: &[Operation], contents: &mut Contents, format: &Format) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, format)))
-        .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))
-}
-
 fn answers(batch: &[Waiting], answer: impl Fn() -> Result<Merged, Failed>) -> Vec<Result<Merged, Failed>> {
     batch.iter().map(|_| answer()).collect()
-}
-
-pub(super) fn contended() -> Error {
-    StoreError::new("other requests kept writing to this session first").into()
 }

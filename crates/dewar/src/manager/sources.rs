@@ -11,9 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Closed, Found, Inner, Opened, SessionManager,
-    commit::{ATTEMPTS, Job},
-    execute::Done,
-    merge::contended,
+    job::{ATTEMPTS, Done, Job, contended},
     plan::Plan,
 };
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed, sources::is_outdated};
+use super::{Closed, Found, Inner, job::HOPS, plan::is_followed, sources::is_outdated};
 use crate::{
     data::{Contents, Data},
     dialect::{Refusal, SessionId},
@@ -15,7 +15,7 @@ use crate::{
     lifetime::Timestamp,
     runtime::yield_now,
     state::{At, Origin},
-    store::{ErasedStore, GONE_FOR, Load, Record, StoreError, StoreKey, Tombstone, Version, Why},
+    store::{ErasedStore, GONE_FOR, Load, Record, StoreKey, Tombstone, Version, Why},
     telemetry,
 };
 
@@ -249,8 +249,4 @@ fn lineage(key: &StoreKey) -> u64 {
     let digest = key.digest();
     let bytes = digest.first_chunk().expect("a digest has 32 bytes");
     (u64::from_le_bytes(*bytes) >> 1).max(1)
-}
-
-pub(super) fn malformed() -> Error {
-    StoreError::new("the record is malformed").into()
 }

@@ -82,7 +82,7 @@ impl Inner {
                 Err(error) => return Err(lost.unwrap_or(error).into()),
             }
         }
-        Err(lost.map_or_else(super::merge::contended, Error::from))
+        Err(lost.map_or_else(super::job::contended, Error::from))
     }
 
     /// Replaces the record at the version `at`, and finds out what became of it.
@@ -169,7 +169,7 @@ impl Inner {
                 _ => return Err(error.into()),
             }
         }
-        Err(super::merge::contended())
+        Err(super::job::contended())
     }
 
     #[allow(clippy::too_many_arguments)] // As the store's.
@@ -206,7 +206,7 @@ impl Inner {
                 _ => return Err(error.into()),
             }
         }
-        Err(super::merge::contended())
+        Err(super::job::contended())
     }
 
     /// A rename that was done though its answer was lost. What became of the session since is the business of whoever asks next.

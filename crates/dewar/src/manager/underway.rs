@@ -14,7 +14,7 @@ use std::{
 use futures_channel::oneshot;
 use tracing::Instrument;
 
-use super::{Commit, Inner, Running, SessionManager, commit::gone_with_its_runtime};
+use super::{Commit, Inner, Running, SessionManager, job::gone_with_its_runtime};
 use crate::{error::Error, runtime::Runtime, store::StoreError};
 
 /// How long [`SessionManager::drain`] waits.

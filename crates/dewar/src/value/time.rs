@@ -47,7 +47,6 @@ impl DateTime {
         self.nanos
     }
 
-    #[cfg(feature = "json")]
     /// `Tue, 14 Nov 2023 22:13:20 GMT`; the fraction is cut.
     pub(crate) fn to_http(self) -> String {
         let utc = self.utc();

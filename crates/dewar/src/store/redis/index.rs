@@ -112,7 +112,7 @@ impl Connection {
         raise.arg(principal).arg(lineage).arg(began.unwrap_or_default());
         let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
             self.ask("revoke", Request::Script(&raise)).await?;
-        let keys: Vec<Digest> = keys.into_iter().filter_map(|key| key.try_into().ok()).collect();
+        let keys = digests(keys)?;
         let index = format!("{PREFIX}{principal}");
         self.end(&keys, &epoch, &index, &passes, tombstone, now).await
     }
@@ -266,7 +266,7 @@ impl Connection {
             self.ask::<i64>("write the index of principals", Request::Script(&take_over)).await?;
             keys = self.ask("read the index of principals", Request::Read(cmd("HKEYS").arg(&name))).await?;
         }
-        Ok(keys.into_iter().filter_map(|key| key.try_into().ok()).collect())
+        digests(keys)
     }
 
     async fn records(&self, keys: &[Digest], now: Timestamp) -> Result<Vec<Listed>, StoreError> {
@@ -292,6 +292,14 @@ impl Connection {
         let read = cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1_000).take();
         self.ask("list", Request::Read(&read)).await
     }
+}
+
+/// # Errors
+///
+/// Where an index names what is none: to pass over it would leave a session alive.
+fn digests(keys: Vec<Vec<u8>>) -> Result<Vec<Digest>, StoreError> {
+    let keys = keys.into_iter().map(Digest::try_from).collect::<Result<_, _>>();
+    keys.map_err(|_| StoreError::new("redis: the index of principals names something that is no key"))
 }
 
 /// A name that stands for a record of ours.
