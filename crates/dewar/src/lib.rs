@@ -119,6 +119,8 @@ mod docs {
     mod coming_from_flask {}
     #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]
     mod coming_from_tower_sessions {}
+    #[doc = include_str!("../../../docs/concepts.md")]
+    mod concepts {}
     #[doc = include_str!("../../../docs/cookie-or-store.md")]
     mod cookie_or_store {}
     #[doc = include_str!("../../../docs/wasm.md")]

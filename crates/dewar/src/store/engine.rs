@@ -114,15 +114,14 @@ pub enum Applied {
     Gone(Option<Tombstone>),
 }
 
-/// An engine made of a store of our own: for a site that keeps another framework's records where only this side reads them.
-pub(crate) struct Own<S>(S);
-
-impl<S: SessionAdmin> Own<S> {
-    #[allow(clippy::new_ret_no_self)] // Nobody needs to know what it is made of.
-    pub(crate) fn new(store: S) -> Arc<dyn Engine> {
-        Arc::new(Self(store))
-    }
+/// An engine made of a store: for a site that keeps another framework's records where only this side reads them.
+///
+/// A store of one's own says so in one line, and takes every dialect then: `fn engine(&self) -> Option<Arc<dyn Engine>> { Some(engine_of(self.clone())) }`.
+pub fn engine_of(store: impl SessionAdmin) -> Arc<dyn Engine> {
+    Arc::new(Own(store))
 }
+
+struct Own<S>(S);
 
 impl<S> fmt::Debug for Own<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,8 +27,8 @@ use self::digest::Digest;
 use self::shard::{Ended, Refused, Shard, Shared};
 use self::slot::cost;
 use super::{
-    Create, Delete, Engine, Load, Own, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
 };
 use crate::runtime::yield_now;
 
@@ -207,7 +207,7 @@ impl SessionStore for MemoryStore {
         Ok(renamed)
     }
     fn engine(&self) -> Option<Arc<dyn Engine>> {
-        Some(Own::new(self.clone()))
+        Some(engine_of(self.clone()))
     }
 }
 

@@ -53,8 +53,7 @@ pub mod rusqlite0_42;
 pub mod sqlite;
 mod url;
 
-pub(crate) use engine::Own;
-pub use engine::{Applied, Engine, Found, Guard, Write};
+pub use engine::{Applied, Engine, Found, Guard, Write, engine_of};
 pub(crate) use erased::ErasedStore;
 pub use layered::Layered;
 pub use url::{AnyStore, open};

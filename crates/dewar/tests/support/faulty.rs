@@ -9,8 +9,8 @@ use std::{
 };
 
 use dewar::store::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, memory::MemoryStore,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
+    Tombstone, Touch, Version, engine_of, memory::MemoryStore,
 };
 
 /// What a store is asked to do.
@@ -217,6 +217,9 @@ impl SessionStore for Faulty {
         let (store, from, to) = (self.store.clone(), from.clone(), to.clone());
         self.call(Verb::Rename, async move { store.rename(&from, at, &to, version, record, tombstone, now).await })
             .await
+    }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(engine_of(self.clone()))
     }
 }
 
