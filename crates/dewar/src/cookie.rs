@@ -10,7 +10,10 @@ use http::{
     header::{self, Entry},
 };
 
-use crate::{error::Error, lifetime::Timestamp};
+use crate::{
+    error::{Error, Refusal},
+    lifetime::Timestamp,
+};
 
 /// The most bytes of name and value that browsers keep: RFC 6265bis, section 5.6.
 pub(crate) const LIMIT: usize = 4096;
@@ -189,22 +192,29 @@ pub(crate) struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     /// Looks a name up, byte for byte: names are not decoded, so `%73ession` is another name.
     pub(crate) fn find(request: RequestCookies<'a>, name: &str) -> Self {
+        Self::find_both(request, name, "")
+    }
+
+    /// The same, of a name in two parts.
+    fn find_both(request: RequestCookies<'a>, name: &str, suffix: &str) -> Self {
         let mut found = Self::default();
         match request.0 {
             Source::Headers(headers) => {
-                headers.get_all(header::COOKIE).iter().for_each(|header| found.look_in(header.as_bytes(), name));
+                let headers = headers.get_all(header::COOKIE).iter();
+                headers.for_each(|header| found.look_in(header.as_bytes(), name, suffix));
             }
-            Source::Values(values) => values.iter().for_each(|header| found.look_in(header, name)),
+            Source::Values(values) => values.iter().for_each(|header| found.look_in(header, name, suffix)),
         }
         found
     }
 
-    fn look_in(&mut self, header: &'a [u8], name: &str) {
+    fn look_in(&mut self, header: &'a [u8], name: &str, suffix: &str) {
         let mut start = 0;
         for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
             let pair = &header[start..end];
             start = end + 1;
             let Some(value) = pair.trim_ascii_start().strip_prefix(name.as_bytes()) else { continue };
+            let Some(value) = value.strip_prefix(suffix.as_bytes()) else { continue };
             let Some(value) = value.strip_prefix(b"=") else { continue };
             if self.count == CANDIDATES {
                 return;
@@ -216,6 +226,82 @@ impl<'a> Candidates<'a> {
 
     pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
         &self.values[..self.count]
+    }
+}
+
+/// The cookies of a request that belong to one session, for a dialect to look up: the one of its name, and those with a suffix behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Jar<'a> {
+    name: &'a str,
+    cookies: Cookies<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cookies<'a> {
+    Request {
+        request: RequestCookies<'a>,
+        /// Of several cookies of the name, the one that counts.
+        chosen: &'a [u8],
+        /// Which one counts where there are several of a suffix.
+        last: bool,
+    },
+    Given(&'a [(&'a str, &'a str)]),
+}
+
+impl<'a> Jar<'a> {
+    /// Cookies by hand: the name, and for each suffix its value.
+    ///
+    /// ```
+    /// use dewar::dialect::Jar;
+    ///
+    /// let jar = Jar::of("session", &[("", "eyJ9"), (".sig", "abc")]);
+    /// assert_eq!(jar.get(".sig"), Ok(Some("abc")));
+    /// assert_eq!(jar.get(".0"), Ok(None));
+    /// ```
+    pub fn of(name: &'a str, values: &'a [(&'a str, &'a str)]) -> Self {
+        Self { name, cookies: Cookies::Given(values) }
+    }
+
+    pub(crate) fn chosen(name: &'a str, chosen: &'a [u8], request: RequestCookies<'a>, last: bool) -> Self {
+        Self { name, cookies: Cookies::Request { request, chosen, last } }
+    }
+
+    /// The name of the cookie, without a suffix.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The value of the cookie without a suffix.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); malformed where there is none.
+    pub fn value(&self) -> Result<&'a str, Refusal> {
+        self.get("")?.ok_or(Refusal::Malformed)
+    }
+
+    /// The value of the cookie with this suffix; `None`: the request has none.
+    ///
+    /// # Errors
+    ///
+    /// Where it is longer than any that a browser keeps, or not UTF-8.
+    pub fn get(&self, suffix: &str) -> Result<Option<&'a str>, Refusal> {
+        let value = match self.cookies {
+            Cookies::Given(values) => {
+                values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| value.as_bytes())
+            }
+            Cookies::Request { chosen, .. } if suffix.is_empty() => Some(chosen),
+            Cookies::Request { request, last, .. } => {
+                let found = Candidates::find_both(request, self.name, suffix);
+                let found = &found.values[..found.count];
+                if last { found.last() } else { found.first() }.copied()
+            }
+        };
+        match value {
+            Some(value) if value.len() > LIMIT => Err(Refusal::Oversize),
+            Some(value) => std::str::from_utf8(value).map(Some).map_err(|_| Refusal::Malformed),
+            None => Ok(None),
+        }
     }
 }
 

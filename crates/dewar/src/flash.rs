@@ -1,12 +1,14 @@
 //! Messages for the next page: kept in the session until they are shown once.
 //!
-//! They are an entry of the session, as in Flask: `_flashes`, a list of pairs (category, text).
+//! Where a format says nothing else, they are an entry of the session as in Flask: `_flashes`, a list of pairs (category, text).
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::{
     data::Data,
     encoding::{Encoding, ReadError, WriteError},
+    error::Error,
+    meaning::FlashChange,
     value::Value,
 };
 
@@ -44,34 +46,53 @@ impl Flash {
     }
 }
 
-/// The messages in an encoded `_flashes`, in order. Another application's oddities are passed over.
-pub(crate) fn read(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Flash>, ReadError> {
-    let values = read_values(encoding, entry)?;
+/// The messages in `_flashes`, in order. Another application's oddities are passed over.
+pub(crate) fn read(encoding: Encoding, data: &Data) -> Result<Vec<Flash>, ReadError> {
+    let values = read_values(encoding, data)?;
     Ok(values.iter().filter_map(Flash::from_value).collect())
 }
 
-/// Puts one message more into `_flashes`.
-pub(crate) fn append(
-    encoding: Encoding,
-    data: &mut Data,
-    category: &str,
-    message: &Value,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Leaves messages in `_flashes` and takes shown ones away, in this order.
+pub(crate) fn change(encoding: Encoding, data: &mut Data, changes: &[FlashChange<'_>]) -> Result<(), Error> {
+    let unfit = |why: &dyn std::fmt::Display| Error::entry(ENTRY.as_bytes(), why);
+    // Open from the first message that is taken on: what is only added to is neither decoded nor copied.
+    let mut waiting: Option<Waiting> = None;
+    for change in changes {
+        match (change, &mut waiting) {
+            (FlashChange::Leave { category, message }, Some(waiting)) => waiting.append(category, message),
+            (FlashChange::Leave { category, message }, None) => append(encoding, data, category, message)?,
+            (FlashChange::Take(shown), Some(waiting)) => waiting.take(shown),
+            (FlashChange::Take(shown), None) => {
+                let mut opened = Waiting::open(read_values(encoding, data).map_err(|why| unfit(&why))?);
+                opened.take(shown);
+                waiting = Some(opened);
+            }
+        }
+    }
+    match waiting.map(|waiting| waiting.close(encoding)).transpose().map_err(|why| unfit(&why))? {
+        None => {}
+        Some(Some(rest)) => data.insert(ENTRY.as_bytes(), rest),
+        Some(None) => drop(data.remove(ENTRY.as_bytes())),
+    }
+    Ok(())
+}
+
+/// Puts one message more behind those that wait, which are neither decoded nor copied: a thousand messages must not cost a million.
+fn append(encoding: Encoding, data: &mut Data, category: &str, message: &Value) -> Result<(), Error> {
+    let unfit = |why: &dyn std::fmt::Display| Error::entry(ENTRY.as_bytes(), why);
     let pair = vec![Value::Text(category.to_owned()), message.clone()];
     let pair = if encoding.has_tuples() { Value::Tuple(pair) } else { Value::List(pair) };
     // In a list of its own, which says whether it is too deep for one.
-    let one = encoding.write(&[pair])?;
-    // What waits already is neither decoded nor copied: a thousand messages must not cost a million.
+    let one = encoding.write(&[pair]).map_err(|why| unfit(&why))?;
     let Some(waiting) = data.grow(ENTRY.as_bytes()) else {
         data.insert(ENTRY.as_bytes(), one);
         return Ok(());
     };
-    encoding.append(waiting, &one).ok_or_else(|| ReadError::new("the messages are no list").into())
+    encoding.append(waiting, &one).ok_or_else(|| unfit(&"the messages are no list"))
 }
 
 /// The messages that wait, decoded once for all that are taken of them in one replay.
-pub(crate) struct Waiting {
-    encoding: Encoding,
+struct Waiting {
     /// `None`: taken.
     values: Vec<Option<Value>>,
     /// Where those of one identity are, in order.
@@ -79,16 +100,13 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// # Errors
-    ///
-    /// Where the entry is no list.
-    pub(crate) fn open(encoding: Encoding, entry: Option<&[u8]>) -> Result<Self, ReadError> {
-        let mut waiting = Self { encoding, values: Vec::new(), places: HashMap::new() };
-        read_values(encoding, entry)?.into_iter().for_each(|value| waiting.push(value));
-        Ok(waiting)
+    fn open(values: Vec<Value>) -> Self {
+        let mut waiting = Self { values: Vec::new(), places: HashMap::new() };
+        values.into_iter().for_each(|value| waiting.push(value));
+        waiting
     }
 
-    pub(crate) fn append(&mut self, category: &str, message: &Value) {
+    fn append(&mut self, category: &str, message: &Value) {
         self.push(Value::Tuple(vec![Value::Text(category.to_owned()), message.clone()]));
     }
 
@@ -100,7 +118,7 @@ impl Waiting {
     }
 
     /// Takes the messages that were shown, each once.
-    pub(crate) fn take(&mut self, shown: &[Flash]) {
+    fn take(&mut self, shown: &[Flash]) {
         for flash in shown {
             if let Some(at) = self.places.get_mut(&flash.identity()).and_then(VecDeque::pop_front) {
                 self.values[at] = None;
@@ -109,18 +127,14 @@ impl Waiting {
     }
 
     /// `_flashes` as it is now; `None` where nothing is left.
-    ///
-    /// # Errors
-    ///
-    /// Where a message cannot be written.
-    pub(crate) fn close(self) -> Result<Option<Vec<u8>>, WriteError> {
+    fn close(self, encoding: Encoding) -> Result<Option<Vec<u8>>, WriteError> {
         let values: Vec<Value> = self.values.into_iter().flatten().collect();
-        if values.is_empty() { Ok(None) } else { write_values(self.encoding, &values).map(Some) }
+        if values.is_empty() { Ok(None) } else { write_values(encoding, &values).map(Some) }
     }
 }
 
-fn read_values(encoding: Encoding, entry: Option<&[u8]>) -> Result<Vec<Value>, ReadError> {
-    entry.map_or(Ok(Vec::new()), |encoded| encoding.read(encoded))
+fn read_values(encoding: Encoding, data: &Data) -> Result<Vec<Value>, ReadError> {
+    data.get(ENTRY.as_bytes()).map_or(Ok(Vec::new()), |encoded| encoding.read(encoded))
 }
 
 /// Pairs are tuples where the format knows them, as Flask writes them, and lists elsewhere.

@@ -159,7 +159,7 @@ impl fmt::Display for StoreKey {
                 let mut text = [0; LENGTH];
                 base64::encode_url_into(digest, &mut text);
                 f.write_str(Self::PREFIX)?;
-                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+                f.write_str(std::str::from_utf8(&text).expect("base64 is ASCII"))
             }
             Inner::Foreign(name) => f.write_str(name),
         }

@@ -6,12 +6,13 @@ use crate::{
     data::{Contents, Data},
     encoding::{Encoded, Encoding},
     error::Error,
-    flash::{self, Flash},
+    flash::Flash,
     lifetime::Timestamp,
+    meaning::{Change, FlashChange, Format, Login},
 };
 
 /// An `update` as it is kept: from the encoded value of now to the encoded value of then.
-pub(crate) type Change = Box<dyn Fn(Option<&[u8]>, Encoding) -> Result<Vec<u8>, String> + Send>;
+pub(crate) type Updating = Box<dyn Fn(Option<&[u8]>, Encoding) -> Result<Vec<u8>, String> + Send>;
 
 /// One thing a request did.
 pub(crate) enum Operation {
@@ -26,7 +27,7 @@ pub(crate) enum Operation {
     },
     Update {
         name: Arc<[u8]>,
-        change: Change,
+        change: Updating,
     },
     Flash {
         category: String,
@@ -42,7 +43,7 @@ pub(crate) enum Operation {
     },
     /// `lineage` names the session across renewals, where it has no name yet.
     SetPrincipal {
-        principal: Box<str>,
+        login: Login,
         at: Timestamp,
         lineage: u64,
     },
@@ -56,11 +57,20 @@ impl Operation {
         matches!(self, Self::SetPrincipal { .. })
     }
 
-    /// Whether it is about the entry of this name.
-    fn names(&self, entry: &[u8]) -> bool {
+    /// The entry that it is about, where it is about one.
+    fn entry(&self) -> Option<&[u8]> {
         match self {
-            Self::Insert { name, .. } | Self::Remove { name } | Self::Update { name, .. } => &**name == entry,
-            _ => false,
+            Self::Insert { name, .. } | Self::Remove { name } | Self::Update { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What it is to the messages for the next page.
+    fn flash(&self) -> Option<FlashChange<'_>> {
+        match self {
+            Self::Flash { category, message } => Some(FlashChange::Leave { category, message }),
+            Self::TakeFlashes { shown } => Some(FlashChange::Take(shown)),
+            _ => None,
         }
     }
 
@@ -69,7 +79,7 @@ impl Operation {
     /// # Errors
     ///
     /// Where an entry holds a value of another type than an `update` expects, or cannot be written.
-    pub(crate) fn replay(&self, contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
+    pub(crate) fn replay(&self, contents: &mut Contents, format: &Format) -> Result<(), Error> {
         let data = &mut contents.data;
         match self {
             Self::Insert { name, value, seen } => {
@@ -80,27 +90,30 @@ impl Operation {
                 data.remove(name);
             }
             Self::Update { name, change } => {
-                let value = change(data.get(name), encoding).map_err(|why| Error::entry(name, why))?;
+                let value = change(data.get(name), format.encoding).map_err(|why| Error::entry(name, why))?;
                 data.insert(name, value);
             }
-            Self::Flash { category, message } => {
-                flash::append(encoding, data, category, message)
-                    .map_err(|why| Error::entry(flash::ENTRY.as_bytes(), why))?;
+            Self::Flash { .. } | Self::TakeFlashes { .. } => {
+                let change = self.flash();
+                format.meaning.flash(data, format.encoding, change.as_slice())?;
             }
-            Self::TakeFlashes { .. } => replay(std::slice::from_ref(self), contents, encoding)?,
             Self::SetLifetime { idle, absolute, persistent } => {
                 contents.idle = *idle;
                 contents.absolute = *absolute;
                 contents.persistent = *persistent;
+                format.set(data, Change::Persistent(*persistent))?;
             }
-            Self::SetPrincipal { principal, at, lineage } => {
-                if contents.principal.as_deref() != Some(principal) {
-                    contents.lineage = *lineage;
+            Self::SetPrincipal { login, at, lineage } => {
+                format.set(data, Change::Principal(login))?;
+                if format.beside.principal {
+                    if contents.principal.as_deref() != Some(&login.id) {
+                        contents.lineage = *lineage;
+                    }
+                    contents.principal = Some(login.id.as_str().into());
+                    // Whoever authenticates begins: the absolute timeout, and the epoch.
+                    contents.created = *at;
+                    contents.epoch = None;
                 }
-                contents.principal = Some(principal.clone());
-                // Whoever authenticates begins: the absolute timeout, and the epoch.
-                contents.created = *at;
-                contents.epoch = None;
             }
             Self::SetLabel { label } => contents.label = Some(label.clone()),
         }
@@ -114,8 +127,8 @@ impl std::fmt::Debug for Operation {
             Self::Insert { name, .. } => ("insert", String::from_utf8_lossy(name)),
             Self::Remove { name } => ("remove", String::from_utf8_lossy(name)),
             Self::Update { name, .. } => ("update", String::from_utf8_lossy(name)),
-            Self::Flash { .. } => ("flash", flash::ENTRY.into()),
-            Self::TakeFlashes { .. } => ("take_flashes", flash::ENTRY.into()),
+            Self::Flash { .. } => ("flash", "".into()),
+            Self::TakeFlashes { .. } => ("take_flashes", "".into()),
             Self::SetLifetime { .. } => ("set_lifetime", "".into()),
             Self::SetPrincipal { .. } => ("set_principal", "".into()),
             Self::SetLabel { .. } => ("set_label", "".into()),
@@ -136,39 +149,26 @@ fn warn_of_lost_value(data: &Data, name: &[u8], value: &[u8], seen: Option<&[u8]
 /// # Errors
 ///
 /// The first operation's that fails; `contents` is then half changed, so work on a copy.
-pub(crate) fn replay(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
-    // Open from the first message that is taken on: to decode all that wait for each would cost the square.
-    let mut messages: Option<flash::Waiting> = None;
+pub(crate) fn replay(operations: &[Operation], contents: &mut Contents, format: &Format) -> Result<(), Error> {
+    // Together where nothing else is done to their entry between: to decode all that wait for each message would cost the square.
+    let mut messages = Vec::new();
     for operation in operations {
-        match (operation, &mut messages) {
-            (Operation::TakeFlashes { shown }, Some(messages)) => messages.take(shown),
-            (Operation::TakeFlashes { shown }, None) => {
-                let entry = contents.data.get(flash::ENTRY.as_bytes());
-                let mut waiting = flash::Waiting::open(encoding, entry).map_err(unfit)?;
-                waiting.take(shown);
-                messages = Some(waiting);
-            }
-            (Operation::Flash { category, message }, Some(messages)) => messages.append(category, message),
-            (other, _) => {
-                if other.names(flash::ENTRY.as_bytes()) {
-                    put_back(&mut messages, &mut contents.data)?;
+        match operation.flash() {
+            Some(change) => messages.push(change),
+            None => {
+                if operation.entry().is_some_and(|entry| format.meaning.is_flash(entry)) {
+                    bring(&mut messages, contents, format)?;
                 }
-                other.replay(contents, encoding)?;
+                operation.replay(contents, format)?;
             }
         }
     }
-    put_back(&mut messages, &mut contents.data)
+    bring(&mut messages, contents, format)
 }
 
-fn put_back(messages: &mut Option<flash::Waiting>, data: &mut Data) -> Result<(), Error> {
-    let Some(messages) = messages.take() else { return Ok(()) };
-    match messages.close().map_err(unfit)? {
-        Some(rest) => data.insert(flash::ENTRY.as_bytes(), rest),
-        None => drop(data.remove(flash::ENTRY.as_bytes())),
+fn bring(messages: &mut Vec<FlashChange<'_>>, contents: &mut Contents, format: &Format) -> Result<(), Error> {
+    match std::mem::take(messages) {
+        none if none.is_empty() => Ok(()),
+        messages => format.meaning.flash(&mut contents.data, format.encoding, &messages),
     }
-    Ok(())
-}
-
-fn unfit(why: impl std::fmt::Display) -> Error {
-    Error::entry(flash::ENTRY.as_bytes(), why)
 }

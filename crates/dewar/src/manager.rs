@@ -1,9 +1,10 @@
 //! [`SessionManager`]: opens a session from a request's cookies and commits it to a response.
 //!
 //! The only place that decides. It knows no web framework, and never asks which dialect it has:
-//! what differs is data in the dialect's [`Policy`](crate::dialect::Policy).
+//! what differs is data in the dialect's [`Profile`](crate::dialect::Profile), or the business of its meaning and its layout.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -17,7 +18,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::{
     cookie::{self, Attributes, Candidates, RequestCookies, Until},
     data::Contents,
-    dialect::{Body, Cookies, Dialect, Duplicates, Limits, Refusal, Sealed, Token},
+    dialect::{Body, Dialect, Duplicates, Jar, Lasts, Limits, Refusal, Sealed, SetValue, Steps, Token},
     error::{Error, Kind},
     lifetime::{Clock, Reissue, Timestamp},
     runtime::Runtime,
@@ -53,9 +54,6 @@ use settings::Settings;
 use sources::Source;
 use underway::Underway;
 
-/// The most bytes of a cookie's value that are looked at: no browser keeps more.
-const OVERSIZE: usize = cookie::LIMIT;
-
 /// Opens a session from a request's cookies and commits it to a response's headers.
 ///
 /// `SessionLayer` does this for applications on tower; an adapter for anything else
@@ -84,13 +82,14 @@ pub struct SessionManager {
 
 struct Inner {
     dialect: Box<dyn Dialect>,
+    /// The store as it is asked: where the dialect has a layout, that layout over its engine.
     store: Option<Arc<dyn ErasedStore>>,
+    /// The store as it was given.
+    given: Option<Arc<dyn ErasedStore>>,
     /// Reads a session that was in the cookie before there was a store.
     former: Option<Sealed>,
     rules: Rules,
     cookie: Attributes,
-    /// The names of the cookies, one for each suffix.
-    names: Vec<String>,
     reissue: Reissue,
     skew: Duration,
     clock: Clock,
@@ -188,7 +187,7 @@ impl SessionManager {
     /// Whether both keep a session the same way, so that a layer within another one may use its session.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let (one, two) = (&*self.inner, &*other.inner);
-        let same_store = match (&one.store, &two.store) {
+        let same_store = match (&one.given, &two.given) {
             (None, None) => true,
             (Some(one), Some(two)) => Arc::ptr_eq(one, two),
             _ => false,
@@ -327,10 +326,10 @@ impl Inner {
 
     /// What the request's cookies hold; `None` where there is no cookie of this name.
     fn read(&self, request: RequestCookies<'_>, now: Timestamp) -> Result<Option<Token>, Refusal> {
-        let first = Candidates::find(request, &self.names[0]);
-        let candidates = first.as_slice();
+        let found = Candidates::find(request, &self.cookie.name);
+        let candidates = found.as_slice();
         let (Some(oldest), Some(newest)) = (candidates.first(), candidates.last()) else { return Ok(None) };
-        let chosen = match self.dialect.policy().duplicates {
+        let chosen = match self.dialect.profile().duplicates {
             _ if candidates.len() == 1 => oldest,
             Duplicates::First => oldest,
             Duplicates::Last => newest,
@@ -339,33 +338,14 @@ impl Inner {
         self.read_one(chosen, request, now).map(Some)
     }
 
-    fn read_one(&self, value: &[u8], request: RequestCookies<'_>, now: Timestamp) -> Result<Token, Refusal> {
-        if value.len() > OVERSIZE {
-            return Err(Refusal::Oversize);
-        }
-        let value = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
+    fn read_one(&self, chosen: &[u8], request: RequestCookies<'_>, now: Timestamp) -> Result<Token, Refusal> {
         let limits = self.limits(now);
-        let [_] = &self.names[..] else { return self.read_several(value, request, &limits) };
-        let cookies = Cookies { name: &self.cookie.name, values: &[Some(value)] };
-        match (self.dialect.read(&cookies, &limits), &self.former) {
-            (Err(Refusal::Malformed), Some(former)) => former.read(&cookies, &limits),
+        let jar =
+            Jar::chosen(&self.cookie.name, chosen, request, self.dialect.profile().duplicates == Duplicates::Last);
+        match (self.dialect.read(&jar, &limits, &mut Steps::off()), &self.former) {
+            (Err(Refusal::Malformed), Some(former)) => former.read(&jar, &limits, &mut Steps::off()),
             (token, _) => token,
         }
-    }
-
-    fn read_several(&self, first: &str, request: RequestCookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        let last_counts = self.dialect.policy().duplicates == Duplicates::Last;
-        let mut values = vec![Some(first)];
-        for name in &self.names[1..] {
-            let found = Candidates::find(request, name);
-            let value = if last_counts { found.as_slice().last() } else { found.as_slice().first() };
-            values.push(match value {
-                Some(value) if value.len() > OVERSIZE => return Err(Refusal::Oversize),
-                Some(value) => Some(std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?),
-                None => None,
-            });
-        }
-        self.dialect.read(&Cookies { name: &self.cookie.name, values: &values }, limits)
     }
 
     /// Opens what needs no store, and what a store answers at once. What has to wait is returned, in a box. Of this manager's own cookies alone.
@@ -456,7 +436,7 @@ impl Inner {
     /// Opens the one cookie of several that is authentic. Another site on the domain may have set the
     /// others: while they are not authentic they do no harm; where two are, nobody can say who this is.
     async fn open_only_authentic(&self, request: RequestCookies<'_>, now: Timestamp) -> Result<Found, Error> {
-        let found = Candidates::find(request, &self.names[0]);
+        let found = Candidates::find(request, &self.cookie.name);
         let mut only = Err(Closed::Refused(Refusal::Malformed));
         for (at, candidate) in found.as_slice().iter().enumerate() {
             if found.as_slice()[..at].contains(candidate) {
@@ -476,16 +456,6 @@ impl Inner {
         Ok(only)
     }
 
-    fn is_persistent(&self, contents: &Contents) -> bool {
-        match self.dialect.policy().persistent_entry {
-            Some(entry) => {
-                let entry = contents.data.get(entry.as_bytes());
-                entry.is_some_and(|encoded| self.rules.encoding.read(encoded).unwrap_or(false))
-            }
-            None => contents.persistent,
-        }
-    }
-
     /// The `Set-Cookie` values of a session.
     ///
     /// # Errors
@@ -494,26 +464,34 @@ impl Inner {
     fn cookies(&self, body: Body<'_>, contents: &Contents) -> Result<Vec<HeaderValue>, Error> {
         // The moment that the commit began is the one moment of all that it writes.
         let now = contents.issued;
-        let policy = self.dialect.policy();
-        let until = if self.is_persistent(contents) {
+        let until = if self.rules.format.is_persistent(contents) {
             Until::From { now, after: contents.expires().since(now) }
         } else {
             Until::BrowserCloses
         };
-        let values = self.dialect.write(body, &self.cookie.name, now, &mut random)?;
-        for (name, value) in self.names.iter().zip(&values) {
-            check_size(name.len() + value.len(), contents)?;
+        let cookies = self.dialect.write(body, &self.cookie.name, now, &mut random)?;
+        for cookie in &cookies {
+            check_size(self.cookie.name.len() + cookie.suffix.len() + cookie.value.len(), contents)?;
         }
-        let cookies = self.names.iter().zip(&values);
-        cookies.map(|(name, value)| cookie::write(&self.cookie, &policy.spelling, name, value, until)).collect()
+        let set = cookies.iter().map(|cookie| match cookie.lasts {
+            Lasts::WithTheSession => self.set(cookie, until),
+            Lasts::For(after) => self.set(cookie, Until::From { now, after }),
+            Lasts::NotAnyMore => self.set(cookie, Until::Now),
+        });
+        set.collect()
     }
 
     /// The `Set-Cookie` values that remove one.
     fn removal(&self) -> Result<Vec<HeaderValue>, Error> {
-        let spelling = &self.dialect.policy().spelling;
-        let values = self.dialect.removal(&self.cookie.name);
-        let cookies = self.names.iter().zip(&values);
-        cookies.map(|(name, value)| cookie::write(&self.cookie, spelling, name, value, Until::Now)).collect()
+        self.dialect.removal(&self.cookie.name).iter().map(|cookie| self.set(cookie, Until::Now)).collect()
+    }
+
+    fn set(&self, cookie: &SetValue, until: Until) -> Result<HeaderValue, Error> {
+        let name = match cookie.suffix {
+            "" => Cow::Borrowed(self.cookie.name.as_str()),
+            suffix => Cow::Owned(format!("{}{suffix}", self.cookie.name)),
+        };
+        cookie::write(&self.cookie, &self.dialect.profile().spelling, &name, &cookie.value, until)
     }
 }
 

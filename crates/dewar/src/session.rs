@@ -16,7 +16,7 @@ use crate::{
     journal::Operation,
     key::Name,
     lifetime::{Lifetime, Timestamp},
-    principal::Somebody,
+    meaning::{Format, Login, Principal},
     state::{Failing, Intent, Origin, Phase, State},
     telemetry,
     value::Value,
@@ -103,17 +103,11 @@ pub(crate) trait Owner: Send + Sync {
 /// What holds for every session of one manager.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
-    pub(crate) encoding: Encoding,
+    pub(crate) format: Format,
     pub(crate) idle: u32,
     pub(crate) absolute: Option<u32>,
     /// Whether the cookie outlives the browser where the session does not say.
     pub(crate) persistent: bool,
-    /// Where the format keeps "remember me" as an entry: its name.
-    pub(crate) persistent_entry: Option<&'static str>,
-    /// Where the format keeps the user as an entry: its name.
-    pub(crate) principal_entry: Option<&'static str>,
-    /// Whether the format keeps what is known beside the entries: timeouts, principal, label.
-    pub(crate) keeps_facts: bool,
     /// Whether there is a store, on which operations may have to be replayed.
     pub(crate) replays: bool,
 }
@@ -182,7 +176,8 @@ impl Session {
     /// Writes an entry. What was done before and is not to be done any more is returned, to be dropped where no lock is held.
     #[must_use]
     fn put(&self, state: &mut State, name: &str, value: Vec<u8>) -> Vec<Operation> {
-        let dropped = if self.keeps_principal_in(name) { self.change_principal(state, &value) } else { Vec::new() };
+        let dropped =
+            if self.keeps_principal_in(name) { self.change_principal(state, name, &value) } else { Vec::new() };
         let (name, value) = (name.as_bytes(), Arc::<[u8]>::from(value));
         self.note(state, |data| Operation::Insert {
             name: name.into(),
@@ -194,13 +189,15 @@ impl Session {
     }
 
     fn keeps_principal_in(&self, name: &str) -> bool {
-        self.rules().principal_entry == Some(name)
+        self.format().meaning.is_principal(name)
     }
 
     /// An entry that another framework's log-in keeps the user in is the principal: from one to another, the former's entries go.
-    fn change_principal(&self, state: &mut State, encoded: &[u8]) -> Vec<Operation> {
-        let former = somebody(self.rules(), &state.contents).or_else(|| state.removed.take());
-        let next = Somebody::read(self.encoding(), encoded);
+    fn change_principal(&self, state: &mut State, entry: &str, encoded: &[u8]) -> Vec<Operation> {
+        let former = self.format().principal(&state.contents).or_else(|| state.removed.take());
+        let mut alone = Data::default();
+        alone.insert(entry.as_bytes(), encoded);
+        let next = self.format().meaning.principal(&alone, self.encoding());
         match (former, next) {
             (Some(former), Some(next)) if former != next => state.begin_again(self.empty(), Intent::Switch),
             (None, Some(_)) => {
@@ -228,7 +225,7 @@ impl Session {
             let mut state = self.writable("remove", name)?;
             state.heal(name);
             if self.keeps_principal_in(name) {
-                state.removed = somebody(self.rules(), &state.contents).or_else(|| state.removed.take());
+                state.removed = self.format().principal(&state.contents).or_else(|| state.removed.take());
             }
             let encoded = state.contents.data.remove(name.as_bytes())?;
             self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
@@ -380,11 +377,9 @@ impl Session {
 
     /// Takes the messages that earlier requests left, in order, each once.
     pub fn take_flashes(&self) -> Vec<Flash> {
-        let entry = self.access().contents.data.encoded(flash::ENTRY.as_bytes());
-        if entry.is_none() {
-            return Vec::new();
-        }
-        match flash::read(self.encoding(), entry.as_deref()) {
+        let format = self.format();
+        let waiting = format.meaning.flashes(&self.access().contents.data, format.encoding);
+        match waiting {
             Ok(shown) if shown.is_empty() => shown,
             Ok(shown) => {
                 self.apply("take_flashes", Operation::TakeFlashes { shown: shown.clone() });
@@ -402,27 +397,17 @@ impl Session {
     /// A timeout that is not given is the layer's. A session without entries and without a principal is not kept, and neither is this: call it
     /// in the request that logs in or writes.
     ///
-    /// A format that keeps no timeouts of a single session (Flask's) takes
-    /// [`Lifetime::browser`] and [`Lifetime::persistent`] as they are; others make the commit fail.
+    /// A format that keeps no timeouts of a single session (Flask's) takes [`Lifetime::browser`] and [`Lifetime::persistent`] as they are,
+    /// express-session's also an idle timeout of a persistent one; what a format cannot say makes the commit fail.
     pub fn set_lifetime(&self, lifetime: Lifetime) {
         let rules = self.rules();
-        let custom = lifetime.idle.is_some() || lifetime.absolute.is_some();
-        if custom && !rules.keeps_facts {
-            let error = Error::setting(
-                "this session format keeps no timeouts of a single session: \
-                 set them on the layer, and use Lifetime::persistent() here",
-            );
-            return self.fail("set_lifetime", error);
-        }
-        if let Err(why) = lifetime.check(rules.absolute) {
+        let fits = rules.format.fits(lifetime, rules.persistent).and_then(|()| lifetime.check(rules.absolute));
+        if let Err(why) = fits {
             return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
         }
         if let Some(mut state) = self.writable("set_lifetime", "") {
             state.heal_method("set_lifetime");
             state.sets_lifetime = true;
-        }
-        if let Some(entry) = rules.persistent_entry {
-            return self.insert_named(entry, &lifetime.persistent);
         }
         self.apply(
             "set_lifetime",
@@ -440,46 +425,35 @@ impl Session {
     /// former's entries are dropped, with label and lifetime. The absolute timeout begins anew. To nobody: [`clear`](Session::clear).
     ///
     /// It is for the moment when somebody proved who they are. Called with every request it would renew the id every time:
-    /// [`principal`](Session::principal) is for asking.
+    /// [`principal`](Session::principal) is for asking. Another framework may want to know more than the name: [`Login`].
     ///
     /// # Security
     ///
     /// This is what stops session fixation. Call it after the password was checked, not before.
-    pub fn set_principal(&self, principal: &str) {
-        if principal.is_empty() {
+    pub fn set_principal(&self, login: impl Into<Login>) {
+        let login = login.into();
+        if login.id.is_empty() {
             let why =
                 "set_principal: a user without a name is refused, or all of them would be one; call clear() to log out";
             return self.fail("set_principal", Error::setting(why));
         }
-        let rules = self.rules();
+        let format = self.format();
+        if !format.keeps_principal() {
+            let why = "this session format keeps no principal: insert an entry of your own, or say in the dialect which entry it is";
+            return self.fail("set_principal", Error::setting(why));
+        }
         let Some(mut state) = self.writable("set_principal", "") else { return };
         state.heal_method("set_principal");
-        let former = somebody(rules, &state.contents);
-        let is_same = former.as_ref().is_some_and(|former| former.is(principal));
+        let former = format.principal(&state.contents);
         let mut dropped = Vec::new();
-        if former.is_some() && !is_same {
+        if former.is_some_and(|former| !former.is(&login.id)) {
             dropped = state.begin_again(self.empty(), Intent::Switch);
         } else {
             state.intent = state.intent.max(Intent::LogIn);
         }
-        let operation = match rules.principal_entry {
-            // What reads the same keeps its bytes: an integer stays one.
-            Some(_) if is_same => return state.changed = true,
-            Some(entry) => {
-                drop(state);
-                return self.insert_named(entry, principal);
-            }
-            None if rules.keeps_facts => Operation::SetPrincipal {
-                principal: principal.into(),
-                at: self.shared.owner.now(),
-                lineage: self.shared.owner.lineage(principal),
-            },
-            None => {
-                let why = "this session format keeps no principal: insert an entry of your own";
-                return state.fail(Failing::Method("set_principal"), Error::setting(why));
-            }
-        };
-        match operation.replay(&mut state.contents, rules.encoding) {
+        let (at, lineage) = (self.shared.owner.now(), self.shared.owner.lineage(&login.id));
+        let operation = Operation::SetPrincipal { login, at, lineage };
+        match operation.replay(&mut state.contents, format) {
             Ok(()) => self.note(&mut state, |_| operation),
             Err(error) => state.fail(Failing::Method("set_principal"), error),
         }
@@ -492,17 +466,13 @@ impl Session {
     /// Where another framework's log-in wrote it, an integer or a UUID is its text (`7` is `"7"`), and anything else that is not
     /// `null` is somebody, too.
     pub fn principal(&self) -> Option<String> {
-        self.somebody().map(Somebody::into_text)
-    }
-
-    fn somebody(&self) -> Option<Somebody> {
-        somebody(self.rules(), &self.access().contents)
+        self.format().principal(&self.access().contents).map(Principal::into_text)
     }
 
     /// When the user authenticated, where the format keeps it: the last [`set_principal`](Session::set_principal).
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let state = self.access();
-        (self.rules().keeps_facts && state.contents.principal.is_some()).then_some(state.contents.created)
+        (self.format().beside.principal && state.contents.principal.is_some()).then_some(state.contents.created)
     }
 
     /// Names this session for the list of the user's devices: `"Firefox on Linux"`.
@@ -510,7 +480,7 @@ impl Session {
     /// Only a session of our own format keeps a label; elsewhere the commit fails. A session without entries and without a principal is not kept,
     /// and neither is its label: set it in the request that logs in.
     pub fn set_label(&self, label: &str) {
-        if !self.rules().keeps_facts {
+        if !self.format().beside.label {
             return self
                 .fail("set_label", Error::setting("set_label: this session format keeps no label; leave it out"));
         }
@@ -562,8 +532,12 @@ impl Session {
         self.shared.owner.rules()
     }
 
+    fn format(&self) -> &Format {
+        &self.rules().format
+    }
+
     fn encoding(&self) -> Encoding {
-        self.rules().encoding
+        self.format().encoding
     }
 
     fn access(&self) -> MutexGuard<'_, State> {
@@ -585,12 +559,11 @@ impl Session {
 
     /// Does one operation here and now, and notes it for a replay. Only for operations that run no code of the application's.
     fn apply(&self, what: &'static str, operation: Operation) {
-        let encoding = self.encoding();
         let Some(mut state) = self.writable(what, "") else { return };
         if let Operation::SetLabel { .. } = operation {
             state.heal_method(what);
         }
-        match operation.replay(&mut state.contents, encoding) {
+        match operation.replay(&mut state.contents, self.format()) {
             Ok(()) => self.note(&mut state, |_| operation),
             Err(error) => state.fail(Failing::Method(what), error),
         }
@@ -639,14 +612,6 @@ impl fmt::Debug for Session {
         let state = self.lock();
         let names = state.contents.data.iter().map(|(name, _)| text(name));
         f.debug_set().entries(names).finish()
-    }
-}
-
-/// Whose session it is, as the format says it.
-pub(crate) fn somebody(rules: &Rules, contents: &Contents) -> Option<Somebody> {
-    match rules.principal_entry {
-        Some(entry) => Somebody::read(rules.encoding, contents.data.get(entry.as_bytes())?),
-        None => contents.principal.as_deref().map(|text| Somebody::Known(text.to_owned())),
     }
 }
 

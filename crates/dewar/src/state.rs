@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     id::{SessionId, StoreKey},
     journal::Operation,
-    principal::Somebody,
+    meaning::Principal,
     session::Session,
     store::{Tombstone, Version, Why},
 };
@@ -34,7 +34,7 @@ pub(crate) struct State {
     /// Whether the response depends on the session.
     pub(crate) accessed: bool,
     /// Whose session it was, until this request removed the entry that said so.
-    pub(crate) removed: Option<Somebody>,
+    pub(crate) removed: Option<Principal>,
     /// What could not be done: to an entry, which a later good `insert` or `remove` heals, or by another method.
     pub(crate) failures: BTreeMap<Failing, Error>,
     /// The `Set-Cookie` of what has been committed: every response carries it, an error too.

@@ -10,7 +10,7 @@ mod time;
 mod typed;
 pub(crate) mod write;
 
-pub use time::DateTime;
+pub use self::time::DateTime;
 
 use std::fmt;
 use std::str::FromStr;

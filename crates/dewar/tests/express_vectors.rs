@@ -4,17 +4,18 @@
 
 mod support;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dewar::{
     Clock, Keyring, Lifetime, SameSite, Secret, Session, SessionLayer, SessionManager, Value,
     dialect::{
-        Attributes, Body, Contents, CookieSession, Cookies, Dialect, Digest, ExpressSession, Limits, Policy, Random,
-        RecordData, Refusal, SessionId, Token,
+        Body, Contents, CookieSession, Dialect, Digest, ExpressSession, Jar, Limits, Profile, Random, Refusal,
+        SessionId, SetValue, Steps, Token,
         wire::cookie_signature::{CookieSigner, percent_decode, percent_encode},
     },
     encoding::{Encoding, Json, base64},
+    layout::{Kept, Layout},
     store::{Load, Record, SessionStore, StoreKey, Timestamp, Version, memory::MemoryStore},
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -126,11 +127,11 @@ fn store_manager(config: &Vector, sid: &str, store: &MemoryStore, now: Timestamp
 struct WithId(ExpressSession, String);
 
 impl Dialect for WithId {
-    fn policy(&self) -> &Policy {
-        self.0.policy()
+    fn profile(&self) -> &Profile {
+        self.0.profile()
     }
-    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        self.0.read(cookies, limits)
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        self.0.read(jar, limits, steps)
     }
     fn write(
         &self,
@@ -138,18 +139,15 @@ impl Dialect for WithId {
         cookie: &str,
         now: Timestamp,
         random: Random<'_>,
-    ) -> Result<Vec<String>, dewar::Error> {
+    ) -> Result<Vec<SetValue>, dewar::Error> {
         self.0.write(body, cookie, now, random)
     }
     fn new_id(&self, _: Random<'_>) -> SessionId {
         let drawn = base64::decode_url(self.1.as_bytes()).expect("a drawn id");
         self.0.new_id(&mut |bytes| bytes.copy_from_slice(&drawn))
     }
-    fn read_record(&self, data: &Bytes) -> Option<RecordData> {
-        self.0.read_record(data)
-    }
-    fn write_record(&self, contents: &Contents, cookie: &Attributes, now: Timestamp) -> Result<Bytes, dewar::Error> {
-        self.0.write_record(contents, cookie, now)
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        self.0.layout()
     }
 }
 
@@ -230,14 +228,15 @@ async fn read_only(manager: &SessionManager, vector: &Vector) -> (Session, Heade
 /// What the dialect says to the request's cookies.
 fn token(dialect: &dyn Dialect, vector: &Vector, config: &Vector) -> Result<Token, Refusal> {
     let (name, request) = (config["cookie_name"].as_str().unwrap(), vector["request_cookie"].as_str().unwrap());
-    let find = |suffix: &&str| {
-        let name = format!("{name}{suffix}=");
-        request.split("; ").find_map(|pair| pair.strip_prefix(name.as_str()))
-    };
-    let values: Vec<_> = dialect.policy().suffixes.iter().map(find).collect();
-    let now = at(vector, "read");
-    let limits = Limits { now, idle: 86_400, absolute: None, persistent: false, skew: Duration::ZERO };
-    dialect.read(&Cookies { name, values: &values }, &limits)
+    let values: Vec<_> = ["", ".sig"]
+        .into_iter()
+        .filter_map(|suffix| {
+            let name = format!("{name}{suffix}=");
+            Some((suffix, request.split("; ").find_map(|pair| pair.strip_prefix(name.as_str()))?))
+        })
+        .collect();
+    let limits = Limits::new(at(vector, "read"), 86_400);
+    dialect.read(&Jar::of(name, &values), &limits, &mut Steps::off())
 }
 
 fn reason(refusal: Refusal) -> &'static str {
@@ -267,6 +266,7 @@ fn record(data: Bytes, now: Timestamp, left: Duration) -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
+        beside: Bytes::new(),
     }
 }
 
@@ -427,15 +427,16 @@ async fn what_express_session_writes_is_read_and_written_byte_for_byte() {
         let Ok(Token::Id { id: read, outdated: false }) = token(&dialect, &vector, &config) else { panic!("{id}") };
         assert_eq!((read.reveal(), read.key()), (vector["sid"].as_str().unwrap(), &key), "{id}");
         let cookie = dialect.write(Body::Id(&read), "", now, &mut |_| ()).unwrap();
-        assert_eq!(cookie, [vector["set_cookie"][0]["value"].as_str().unwrap()], "{id}");
-        let RecordData { data: entries, beside, lifetime } = dialect.read_record(&data).unwrap();
+        assert_eq!(cookie, [SetValue::new("", vector["set_cookie"][0]["value"].as_str().unwrap().into())], "{id}");
+        let layout = dialect.layout().unwrap();
+        let Kept { data: entries, beside, lifetime } = layout.read(&data, &mut Steps::off()).unwrap();
         let idle = Duration::from_secs(vector["store"]["ttl_seconds"].as_u64().unwrap());
         let persistent = config["cookie"]["maxAge"].is_u64();
         let expected = if persistent { Lifetime::persistent().idle(idle) } else { Lifetime::browser() };
         assert_eq!(lifetime, Some(expected), "{id}: the TTL that Redis had");
         let mut contents = Contents::new(now, idle.as_secs() as u32, None, persistent);
         (contents.data, contents.beside) = (entries, beside);
-        assert_eq!(dialect.write_record(&contents, &dialect.policy().cookie, now).unwrap(), data, "{id}");
+        assert_eq!(layout.write(&contents, &dialect.profile().cookie).unwrap(), data, "{id}");
 
         // Through the manager, but for attributes that browsers throw away (Partitioned without Secure) or that it has not (Priority).
         if config["cookie"]["priority"] == "high" {
@@ -517,7 +518,10 @@ async fn what_express_session_refuses_is_refused() {
             Err(refusal) => reason(refusal),
             Ok(Token::Data { .. }) => panic!("{id}"),
             Ok(Token::Id { id, .. }) if vector["store"].is_null() || id.key() != &stored(&vector).0 => "missing",
-            Ok(Token::Id { .. }) => dialect.read_record(&stored(&vector).1).map_or("bad_payload", |_| "read"),
+            Ok(Token::Id { .. }) => {
+                let layout = dialect.layout().unwrap();
+                layout.read(&stored(&vector).1, &mut Steps::off()).map_or("bad_payload", |_| "read")
+            }
         };
         assert_eq!(found, vector["expect"]["reason"], "{id}");
 

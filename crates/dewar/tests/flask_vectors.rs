@@ -4,7 +4,7 @@ mod support;
 
 use dewar::{
     Clock, Keyring, Lifetime, Reissue, Secret, SessionLayer, SessionManager, Value,
-    dialect::{Cookies, Dialect, Digest, Flask, Limits},
+    dialect::{Dialect, Digest, Flask, Jar, Limits, Steps},
     store::Timestamp,
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -81,15 +81,11 @@ fn entries(vector: &Value) -> &[(Value, Value)] {
 /// The dialect's own reason, where a vector names one.
 fn refusal(config: &Vector, vector: &Vector) -> String {
     let keyring = keyring(config);
-    let limits = Limits {
-        now: Timestamp::from_millis((vector["time"]["read"].as_f64().unwrap() * 1000.0) as u64),
-        idle: u32::try_from(config["permanent_session_lifetime_seconds"].as_u64().unwrap()).unwrap(),
-        absolute: None,
-        persistent: false,
-        skew: Duration::ZERO,
-    };
-    let cookies = Cookies { name: "session", values: &[Some(vector["cookie_value"].as_str().unwrap_or_default())] };
-    flask(config, &keyring).read(&cookies, &limits).unwrap_err().to_string()
+    let now = Timestamp::from_millis((vector["time"]["read"].as_f64().unwrap() * 1000.0) as u64);
+    let idle = config["permanent_session_lifetime_seconds"].as_u64().unwrap();
+    let limits = Limits::new(now, u32::try_from(idle).unwrap());
+    let values = [("", vector["cookie_value"].as_str().unwrap_or_default())];
+    flask(config, &keyring).read(&Jar::of("session", &values), &limits, &mut Steps::off()).unwrap_err().to_string()
 }
 
 #[tokio::test]

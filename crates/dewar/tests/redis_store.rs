@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use dewar::store::{
-    self, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreKey, Timestamp,
-    Tombstone, Touch, Version, Why, Written, conformance, redis::RedisStore, redis1,
+    self, Applied, Create, Delete, Found, Guard, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore,
+    StoreKey, Timestamp, Tombstone, Touch, Version, Why, Write, Written, conformance, redis::RedisStore, redis1,
 };
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
 use support::{
@@ -58,10 +58,6 @@ async fn create(store: &RedisStore, number: u64, record: &Record) -> u64 {
 
 async fn lives(store: &RedisStore, number: u64) -> bool {
     matches!(store.load(&key(number), NOW).await.unwrap(), Load::Found(..))
-}
-
-fn foreign(name: &str) -> StoreKey {
-    StoreKey::foreign(format!("sess:{name}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -126,69 +122,96 @@ async fn the_server_lets_records_and_tombstones_go_by_itself() {
 
 #[tokio::test]
 #[ignore = "needs redis-server; cargo xtask live"]
-async fn a_foreign_record_is_its_data_and_nothing_else() {
+async fn a_record_of_another_framework_is_its_bytes_and_nothing_else() {
     let server = Server::start(&[]);
-    let store = RedisStore::open(&server.url()).unwrap();
+    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
     let mut client = client(&server).await;
+    let write = |data: &'static str| {
+        let (data, expires) = (Bytes::from_static(data.as_bytes()), NOW.after(Duration::from_secs(3600)));
+        Write::Record { version: Version::digest(&data), data, expires }
+    };
 
     // The other side writes, we read and change; the other side reads.
     client.set_ex("sess:a", r#"{"n":1}"#, 100).await.unwrap();
-    let Load::Found(found, at) = store.load(&foreign("a"), NOW).await.unwrap() else { panic!() };
-    assert_eq!(&*found.data, br#"{"n":1}"#);
-    assert!(found.idle_expires.since(NOW) > Duration::from_secs(98) && found.idle_seconds <= 100);
-    let changed = Record { principal: Some("ann".into()), label: Some("a phone".into()), ..record(br#"{"n":2}"#) };
-    let replaced = store.replace(&foreign("a"), at, version(9), changed, NOW).await.unwrap();
-    let at = Version::sha1(br#"{"n":2}"#);
-    assert_eq!(replaced, Replace::Replaced(at));
+    let Found::Record { data, version: at, expires } = engine.load("sess:a", NOW).await.unwrap() else { panic!() };
+    assert_eq!(&*data, br#"{"n":1}"#);
+    assert!((99..=100).contains(&expires.since(NOW).as_millis().div_ceil(1000)), "{expires:?}");
+    let applied = engine.apply("sess:a", Guard::Is(at), write(r#"{"n":2}"#), NOW).await.unwrap();
+    assert!(matches!(applied, Applied::Done));
     assert_eq!(client.get("sess:a").await.unwrap().as_deref(), Some(r#"{"n":2}"#));
     assert_eq!(redis::cmd("TTL").arg("sess:a").query_async::<i64>(&mut client).await.unwrap(), 3600);
 
     // It writes between our load and our replace: nothing of it is lost.
+    let at = Version::digest(br#"{"n":2}"#);
     client.set_ex("sess:a", r#"{"n":3}"#, 100).await.unwrap();
-    assert_eq!(store.replace(&foreign("a"), at, version(9), record(b"late"), NOW).await.unwrap(), Replace::Conflict);
-    assert_eq!(store.delete(&foreign("a"), Some(at), ended(1), NOW).await.unwrap(), Delete::Conflict);
+    let late = engine.apply("sess:a", Guard::Is(at), write("late"), NOW).await.unwrap();
+    assert!(matches!(late, Applied::Conflict));
+    assert!(matches!(engine.end("sess:a", Some(at), ended(1), NOW).await.unwrap(), Applied::Conflict));
     assert_eq!(client.get("sess:a").await.unwrap().as_deref(), Some(r#"{"n":3}"#));
 
-    // We delete: no key is left, and the other side may use the name again.
-    assert_eq!(store.delete(&foreign("a"), None, ended(1), NOW).await.unwrap(), Delete::Deleted);
-    assert!(!client.exists("sess:a").await.unwrap());
-    assert_eq!(store.load(&foreign("a"), NOW).await.unwrap(), Load::Missing);
-    assert_eq!(client.keys("*").await.unwrap(), Vec::<String>::new());
-
     // It deletes: our write comes to nothing.
-    let created = store.create(&foreign("b"), version(9), record(b"{}"), NOW).await.unwrap();
-    let at = Version::sha1(b"{}");
-    assert_eq!(created, Create::Created(Written { version: at, epoch: 0 }));
+    assert!(matches!(engine.apply("sess:b", Guard::Absent, write("{}"), NOW).await.unwrap(), Applied::Done));
     client.del("sess:b").await.unwrap();
-    assert_eq!(store.replace(&foreign("b"), at, version(9), record(b"{}"), NOW).await.unwrap(), Replace::Gone(None));
+    let applied = engine.apply("sess:b", Guard::Is(Version::digest(b"{}")), write("{}"), NOW).await.unwrap();
+    assert!(matches!(applied, Applied::Gone(None)));
     assert!(!client.exists("sess:b").await.unwrap());
 
     // Without a TTL it never expires.
     client.set("sess:c", "{}").await.unwrap();
-    let Load::Found(found, _) = store.load(&foreign("c"), NOW).await.unwrap() else { panic!() };
-    assert_eq!((found.idle_expires, found.idle_seconds), (Timestamp::from_millis(u64::MAX), u32::MAX));
+    let Found::Record { expires, .. } = engine.load("sess:c", NOW).await.unwrap() else { panic!() };
+    assert_eq!(expires, Timestamp::from_millis(u64::MAX));
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server; cargo xtask live"]
-async fn a_foreign_record_is_renamed_in_one_step_and_leaves_nothing() {
+async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_goes() {
     let server = Server::start(&[]);
-    let store = RedisStore::open(&server.url()).unwrap();
+    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
+    let mut client = client(&server).await;
+    for name in ["sess:a", "tagged{user}:a"] {
+        client.set_ex(name, "1", 100).await.unwrap();
+        assert!(matches!(engine.end(name, None, ended(1), NOW).await.unwrap(), Applied::Done));
+        assert!(!client.exists(name).await.unwrap());
+        // A request of the framework's that had loaded it before ends now.
+        client.set_ex(name, "2", 100).await.unwrap();
+        let Found::Gone(tombstone) = engine.load(name, NOW).await.unwrap() else { panic!("{name}") };
+        assert_eq!(tombstone, ended(1));
+        assert!(!client.exists(name).await.unwrap(), "{name}: it goes when it is met");
+        client.set_ex(name, "2", 100).await.unwrap();
+        let write =
+            Write::Record { version: Version::digest(b"3"), data: Bytes::from_static(b"3"), expires: later(60) };
+        for guard in [Guard::Absent, Guard::Is(Version::digest(b"2"))] {
+            let applied = engine.apply(name, guard, write.clone(), NOW).await.unwrap();
+            assert!(matches!(applied, Applied::Gone(Some(_))), "{name}");
+        }
+        assert!(!client.exists(name).await.unwrap());
+        // The tombstone is not among the framework's keys, and is over some day.
+        assert!(client.keys("sess:*").await.unwrap().is_empty());
+        assert!(matches!(engine.load(name, ended(1).until).await.unwrap(), Found::Missing));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_record_of_another_framework_is_renamed_in_one_step() {
+    let server = Server::start(&[]);
+    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
     let mut client = client(&server).await;
     client.set_ex("sess:a", "1", 100).await.unwrap();
     client.set_ex("sess:taken", "1", 100).await.unwrap();
-    let rename = async |from: &str, at: Option<Version>, to: &StoreKey| {
-        store.rename(&foreign(from), at, to, version(9), record(b"2"), ended(1), NOW).await
+    let rename = async |from: &'static str, at: Option<Version>, to: &'static str| {
+        let write =
+            Write::Record { version: Version::digest(b"2"), data: Bytes::from_static(b"2"), expires: later(60) };
+        engine.rename(from, at, to, write, ended(1), NOW).await
     };
 
-    assert_eq!(rename("a", Some(Version::sha1(b"0")), &foreign("b")).await.unwrap(), Rename::Conflict);
-    assert!(rename("a", None, &foreign("taken")).await.is_err());
-    assert!(rename("a", None, &key(1)).await.is_err(), "the digest cannot be looked after under a key of ours");
-    let written = Written { version: Version::sha1(b"2"), epoch: 0 };
-    assert_eq!(rename("a", Some(Version::sha1(b"1")), &foreign("b")).await.unwrap(), Rename::Renamed(written));
+    assert!(matches!(rename("sess:a", Some(Version::digest(b"0")), "sess:b").await.unwrap(), Applied::Conflict));
+    assert!(rename("sess:a", None, "sess:taken").await.is_err());
+    assert!(matches!(rename("sess:a", Some(Version::digest(b"1")), "sess:b").await.unwrap(), Applied::Done));
     assert_eq!(client.get("sess:b").await.unwrap().as_deref(), Some("2"));
     assert!(!client.exists("sess:a").await.unwrap());
-    assert_eq!(rename("a", None, &foreign("c")).await.unwrap(), Rename::Gone(None));
+    assert!(matches!(rename("sess:a", None, "sess:c").await.unwrap(), Applied::Gone(Some(_))));
+    assert!(matches!(rename("sess:nothing", None, "sess:c").await.unwrap(), Applied::Gone(None)));
 }
 
 #[tokio::test]

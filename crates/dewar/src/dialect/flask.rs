@@ -10,7 +10,8 @@
 //! keys sorted, values beyond JSON as objects with one key that begins with a blank ([`value`](crate::value) has their types).
 //!
 //! What it cannot say: when a visit began (so there is no absolute timeout), and a timeout of a single
-//! session. `_permanent` is an entry of the session, `_flashes` too, and so is Flask-Login's `_user_id`, which is the principal here.
+//! session. `_permanent` is an entry of the session, `_flashes` too, and so is Flask-Login's `_user_id`, which is the principal here; a log-in
+//! also writes `_fresh`, and `_id` where it is told where the visitor comes from.
 //! Anybody can read the cookie; nobody without the secret can change it.
 //!
 //! Where it deviates: base64 has one spelling, inside the session too (Flask also takes padding and noise); a signed payload that does
@@ -20,13 +21,13 @@
 //! cookie's `=` and quotes around its value are not taken; a permanent session is issued again after a tenth of its lifetime, not
 //! with every request, unless [`Reissue::EveryRequest`](crate::Reissue::EveryRequest) is set.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
-    Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy, Random,
-    Refusal, Spelling, Timestamp, Token,
+    Attribute, Attributes, Body, Contents, Data, Dialect, Ending, Jar, Keeps, Known, Limits, Profile, Random, Refusal,
+    SetValue, Spelling, Steps, Timestamp, Token,
     wire::{
         Digest,
         inflate::{InflateError, deflate_if_shorter, inflate},
@@ -36,13 +37,15 @@ use super::{
 use crate::{
     encoding::{Encoding, Json, base64},
     error::Error,
+    meaning::{self, Meaning, PERMANENT},
     secret::{Keyring, Secret},
 };
 
+pub(super) const KNOWN: Known =
+    Known { name: "Flask", cookies: &["session"], new: |keyring| Box::new(Flask::new(keyring)) };
+
 /// The salt that Flask's session interface has built in.
 const SALT: &[u8] = b"cookie-session";
-
-const PERMANENT: &str = "_permanent";
 
 /// What an honest cookie may inflate to. The longest that a browser keeps has 3 KiB of compressed data, and text shrinks to a twentieth at best.
 const LARGEST_INFLATED: usize = 64 << 10;
@@ -66,7 +69,8 @@ const LARGEST_INFLATED: usize = 64 << 10;
 /// The cookie is signed, not encrypted: the visitor can read what is in it. A copy of it is worth a session until it expires.
 #[derive(Debug)]
 pub struct Flask {
-    policy: Policy,
+    profile: Profile,
+    meaning: meaning::Flask,
     secrets: Vec<Secret>,
     signer: Signer,
     json: Json,
@@ -80,7 +84,8 @@ impl Flask {
         let json = Json::FLASK;
         let secrets = keyring.secrets().to_vec();
         Self {
-            policy: policy(json),
+            profile: profile(json),
+            meaning: meaning::Flask { has_login: true },
             signer: signer(&secrets, Digest::Sha1),
             secrets,
             json,
@@ -102,6 +107,15 @@ impl Flask {
     #[must_use]
     pub fn largest_inflated(mut self, bytes: usize) -> Self {
         self.largest = bytes;
+        self
+    }
+
+    /// Whether the application uses Flask-Login, so that its `_user_id` is the principal. The default: yes.
+    ///
+    /// Without it the session has no principal; what says whose session it is is then an entry of the application's own.
+    #[must_use]
+    pub fn flask_login(mut self, flask_login: bool) -> Self {
+        self.meaning.has_login = flask_login;
         self
     }
 
@@ -128,7 +142,7 @@ impl Flask {
 
     fn json(mut self, json: Json) -> Self {
         self.json = json;
-        self.policy.encoding = Encoding::Json(json);
+        self.profile.encoding = Encoding::Json(json);
         self
     }
 
@@ -146,12 +160,13 @@ impl Flask {
 }
 
 impl Dialect for Flask {
-    fn policy(&self) -> &Policy {
-        &self.policy
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
-    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        let token = cookies.value().as_bytes();
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        let token = jar.value()?.as_bytes();
+        self.explain(token, steps);
         // The signer refuses the future to the second; a clock skew that was asked for is added to its present.
         let now = limits.now.after(limits.skew).as_secs();
         let signed = self.signer.unsign_at(token, now, Some(u64::MAX)).map_err(refusal)?;
@@ -159,19 +174,25 @@ impl Dialect for Flask {
             return Err(Refusal::Expired);
         }
         let text = self.decode(signed.value)?;
-        let data = Data::parse(self.policy.encoding, &text).ok_or(Refusal::Malformed)?;
+        let data = Data::parse(self.profile.encoding, &text).ok_or(Refusal::Malformed)?;
         let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| value == b"true");
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
         contents.data = data;
         Ok(Token::Data { contents, outdated: signed.secret != 0, slides: permanent, unique: None })
     }
 
-    fn write(&self, body: Body<'_>, _cookie: &str, now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {
+    fn write(
+        &self,
+        body: Body<'_>,
+        _cookie: &str,
+        now: Timestamp,
+        _random: Random<'_>,
+    ) -> Result<Vec<SetValue>, Error> {
         let Body::Data(contents) = body else {
             return Err(Error::setting("the dialect Flask keeps the session in the cookie; leave out the store"));
         };
         let mut text = Vec::with_capacity(512);
-        contents.data.write(self.policy.encoding, &mut text);
+        contents.data.write(self.profile.encoding, &mut text);
         // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
         let compress = self.compression && text.len() <= self.largest;
         let compressed = if compress { deflate_if_shorter(&text) } else { None };
@@ -182,32 +203,47 @@ impl Dialect for Flask {
         }
         base64::push_url(payload, &mut token);
         self.signer.sign_at_into(&mut token, now.as_secs());
-        Ok(vec![token])
+        Ok(vec![SetValue::new("", token)])
+    }
+
+    fn meaning(&self) -> Arc<dyn Meaning> {
+        Arc::new(self.meaning)
     }
 }
 
-fn policy(json: Json) -> Policy {
+impl Flask {
+    /// What stands in a token, whether it is authentic or not.
+    fn explain(&self, token: &[u8], steps: &mut Steps<'_>) {
+        let mut parts = token.rsplitn(3, |byte| *byte == b'.');
+        let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
+        steps.note("payload", || match self.decode(payload) {
+            Ok(text) => {
+                format!("{} bytes of JSON{}", text.len(), if payload[..1] == *b"." { ", compressed" } else { "" })
+            }
+            Err(refusal) => refusal.to_string(),
+        });
+        steps.note("issued", || {
+            itsdangerous::moment(issued).map_or("no time".into(), |at| format!("{at} (Unix seconds)"))
+        });
+        steps.note("signature", || match self.signer.unsign(token) {
+            Ok(signed) => format!("of secret {} of {}", signed.secret + 1, self.secrets.len()),
+            Err(_) => format!("{} characters, of no secret of the keyring", signature.len()),
+        });
+    }
+}
+
+fn profile(json: Json) -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
-    Policy {
-        keeps: Keeps::Data,
-        encoding: Encoding::Json(json),
-        cookie: Attributes::new("session"),
-        suffixes: &[""],
-        spelling: Spelling {
-            order: &[Domain, Expires, MaxAge, Secure, HttpOnly, Path, SameSite, Partitioned],
-            lower_case: false,
-            persistent: Ending::Expires,
-            removal: Ending::Both,
-        },
-        duplicates: Duplicates::First,
-        keeps_facts: false,
-        dated: true,
+    let spelling = Spelling {
+        order: &[Domain, Expires, MaxAge, Secure, HttpOnly, Path, SameSite, Partitioned],
+        lower_case: false,
+        persistent: Ending::Expires,
+        removal: Ending::Both,
+    };
+    let (encoding, cookie) = (Encoding::Json(json), Attributes::new("session"));
+    Profile {
         idle: Duration::from_secs(31 * 86_400),
-        absolute: None,
-        persistent: false,
-        skew: Duration::ZERO,
-        persistent_entry: Some(PERMANENT),
-        principal_entry: Some("_user_id"),
+        ..Profile::foreign(KNOWN.name, Keeps::Data, encoding, cookie, spelling)
     }
 }
 

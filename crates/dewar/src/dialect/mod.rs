@@ -1,64 +1,106 @@
-//! How one framework writes a session: the [`Dialect`] trait, and one file a framework.
+//! How one framework writes its cookies: the [`Dialect`] trait, and one file a framework.
 //!
 //! A dialect is pure: text and bytes in, text and bytes out, with time and randomness as
 //! arguments. It knows no store, no HTTP library and no runtime. What differs from one to the next
-//! and is not computed stands in its [`Policy`], as data.
+//! and is not computed stands in its [`Profile`], as data. What its entries mean is its [`Meaning`](crate::meaning::Meaning)'s, and how a
+//! record looks that its id leads to its [`Layout`](crate::layout::Layout)'s.
 
-use std::{fmt, time::Duration};
-
-use bytes::Bytes;
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use crate::{
-    cookie::{Attribute, Attributes, Ending, SameSite, Spelling},
+    cookie::{Attribute, Attributes, Ending, Jar, SameSite, Spelling},
     data::{Contents, Data},
     error::Refusal,
+    explain::{Report, Steps},
     id::SessionId,
     lifetime::{Lifetime, Timestamp},
+    meaning::Holds,
 };
-use crate::{encoding::Encoding, error::Error};
+use crate::{
+    encoding::Encoding,
+    error::Error,
+    layout::Layout,
+    meaning::{Meaning, Plain},
+    secret::Keyring,
+};
 
 #[cfg(feature = "express")]
-mod express;
+mod cookie_session;
+#[cfg(feature = "express")]
+mod express_session;
 #[cfg(feature = "flask")]
 mod flask;
 mod opaque;
 mod sealed;
 pub mod wire;
 
-#[cfg(feature = "express")]
-pub use express::{CookieSession, ExpressSession};
-#[cfg(feature = "flask")]
-pub use flask::Flask;
-pub use opaque::Opaque;
-pub use sealed::Sealed;
+/// Makes the types public and lists them in [`all`].
+macro_rules! dialects {
+    ($($(#[$feature:meta])? $file:ident::$Dialect:ident;)*) => {
+        $($(#[$feature])? pub use $file::$Dialect;)*
+
+        /// Every dialect that is compiled in, ours first.
+        ///
+        /// ```
+        /// let names: Vec<&str> = dewar::dialect::all().map(|known| known.name).collect();
+        /// assert!(names.starts_with(&["Sealed", "Opaque"]));
+        /// ```
+        pub fn all() -> impl Iterator<Item = Known> {
+            [$($(#[$feature])? $file::KNOWN,)*].into_iter()
+        }
+    };
+}
+
+dialects! {
+    sealed::Sealed;
+    opaque::Opaque;
+    #[cfg(feature = "flask")] flask::Flask;
+    #[cfg(feature = "express")] cookie_session::CookieSession;
+    #[cfg(feature = "express")] express_session::ExpressSession;
+}
+
 #[cfg(any(feature = "flask", feature = "express"))]
 pub use wire::Digest;
 
-/// How one framework writes a session.
+/// A dialect that is compiled in, by its name.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Known {
+    /// The name, as its framework calls it.
+    pub name: &'static str,
+    /// The names that its cookies usually have.
+    pub cookies: &'static [&'static str],
+    /// Makes one with the framework's own settings, under these secrets.
+    pub new: fn(&Keyring) -> Box<dyn Dialect>,
+}
+
+/// How one framework writes its cookies.
 ///
-/// A dialect keeps either the data in the cookie or an id, as its [`Policy::keeps`] says. It implements [`read`](Dialect::read) and
-/// [`write`](Dialect::write); one that keeps an id also [`new_id`](Dialect::new_id), and the two of the record where it is not ours.
+/// A cookie holds either the session or an id, as [`Profile::keeps`] says. A dialect implements [`read`](Dialect::read) and
+/// [`write`](Dialect::write); one whose cookie holds an id of its framework's also [`new_id`](Dialect::new_id) and [`layout`](Dialect::layout).
 pub trait Dialect: Send + Sync + 'static {
     /// What differs and is not computed.
-    fn policy(&self) -> &Policy;
+    fn profile(&self) -> &Profile;
 
     /// Reads the cookies of a request: authenticates them first, then decodes.
+    ///
+    /// What it finds on the way it notes in `steps`, also of what is not authentic: [`Report::of`] is this, recorded.
     ///
     /// # Errors
     ///
     /// The reason why these cookies are no session. Whatever the bytes, never a panic.
-    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal>;
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal>;
 
-    /// Writes the values of the cookies, one for each of [`Policy::suffixes`].
+    /// Writes the cookies of a session. `cookie` is the name that the layer gives them.
     ///
     /// # Errors
     ///
     /// Where the format cannot hold the session; the message names the entry.
-    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<String>, Error>;
+    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error>;
 
-    /// Writes the values that remove the cookies: empty ones, except where a framework signs even those.
-    fn removal(&self, _cookie: &str) -> Vec<String> {
-        vec![String::new(); self.policy().suffixes.len()]
+    /// Writes what removes the cookies: one without a suffix and without a value, except where a framework has more.
+    fn removal(&self, _cookie: &str) -> Vec<SetValue> {
+        vec![SetValue::new("", String::new())]
     }
 
     /// Makes a new id. Only for a dialect that keeps one.
@@ -68,52 +110,19 @@ pub trait Dialect: Send + Sync + 'static {
         SessionId::from_random(bytes)
     }
 
-    /// Reads a record's data. `None`: malformed.
-    fn read_record(&self, data: &Bytes) -> Option<RecordData> {
-        Some(RecordData { data: Data::parse(self.policy().encoding, data)?, beside: Bytes::new(), lifetime: None })
+    /// What its entries mean. The default: nothing.
+    fn meaning(&self) -> Arc<dyn Meaning> {
+        Arc::new(Plain)
     }
 
-    /// Writes a record's data. `cookie` is the one that leads to it, as the layer sets it.
-    ///
-    /// # Errors
-    ///
-    /// Where the format cannot hold the session; the message names the entry.
-    fn write_record(&self, contents: &Contents, _cookie: &Attributes, _now: Timestamp) -> Result<Bytes, Error> {
-        let mut out = Vec::new();
-        contents.data.write(self.policy().encoding, &mut out);
-        Ok(out.into())
+    /// How a record looks that its id leads to. `None`: as ours do.
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        None
     }
-}
-
-/// What a record's data holds.
-#[derive(Clone, Debug)]
-pub struct RecordData {
-    /// The entries.
-    pub data: Data,
-    /// What stands beside them, untouched: [`Contents::beside`].
-    pub beside: Bytes,
-    /// How long this session lives, where the data says so: a timeout that is not said is the layer's.
-    pub lifetime: Option<Lifetime>,
 }
 
 /// A cryptographic random source: fills the slice.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
-
-/// The cookies of a request that belong to one session.
-#[derive(Clone, Copy, Debug)]
-pub struct Cookies<'a> {
-    /// The cookie's name, without a suffix.
-    pub name: &'a str,
-    /// The values, one for each of [`Policy::suffixes`]; the first is there.
-    pub values: &'a [Option<&'a str>],
-}
-
-impl<'a> Cookies<'a> {
-    /// The value of the cookie without a suffix.
-    pub fn value(&self) -> &'a str {
-        self.values.first().copied().flatten().unwrap_or_default()
-    }
-}
 
 /// What decides whether a session is over.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +137,13 @@ pub struct Limits {
     pub persistent: bool,
     /// How far in the future a session may have been issued.
     pub skew: Duration,
+}
+
+impl Limits {
+    /// At this moment, with this idle timeout in seconds, and nothing else said.
+    pub const fn new(now: Timestamp, idle: u32) -> Self {
+        Self { now, idle, absolute: None, persistent: false, skew: Duration::ZERO }
+    }
 }
 
 /// What the cookies of a request hold.
@@ -164,37 +180,70 @@ pub enum Body<'a> {
     Id(&'a SessionId),
 }
 
+/// A cookie of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetValue {
+    /// What stands behind the layer's name of the cookie: nothing, or `.sig`.
+    pub suffix: &'static str,
+    /// The value.
+    pub value: String,
+    /// How long the browser keeps it.
+    pub lasts: Lasts,
+}
+
+/// How long the browser keeps a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lasts {
+    /// As long as the session.
+    WithTheSession,
+    /// A time of its own, from now on.
+    For(Duration),
+    /// Not any more: it is removed.
+    NotAnyMore,
+}
+
+impl SetValue {
+    /// A cookie that lasts as long as the session.
+    pub fn new(suffix: &'static str, value: String) -> Self {
+        Self { suffix, value, lasts: Lasts::WithTheSession }
+    }
+
+    /// The same, with a lifetime of its own.
+    #[must_use]
+    pub fn lasting(mut self, lasts: Lasts) -> Self {
+        self.lasts = lasts;
+        self
+    }
+}
+
 /// What differs from one dialect to the next and is not computed.
 #[derive(Clone, Debug)]
-pub struct Policy {
+#[non_exhaustive]
+pub struct Profile {
+    /// The dialect's name, as its framework calls it.
+    pub name: &'static str,
     /// What the cookie holds.
     pub keeps: Keeps,
     /// How an entry's value is written.
     pub encoding: Encoding,
+    /// What is kept of a session beside its entries. Of a record of another framework its layout says it.
+    pub holds: Holds,
     /// The framework's own cookie name and attributes.
     pub cookie: Attributes,
-    /// What stands behind the name, for each of the cookies: `&[""]` for one cookie.
-    pub suffixes: &'static [&'static str],
     /// How the framework spells `Set-Cookie`.
     pub spelling: Spelling,
     /// Which of several cookies of the same name counts.
     pub duplicates: Duplicates,
-    /// Whether timeouts, principal and label of a session are kept. Only a format of ours keeps them.
-    pub keeps_facts: bool,
     /// Whether a session, or the store that keeps it, tells when it was issued. Where nothing does, no idle timeout ends it.
     pub dated: bool,
     /// The idle timeout where the layer sets none.
     pub idle: Duration,
-    /// The absolute timeout where the layer sets none; a dialect that keeps no facts has none.
+    /// The absolute timeout where the layer sets none; a format that does not say when a session began has none.
     pub absolute: Option<Duration>,
-    /// Whether the cookie outlives the browser where nothing else is said.
-    pub persistent: bool,
     /// How far in the future a session may have been issued, where the layer does not say.
     pub skew: Duration,
-    /// Where the format keeps "remember me" as an entry: its name.
-    pub persistent_entry: Option<&'static str>,
-    /// Where the framework's own log-in keeps the user as an entry: its name.
-    pub principal_entry: Option<&'static str>,
 }
 
 /// Whether the data is in the cookie or in a store.
@@ -217,37 +266,61 @@ pub enum Duplicates {
     Last,
 }
 
-impl Policy {
+/// A day, in seconds.
+const DAY: u64 = 86_400;
+
+impl Profile {
     /// Ours, for a cookie that holds the session or an id.
     ///
     /// A day without a visit ends the session, and so do 30 days in all: OWASP asks for both, and
     /// an application that guards something should set shorter ones.
-    pub(crate) fn own(keeps: Keeps) -> Self {
+    pub(crate) fn own(name: &'static str, keeps: Keeps) -> Self {
         Self {
+            name,
             keeps,
             encoding: Encoding::MessagePack,
+            holds: Holds::ALL,
             cookie: Attributes {
                 secure: true,
                 same_site: Some(SameSite::Lax),
                 ..Attributes::new("__Host-Http-session")
             },
-            suffixes: &[""],
             spelling: Spelling::OWN,
             duplicates: Duplicates::Refused,
-            keeps_facts: true,
             dated: true,
-            idle: Duration::from_secs(86_400),
-            absolute: Some(Duration::from_secs(30 * 86_400)),
-            persistent: false,
+            idle: Duration::from_secs(DAY),
+            absolute: Some(Duration::from_secs(30 * DAY)),
             skew: Duration::from_secs(60),
-            persistent_entry: None,
-            principal_entry: None,
+        }
+    }
+
+    /// Another framework's, whose cookie is dated, lasts a day and holds nothing beside the entries; the first of several cookies counts. What is
+    /// different is set after it.
+    pub fn foreign(
+        name: &'static str,
+        keeps: Keeps,
+        encoding: Encoding,
+        cookie: Attributes,
+        spelling: Spelling,
+    ) -> Self {
+        Self {
+            name,
+            keeps,
+            encoding,
+            holds: Holds::NOTHING,
+            cookie,
+            spelling,
+            duplicates: Duplicates::First,
+            dated: true,
+            idle: Duration::from_secs(DAY),
+            absolute: None,
+            skew: Duration::ZERO,
         }
     }
 }
 
 impl fmt::Debug for dyn Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialect").field("policy", self.policy()).finish()
+        f.debug_struct("Dialect").field("profile", self.profile()).finish()
     }
 }

@@ -4,19 +4,27 @@
 //! SHA-256 of the id. There is nothing in it to sign: an id that is not in the store is worth nothing,
 //! and 256 bits cannot be guessed. Entries are MessagePack.
 
-use super::{Body, Cookies, Dialect, Keeps, Limits, Policy, Random, Refusal, SessionId, Timestamp, Token};
+use super::{
+    Body, Dialect, Jar, Keeps, Known, Limits, Profile, Random, Refusal, SessionId, SetValue, Steps, Timestamp, Token,
+};
 use crate::error::Error;
+
+pub(super) const KNOWN: Known = Known {
+    name: "Opaque",
+    cookies: &["__Host-Http-session", "__Host-session", "session"],
+    new: |_| Box::new(Opaque::new()),
+};
 
 /// Our own dialect for sessions on a store: the cookie is a random id.
 #[derive(Debug)]
 pub struct Opaque {
-    policy: Policy,
+    profile: Profile,
 }
 
 impl Opaque {
     /// The dialect. It needs no secret.
     pub fn new() -> Self {
-        Self { policy: Policy::own(Keeps::Id) }
+        Self { profile: Profile::own(KNOWN.name, Keeps::Id) }
     }
 }
 
@@ -27,18 +35,26 @@ impl Default for Opaque {
 }
 
 impl Dialect for Opaque {
-    fn policy(&self) -> &Policy {
-        &self.policy
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
-    fn read(&self, cookies: &Cookies<'_>, _limits: &Limits) -> Result<Token, Refusal> {
-        let id = SessionId::parse(cookies.value()).ok_or(Refusal::Malformed)?;
+    fn read(&self, jar: &Jar<'_>, _limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        let text = jar.value()?;
+        steps.note("id", || format!("{} characters", text.len()));
+        let id = SessionId::parse(text).ok_or(Refusal::Malformed)?;
         Ok(Token::Id { id, outdated: false })
     }
 
-    fn write(&self, body: Body<'_>, _cookie: &str, _now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {
+    fn write(
+        &self,
+        body: Body<'_>,
+        _cookie: &str,
+        _now: Timestamp,
+        _random: Random<'_>,
+    ) -> Result<Vec<SetValue>, Error> {
         match body {
-            Body::Id(id) => Ok(vec![id.reveal().to_owned()]),
+            Body::Id(id) => Ok(vec![SetValue::new("", id.reveal().to_owned())]),
             Body::Data(_) => {
                 Err(Error::setting("the dialect Opaque needs a store: add .store(...) to the SessionLayer"))
             }

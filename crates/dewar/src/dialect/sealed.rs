@@ -45,11 +45,20 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Body, Contents, Cookies, Data, Dialect, Keeps, Limits, Policy, Random, Refusal, Timestamp, Token};
+use super::{
+    Body, Contents, Data, Dialect, Jar, Keeps, Known, Limits, Profile, Random, Refusal, SetValue, Steps, Timestamp,
+    Token,
+};
 use crate::{
     encoding::base64,
     error::Error,
     secret::{Keyring, Secret},
+};
+
+pub(super) const KNOWN: Known = Known {
+    name: "Sealed",
+    cookies: &["__Host-Http-session", "__Host-session", "session"],
+    new: |keyring| Box::new(Sealed::new(keyring)),
 };
 
 const VERSION: u8 = 1;
@@ -76,7 +85,7 @@ type Salt = [u8; SALT];
 /// Nobody without the secret can read, make or change a session. A copy of a whole cookie is worth what
 /// the cookie is worth until it expires, also after a log-out: only a store can end it before.
 pub struct Sealed {
-    policy: Policy,
+    profile: Profile,
     masters: Vec<Master>,
     current: Mutex<Option<Arc<Current>>>,
     cache: RwLock<HashMap<(usize, Salt), Arc<Derived>>>,
@@ -114,7 +123,7 @@ impl Sealed {
     /// generated one (a second or two in a debug build), to make guessing it expensive.
     pub fn new(keyring: &Keyring) -> Self {
         Self {
-            policy: Policy::own(Keeps::Data),
+            profile: Profile::own(KNOWN.name, Keeps::Data),
             masters: keyring.secrets().iter().map(Master::new).collect(),
             current: Mutex::new(None),
             cache: RwLock::default(),
@@ -248,15 +257,18 @@ impl Master {
 }
 
 impl Dialect for Sealed {
-    fn policy(&self) -> &Policy {
-        &self.policy
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
-    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        let token = base64::decode_url(cookies.value().as_bytes()).ok_or(Refusal::Malformed)?;
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        let token = base64::decode_url(jar.value()?.as_bytes()).ok_or(Refusal::Malformed)?;
+        self.explain(&token, steps);
         let fingerprint = fingerprint(&token);
-        let (plaintext, secret) = self.unseal(token, cookies.name)?;
-        let contents = read_plaintext(plaintext, self.policy.encoding).ok_or(Refusal::Malformed)?;
+        let (plaintext, secret) = self.unseal(token, jar.name())?;
+        let contents = read_plaintext(plaintext, self.profile.encoding).ok_or(Refusal::Malformed)?;
+        steps.note("began", || format!("{} (Unix seconds)", contents.created.as_secs()));
+        steps.note("issued", || format!("{} (Unix seconds)", contents.issued.as_secs()));
         if contents.issued > limits.now.after(limits.skew) {
             return Err(Refusal::Future);
         }
@@ -266,7 +278,7 @@ impl Dialect for Sealed {
         Ok(Token::Data { contents, outdated: secret != 0, slides: true, unique: Some(fingerprint) })
     }
 
-    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<String>, Error> {
+    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
         let Body::Data(contents) = body else {
             return Err(Error::setting("the dialect Sealed keeps the session in the cookie; on a store use Opaque"));
         };
@@ -278,7 +290,7 @@ impl Dialect for Sealed {
         let at = token.len();
         token.extend_from_slice(&[0; NONCE]);
         token.extend_from_slice(&current.derived.commitment);
-        write_plaintext(contents, self.policy.encoding, &mut token)?;
+        write_plaintext(contents, self.profile.encoding, &mut token)?;
         let tag = with_associated(cookie, |associated| {
             let nonce = current.nonces.draw(now, associated, &token[HEAD..]);
             token[at..at + NONCE].copy_from_slice(&nonce);
@@ -288,7 +300,21 @@ impl Dialect for Sealed {
         token.extend_from_slice(&tag);
         let mut text = String::with_capacity(token.len().div_ceil(3) * 4);
         base64::push_url(&token, &mut text);
-        Ok(vec![text])
+        Ok(vec![SetValue::new("", text)])
+    }
+}
+
+impl Sealed {
+    /// What stands in a token in the clear, whether it is authentic or not.
+    fn explain(&self, token: &[u8], steps: &mut Steps<'_>) {
+        steps.note("token", || {
+            format!("{} bytes, version {}", token.len(), token.first().map_or(0, |version| *version))
+        });
+        let Some(id) = token.get(1..=SECRET_ID) else { return };
+        steps.note("secret id", || match self.masters.iter().position(|master| master.id == id) {
+            Some(at) => format!("of secret {} of {}", at + 1, self.masters.len()),
+            None => "of none of the keyring".into(),
+        });
     }
 }
 
@@ -398,7 +424,7 @@ mod tests {
 
     fn write(sealed: &Sealed, contents: &Contents, cookie: &str, random: Random<'_>) -> Vec<u8> {
         let written = sealed.write(Body::Data(contents), cookie, NOW, random).unwrap();
-        base64::decode_url(written[0].as_bytes()).unwrap()
+        base64::decode_url(written[0].value.as_bytes()).unwrap()
     }
 
     fn with_entry(value: u16) -> Contents {

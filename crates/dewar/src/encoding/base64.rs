@@ -48,18 +48,17 @@ pub fn encode_url(bytes: &[u8], out: &mut Vec<u8>) {
     encode(&*URL, bytes, out);
 }
 
-/// Writes `-` `_` base64 without padding to the front of a buffer. Nothing where that is too small.
+/// Writes `-` `_` base64 without padding into a buffer of just that length: the text of so many bytes.
 pub(crate) fn encode_url_into(bytes: &[u8], buffer: &mut [u8]) {
-    let _ = URL.encode_slice(bytes, buffer);
+    let written = URL.encode_slice(bytes, buffer);
+    assert_eq!(written, Ok(buffer.len()), "the buffer has the length of the text");
 }
 
 /// Appends `-` `_` base64 without padding to text.
 pub fn push_url(bytes: &[u8], out: &mut String) {
     let mut short = [0; 88];
-    if let Ok(length) = URL.encode_slice(bytes, &mut short)
-        && let Ok(text) = std::str::from_utf8(&short[..length])
-    {
-        return out.push_str(text);
+    if let Ok(length) = URL.encode_slice(bytes, &mut short) {
+        return out.push_str(std::str::from_utf8(&short[..length]).expect("base64 is ASCII"));
     }
     let mut text = std::mem::take(out).into_bytes();
     encode(&*URL, bytes, &mut text);
@@ -80,7 +79,7 @@ pub fn decode_url_into<'a>(text: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]
 fn encode(engine: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = engine.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    let written = engine.encode_slice(bytes, &mut out[start..]).expect("four characters hold three bytes");
     out.truncate(start + written);
 }
 
@@ -101,6 +100,12 @@ mod tests {
             assert_eq!(decode_url(&url).unwrap(), bytes);
             assert_eq!(decode_url_into(&url, &mut [0; 200]).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "the buffer has the length of the text")]
+    fn an_id_is_never_cut() {
+        encode_url_into(&[7; 32], &mut [0; 42]);
     }
 
     #[test]

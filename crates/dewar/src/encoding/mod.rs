@@ -4,6 +4,7 @@
 //! and checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
 
 pub mod base64;
+mod depth;
 mod error;
 #[cfg(feature = "json")]
 mod json;
@@ -18,9 +19,6 @@ pub(crate) use member::{Encoded, Member, Piece};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-/// How deep a session may nest, itself included. Python stops near 1000, serde_json at 128.
-const DEPTH: usize = 128;
 
 /// How one entry's value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

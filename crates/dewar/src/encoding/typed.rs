@@ -3,7 +3,7 @@
 //! Types see what a value wraps: a tuple is a list, markup is text, a UUID and a date are their texts. Only `Value`
 //! and our own types see the kind.
 
-use super::ReadError;
+use super::error::ReadError;
 use crate::value::exact::{self, number};
 use crate::value::{BigInteger, Value};
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
@@ -171,8 +171,8 @@ impl<'de> Deserializer<'de> for Reader {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         match self.value {
@@ -182,10 +182,7 @@ impl<'de> Deserializer<'de> for Reader {
                 let manner = self.manner;
                 visitor.visit_enum(Variant(Reader { value: name, manner }, Reader { value, manner }))
             }
-            other => {
-                let _ = (name, variants);
-                Err(de::Error::invalid_type(Unexpected::Other(other.kind()), &"a variant"))
-            }
+            other => Err(de::Error::invalid_type(Unexpected::Other(other.kind()), &"a variant")),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Kind},
     journal::Operation,
     lifetime::Timestamp,
-    session::{Session, somebody},
+    session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
     store::{Create, ErasedStore, Record, Replace, Version, Why},
     telemetry,
@@ -196,7 +196,7 @@ impl Inner {
         match intent {
             Intent::Keep | Intent::Renew => false,
             Intent::LogIn | Intent::Switch => true,
-            Intent::End => somebody(&self.rules, contents).is_some(),
+            Intent::End => self.rules.format.principal(contents).is_some(),
         }
     }
 
@@ -248,6 +248,7 @@ impl Inner {
             );
             return Err(Error::new(Kind::TooLarge, why));
         }
+        let version = self.version(&record, now)?;
         let earlier = state.made.as_ref().and_then(|made| made.id.clone());
         let new_id = plan.makes_an_id().then(|| earlier.unwrap_or_else(|| self.dialect.new_id(&mut random)));
         let id = match (&new_id, &state.origin) {
@@ -281,7 +282,7 @@ impl Inner {
             },
             changed,
             is_lost: false,
-            version: self.draw.version(&record, now),
+            version,
             record,
             is_empty: state.contents.is_empty(),
             new_id,
@@ -462,7 +463,7 @@ impl Inner {
             }
             let newer = mem::take(&mut state.operations);
             drop(state);
-            result = guarded(&newer, &mut contents, self.rules.encoding);
+            result = guarded(&newer, &mut contents, &self.rules.format);
             replayed.extend(newer);
             if result.is_err() {
                 break;

@@ -6,7 +6,7 @@ use super::{Inner, SessionManager, devices};
 use crate::{
     error::Error,
     lifetime::Timestamp,
-    session::{Session, somebody},
+    session::Session,
     state::{At, Intent, Origin},
     store::{StoreKey, Tombstone, Why},
 };
@@ -67,7 +67,6 @@ impl Session {
     /// Names this session, to change it when its request is over: [`SessionManager::edit`]. `None` where it is not on a store, or not yet: a new
     /// session, or one that somebody logs in to, is there after [`commit`](Self::commit).
     pub fn handle(&self) -> Option<SessionHandle> {
-        let rules = self.rules();
         let state = self.lock();
         let Origin::Stored(at) = &state.origin else { return None };
         // Somebody else's session begins with the commit.
@@ -75,7 +74,7 @@ impl Session {
             return None;
         }
         let lineage = state.contents.lineage;
-        let principal = somebody(rules, &state.contents).filter(|_| lineage > 0);
+        let principal = self.rules().format.principal(&state.contents).filter(|_| lineage > 0);
         Some(SessionHandle {
             key: at.key.clone(),
             member: principal.map(|principal| (principal.into_text().into(), lineage)),

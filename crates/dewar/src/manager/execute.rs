@@ -191,7 +191,7 @@ impl Inner {
             Load::Found(record, _) if job.intent == Intent::End || record.principal == job.record.principal => {
                 Ok(Some(successor.clone()))
             }
-            Load::Found(..) | Load::Missing => Ok(None),
+            Load::Found(..) | Load::Missing | Load::Malformed => Ok(None),
         }
     }
 
@@ -287,7 +287,7 @@ impl Inner {
     async fn renew_alone(&self, job: &mut Job, key: &StoreKey, base: Option<Base>) -> Result<Done, Failed> {
         let id = job.new_id.clone().ok_or_else(malformed)?;
         // Whoever has an id that is renewed without a principal may log in by an entry of their own: nobody follows.
-        let successor = (job.intent == Intent::Renew && self.rules.keeps_facts).then(|| id.key().clone());
+        let successor = (job.intent == Intent::Renew && self.rules.format.beside.principal).then(|| id.key().clone());
         let mut merged = None;
         // What stands there, where that is more than the request knows.
         let mut fresher = None;
@@ -330,14 +330,14 @@ impl Inner {
                     return self.gone(job, Some(self.draw.tombstone(Why::BegunAgain, job.now))).await;
                 }
                 job.changes.settle(version);
-                guarded(job.changes.to_do(version)?, &mut contents, self.rules.encoding)?;
+                guarded(job.changes.to_do(version)?, &mut contents, &self.rules.format)?;
                 contents.issued = job.now;
                 contents.guarded_until = None;
                 self.put_in(job, &contents, &id)?;
                 at = version;
                 merged = Some(contents);
             }
-            job.version = self.draw.version(&job.record, job.now);
+            job.version = self.version(&job.record, job.now)?;
             let tombstone = Tombstone::new(Why::Renewed { successor: successor.clone() }, job.nonce, job.now);
             match self.rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.now).await? {
                 Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => return self.again(job).await,
@@ -403,7 +403,7 @@ impl Inner {
             return Ok(Done::Dead(why));
         }
         let mut contents = self.empty(job.now);
-        guarded(&job.changes.operations, &mut contents, self.rules.encoding)?;
+        guarded(&job.changes.operations, &mut contents, &self.rules.format)?;
         let id = job.new_id.clone().ok_or_else(malformed)?;
         self.put_in(job, &contents, &id)?;
         let mut done = self.create(job, None).await?;

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     data::Contents,
-    encoding::Encoding,
     error::Error,
     journal::{self, Operation},
     lifetime::Timestamp,
+    meaning::Format,
     state::Doubt,
     store::{Answer, Load, Record, Replace, StoreError, StoreKey, Tombstone, Version},
     telemetry,
@@ -114,11 +114,12 @@ impl Inner {
                     if !batch.iter().all(|waiting| waiting.changes.is_edit) {
                         contents.issued = now;
                     }
-                    let record = match self.record(&contents, now) {
-                        Ok(record) => record,
+                    let written = self.record(&contents, now);
+                    let written = written.and_then(|record| Ok((self.version(&record, now)?, record)));
+                    let (version, record) = match written {
+                        Ok(written) => written,
                         Err(error) => return all(batch, &error),
                     };
-                    let version = self.draw.version(&record, now);
                     let is_empty = contents.is_empty();
                     (Attempt { at, version, record, is_empty, is_merged: true, is_done, revived }, outcomes)
                 }
@@ -175,7 +176,7 @@ impl Inner {
                     if was_empty && waiting.changes.follows && !operations.is_empty() {
                         return Err(conflict(waiting.changes.may_be_done()).into());
                     }
-                    Ok(guarded(operations, contents, self.rules.encoding)?)
+                    Ok(guarded(operations, contents, &self.rules.format)?)
                 });
                 match (replayed, before) {
                     (Ok(()), _) => {
@@ -216,13 +217,14 @@ impl Inner {
             Load::Found(record, version) => Ok((record, version)),
             Load::Gone(tombstone) => Err(Some(tombstone)),
             Load::Missing => Err(None),
+            Load::Malformed => return Err(malformed()),
         })
     }
 }
 
 /// A panic of the application's closure is that request's own failure.
-pub(super) fn guarded(operations: &[Operation], contents: &mut Contents, encoding: Encoding) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, encoding)))
+pub(super) fn guarded(operations: &[Operation], contents: &mut Contents, format: &Format) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(|| journal::replay(operations, contents, format)))
         .unwrap_or_else(|_| Err(Error::entry(b"?", "an update panicked when it was run again")))
 }
 

@@ -8,14 +8,16 @@ use std::{
 
 use super::{Inner, SessionManager, draw::Draw, queue::Queues, sources::Source, underway::Underway};
 use crate::{
-    cookie::SameSite,
+    cookie::{Attributes, SameSite},
     dialect::{Dialect, Keeps, Opaque, Sealed},
     error::Error,
+    layout::Layout,
     lifetime::{Clock, Lifetime, Reissue},
+    meaning::Format,
     runtime::Runtime,
     secret::Keyring,
     session::Rules,
-    store::ErasedStore,
+    store::{ErasedStore, Layered},
     telemetry,
 };
 
@@ -107,8 +109,8 @@ impl Settings {
             (None, Some(_)) => Box::new(Opaque::new()),
             (None, None) => Box::new(Sealed::new(&self.keyring)),
         };
-        let policy = dialect.policy();
-        match (policy.keeps, &self.store) {
+        let profile = dialect.profile();
+        match (profile.keeps, &self.store) {
             (Keeps::Data, Some(_)) => {
                 return Err(Error::setting(
                     "store: this dialect keeps the session in the cookie; leave out the store, or the dialect. To move its sessions to the store, leave out the dialect and add .reads_also(...)",
@@ -143,7 +145,7 @@ impl Settings {
             }
         }
 
-        let mut cookie = policy.cookie.clone();
+        let mut cookie = profile.cookie.clone();
         let default_name = cookie.name.clone();
         if self.allow_http {
             if self.secure == Some(true) {
@@ -174,52 +176,51 @@ impl Settings {
         };
         cookie.check()?;
 
-        let lifetime = self.lifetime.unwrap_or(Lifetime { idle: None, absolute: None, persistent: policy.persistent });
+        let (store, layout) = self.laid_out(&*dialect, &cookie)?;
+        let meaning = dialect.meaning();
+        let format = Format {
+            encoding: layout.as_ref().map_or(profile.encoding, |layout| layout.encoding()),
+            beside: layout.as_ref().map_or(profile.holds, |layout| layout.holds()),
+            within: meaning.holds(),
+            meaning,
+        };
+
+        let lifetime = self.lifetime.unwrap_or(Lifetime::browser());
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let idle = lifetime.idle.unwrap_or_else(|| seconds(policy.idle));
-        let absolute = lifetime.absolute.or(policy.absolute.map(seconds));
+        let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
+        let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
-        if lifetime.absolute.is_some() && !policy.keeps_facts {
+        if lifetime.absolute.is_some() && !format.says_when_it_began() {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session began, so it can have no absolute timeout; use idle(...)",
             ));
         }
-        if lifetime.persistent && policy.persistent_entry.is_some() {
+        if lifetime.persistent && format.within.persistent {
             return Err(Error::setting(
                 "lifetime: in this session format each session says by itself whether it is persistent; \
                  call session.set_lifetime(Lifetime::persistent())",
             ));
         }
-        if lifetime.idle.is_some() && !lifetime.persistent && !policy.dated {
+        if lifetime.idle.is_some() && !lifetime.persistent && !profile.dated {
             return Err(Error::setting(
                 "lifetime: this session format does not say when a session was written, so no idle timeout can end it; \
                  with Lifetime::persistent().idle(...) the browser forgets its cookie after that time",
             ));
         }
-        let clock_skew = self.clock_skew.unwrap_or(policy.skew);
+        let clock_skew = self.clock_skew.unwrap_or(profile.skew);
 
-        let rules = Rules {
-            encoding: policy.encoding,
-            idle,
-            absolute,
-            persistent: lifetime.persistent,
-            persistent_entry: policy.persistent_entry,
-            principal_entry: policy.principal_entry,
-            keeps_facts: policy.keeps_facts,
-            replays: self.store.is_some(),
-        };
-        let names = policy.suffixes.iter().map(|suffix| format!("{}{suffix}", cookie.name)).collect();
+        let rules = Rules { format, idle, absolute, persistent: lifetime.persistent, replays: self.store.is_some() };
         let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));
         let manager = SessionManager {
             inner: Arc::new(Inner {
-                names,
                 cookie,
                 rules,
                 former,
                 reissue: self.reissue,
                 skew: clock_skew,
                 clock: self.clock.clone(),
-                store: self.store.clone(),
+                store,
+                given: self.store.clone(),
                 queues: Queues::default(),
                 draw: Draw::new(),
                 identity: Identity {
@@ -237,7 +238,34 @@ impl Settings {
         };
         Ok(manager)
     }
+
+    /// The store as the dialect's records need it, and their layout where they are not ours.
+    ///
+    /// # Errors
+    ///
+    /// Where the store keeps other records than the dialect's ids lead to.
+    fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes) -> Result<LaidOut, Error> {
+        let Some(store) = &self.store else { return Ok((None, None)) };
+        match (dialect.layout(), store.layout(), store.engine()) {
+            (None, None, _) => Ok((Some(Arc::clone(store)), None)),
+            (Some(own), given, Some(engine)) => {
+                let layout = given.unwrap_or(own);
+                let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
+                Ok((Some(Arc::new(layered)), Some(layout)))
+            }
+            (Some(_), _, None) => Err(Error::setting(format!(
+                "store: this one keeps records of our own alone, and {} leads to another framework's; \
+                 use one with an engine, as RedisStore is",
+                dialect.profile().name
+            ))),
+            (None, Some(_), _) => Err(Error::setting(
+                "store: this one keeps another framework's records, so add the .dialect(...) whose cookies lead to them",
+            )),
+        }
+    }
 }
+
+type LaidOut = (Option<Arc<dyn ErasedStore>>, Option<Arc<dyn Layout>>);
 
 #[cfg(feature = "tokio")]
 fn default_runtime() -> Option<Arc<dyn Runtime>> {

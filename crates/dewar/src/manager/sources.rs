@@ -20,12 +20,11 @@ use crate::{
     cookie::{Candidates, RequestCookies},
     data::Contents,
     dialect::{Body, Keeps, SessionId, Token},
-    encoding::Encoding,
     error::Error,
     journal::Operation,
     lifetime::Timestamp,
-    principal::Somebody,
-    session::{Owner, Session, somebody},
+    meaning::{Change, Login, Principal, Timeouts},
+    session::{Owner, Session},
     state::{Brought, Left, Origin},
     store::{Delete, Load, StoreKey, Tombstone, Version, Why},
     telemetry,
@@ -89,7 +88,7 @@ impl Inner {
     }
 
     fn has_cookie(&self, request: RequestCookies<'_>) -> bool {
-        !Candidates::find(request, &self.names[0]).as_slice().is_empty()
+        !Candidates::find(request, &self.cookie.name).as_slice().is_empty()
     }
 
     /// Opens the session of a request with a source's cookie. A session of the manager's own counts alone, also where it is over: a log-out here is one.
@@ -135,7 +134,7 @@ impl Inner {
                         Some(theirs) => self.leave_with(at, id.key().clone(), &theirs, version, &unique, now).await,
                         None => Ok(None),
                     },
-                    Load::Gone(_) | Load::Missing => Ok(None),
+                    Load::Gone(_) | Load::Missing | Load::Malformed => Ok(None),
                 }
             }
             Ok(Some(Token::Data { contents, unique, .. })) => {
@@ -193,7 +192,8 @@ impl Inner {
     fn unique_of(&self, id: &SessionId, now: Timestamp) -> Result<[u8; 32], Error> {
         let cookies = self.dialect.write(Body::Id(id), &self.cookie.name, now, &mut super::random)?;
         let mut unique = Sha256::new().chain_update("dewar source\0");
-        for part in std::iter::once(self.cookie.name.as_str()).chain(cookies.iter().map(String::as_str)) {
+        for part in std::iter::once(self.cookie.name.as_str()).chain(cookies.iter().map(|cookie| cookie.value.as_str()))
+        {
             unique.update((part.len() as u64).to_be_bytes());
             unique.update(part);
         }
@@ -202,8 +202,8 @@ impl Inner {
 
     /// When a session began, for all that its format says; `None`: it may be older than any log-out.
     fn began(&self, contents: &Contents) -> Option<Timestamp> {
-        let policy = self.dialect.policy();
-        let is_dated = self.rules.keeps_facts || policy.dated && policy.keeps == Keeps::Data;
+        let profile = self.dialect.profile();
+        let is_dated = self.rules.format.says_when_it_began() || profile.dated && profile.keeps == Keeps::Data;
         is_dated.then_some(contents.created)
     }
 
@@ -241,17 +241,14 @@ impl Inner {
     ///
     /// Where this manager's format cannot hold an entry: it is not dropped without a word.
     fn transcode(&self, source: &Self, contents: &Contents, now: Timestamp) -> Result<Contents, Error> {
-        let (from, to) = (&source.rules, &self.rules);
+        let (from, to) = (&source.rules.format, &self.rules.format);
         let mut ours = self.empty(now);
         // What does not say when it began begins with the move.
-        if from.keeps_facts {
+        if from.says_when_it_began() {
             ours.created = contents.created;
             ours.lineage = contents.lineage;
         }
-        for (name, encoded) in contents.data.iter() {
-            if from.persistent_entry.is_some_and(|entry| entry.as_bytes() == name) {
-                continue;
-            }
+        for (name, encoded) in contents.data.iter().filter(|(name, _)| !from.meaning.is_persistence(name)) {
             if from.encoding == to.encoding {
                 ours.data.insert(name, encoded);
                 continue;
@@ -265,33 +262,44 @@ impl Inner {
         let cannot = |what: &str| {
             Err(Error::setting(format!("reads_also: a session has {what}, which the new session format does not keep")))
         };
-        if from.keeps_facts || from.persistent_entry.is_some() {
-            let is_persistent = source.is_persistent(contents);
-            match to.persistent_entry {
-                Some(entry) if is_persistent => insert(&mut ours, to.encoding, entry, &Value::Bool(true))?,
-                Some(_) => {}
-                None if to.keeps_facts => ours.persistent = is_persistent,
-                None if is_persistent != to.persistent => return cannot("a cookie of another persistence"),
-                None => {}
+        if from.says_how_long() {
+            let is_persistent = from.is_persistent(contents);
+            match to.says_how_long() {
+                true if to.is_persistent(&ours) != is_persistent => {
+                    ours.persistent = is_persistent;
+                    to.set(&mut ours.data, Change::Persistent(is_persistent))?;
+                }
+                false if is_persistent != self.rules.persistent => return cannot("a cookie of another persistence"),
+                _ => {}
             }
         }
-        let has_own_lifetime = contents.idle != from.idle || contents.absolute != from.absolute;
-        if has_own_lifetime && to.keeps_facts {
-            (ours.idle, ours.absolute) = (contents.idle, contents.absolute);
-        } else if has_own_lifetime {
-            return cannot("a lifetime of its own");
+        if contents.idle != source.rules.idle || contents.absolute != source.rules.absolute {
+            let is_kept = match to.beside.timeouts {
+                Timeouts::All => true,
+                Timeouts::IdleOfPersistent => ours.persistent && contents.absolute == source.rules.absolute,
+                Timeouts::Nothing => false,
+            };
+            if !is_kept {
+                return cannot("a lifetime of its own");
+            }
+            ours.idle = contents.idle;
+            if to.says_when_it_began() {
+                ours.absolute = contents.absolute;
+            }
         }
         match &contents.label {
-            Some(_) if !to.keeps_facts => return cannot("a label"),
+            Some(_) if !to.beside.label => return cannot("a label"),
             label => ours.label = label.clone(),
         }
-        let principal = somebody(from, contents).map(Somebody::into_text).filter(|principal| !principal.is_empty());
-        match (principal, to.principal_entry) {
-            (Some(_), Some(entry)) if from.principal_entry == Some(entry) => {}
-            (Some(principal), Some(entry)) => insert(&mut ours, to.encoding, entry, &Value::Text(principal))?,
-            (principal, None) if to.keeps_facts => ours.principal = principal.map(Into::into),
-            // What was an entry there is an entry here.
-            (Some(_), None) if from.principal_entry.is_none() => return cannot("a principal"),
+        let principal = from.principal(contents).map(Principal::into_text).filter(|principal| !principal.is_empty());
+        match principal {
+            // What was an entry there is an entry here, and may say it already.
+            Some(principal) if to.principal(&ours).is_some_and(|ours| ours.is(&principal)) => {}
+            Some(principal) if to.within.principal => {
+                to.set(&mut ours.data, Change::Principal(&Login::new(principal)))?;
+            }
+            Some(principal) if to.beside.principal => ours.principal = Some(principal.into()),
+            Some(_) if !from.within.principal => return cannot("a principal"),
             _ => {}
         }
         Ok(ours)
@@ -389,12 +397,6 @@ impl Inner {
     fn name(&self) -> &str {
         &self.cookie.name
     }
-}
-
-fn insert(contents: &mut Contents, encoding: Encoding, entry: &str, value: &Value) -> Result<(), Error> {
-    let encoded = encoding.write(value).map_err(|why| Error::entry(entry.as_bytes(), why))?;
-    contents.data.insert(entry.as_bytes(), encoded);
-    Ok(())
 }
 
 /// What tells a tombstone that a move left from that of a log-out.

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Closed, Found, Inner, execute::HOPS, plan::is_followed, sources::is_outdated};
 use crate::{
-    data::Contents,
-    dialect::{RecordData, Refusal, SessionId},
+    data::{Contents, Data},
+    dialect::{Refusal, SessionId},
     error::Error,
     lifetime::Timestamp,
     runtime::yield_now,
@@ -50,6 +50,7 @@ impl Inner {
             Load::Gone(tombstone) => Err(Closed::Dead(tombstone)),
             // Never adopted: the first write makes a new id.
             Load::Missing => Err(Refusal::Unknown.into()),
+            Load::Malformed => Err(Refusal::Malformed.into()),
         }
     }
 
@@ -58,7 +59,7 @@ impl Inner {
         let empty = contents.is_empty();
         // An empty one is not kept alive: what stands there runs out by itself.
         let touch = !empty && self.reissue.is_due(contents.issued, contents.idle, now);
-        let reissue = outdated || (touch && self.is_persistent(&contents));
+        let reissue = outdated || (touch && self.rules.format.is_persistent(&contents));
         let key = id.key().clone();
         Ok((contents, Origin::Stored(At { key, id: Some(id), version, touch, reissue, empty, unseen: false })))
     }
@@ -116,6 +117,7 @@ impl Inner {
             Load::Gone(tombstone) if is_followed(&tombstone, now) => Some(self.follow(tombstone, now).await?),
             Load::Gone(tombstone) => Some(Err(Closed::Dead(tombstone))),
             Load::Missing => None,
+            Load::Malformed => Some(Err(Refusal::Malformed.into())),
         })
     }
 
@@ -156,8 +158,10 @@ impl Inner {
     pub(super) fn record(&self, contents: &Contents, now: Timestamp) -> Result<Record, Error> {
         // The last entry was removed: nothing is left to keep, but a request that is in flight may add one.
         let idle_expires = if contents.is_empty() { now.after(GONE_FOR) } else { contents.idle_expires() };
+        let mut data = Vec::new();
+        contents.data.write(self.rules.format.encoding, &mut data);
         Ok(Record {
-            data: self.dialect.write_record(contents, &self.cookie, now)?,
+            data: data.into(),
             created: contents.created,
             idle_seconds: contents.idle,
             idle_expires,
@@ -168,28 +172,37 @@ impl Inner {
             lineage: contents.lineage,
             epoch: contents.epoch,
             guarded_until: contents.guarded_until,
+            beside: contents.beside.clone(),
         })
     }
 
+    /// The version that a record is written in.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written.
+    pub(super) fn version(&self, record: &Record, now: Timestamp) -> Result<Version, Error> {
+        let drawn = self.draw.version(record, now);
+        match &self.store {
+            Some(store) => store.version(record, drawn),
+            None => Ok(drawn),
+        }
+    }
+
     pub(super) fn contents(&self, record: Record) -> Option<Contents> {
-        let RecordData { data, beside, lifetime } = self.dialect.read_record(&record.data)?;
-        let (idle, persistent) = match lifetime {
-            Some(lifetime) => (lifetime.idle.unwrap_or(self.rules.idle), lifetime.persistent),
-            None if self.rules.keeps_facts => (record.idle_seconds, record.persistent),
-            None => (self.rules.idle, self.rules.persistent),
-        };
+        let idle = if record.idle_seconds == 0 { self.rules.idle } else { record.idle_seconds };
         let issued = record.idle_expires.as_millis().saturating_sub(u64::from(idle) * 1000);
         let absolute = record.absolute_expires.map(|end| end.since(record.created).as_secs());
         Some(Contents {
-            data,
+            data: Data::parse(self.rules.format.encoding, &record.data)?,
             created: record.created,
             issued: Timestamp::from_millis(issued),
             idle,
             absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
-            persistent,
+            persistent: record.persistent,
             principal: record.principal,
             label: record.label,
-            beside,
+            beside: record.beside,
             lineage: record.lineage,
             epoch: record.epoch,
             guarded_until: record.guarded_until,

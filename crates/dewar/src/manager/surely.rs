@@ -34,9 +34,10 @@ fn unknown(error: StoreError) -> Unknown {
     Unknown(error.into())
 }
 
-/// Whether this is what the write put there. A foreign record's version is a digest, which only tells what is in it.
-fn is_mine(key: &StoreKey, found: &Record, at: Version, record: &Record, version: Version) -> bool {
-    at == version || key.is_foreign() && found.data == record.data
+/// Whether what stands in this version is surely the write that was to put it there. A digest only tells what is in it, and another may have written
+/// the same.
+fn is_surely(stands: Version, version: Version) -> bool {
+    stands == version && !version.is_digest()
 }
 
 impl Inner {
@@ -66,12 +67,15 @@ impl Inner {
             }
             // The first attempt of this commit may have been an earlier commit's second.
             match store.load(key.clone(), now).await {
-                Ok(Load::Found(found, at)) if is_mine(key, &found, at, record, version) => {
+                // Under an id that nobody else knows, also a digest tells.
+                Ok(Load::Found(found, at)) if at == version => {
                     let epoch = found.epoch.unwrap_or_default();
                     return Ok(Create::Created(Written { version: at, epoch }));
                 }
                 // An attempt before may have landed late, and others have written since.
-                Ok(Load::Found(..)) => return lost.map_or(Ok(Create::Exists), |error| Err(error.into())),
+                Ok(Load::Found(..) | Load::Malformed) => {
+                    return lost.map_or(Ok(Create::Exists), |error| Err(error.into()));
+                }
                 Ok(Load::Gone(tombstone)) => return gone(lost, tombstone),
                 Ok(Load::Missing) if attempt + 1 < AGAIN => self.wait(attempt).await,
                 Ok(Load::Missing) => break,
@@ -109,7 +113,8 @@ impl Inner {
         // What was renewed since may have taken along what the first attempt wrote, or not.
         let gone = |error: StoreError, tombstone: Option<Tombstone>| match tombstone.as_ref().map(|it| &it.why) {
             Some(Why::Renewed { .. }) => Err(unknown(error)),
-            None if key.is_foreign() => Err(unknown(error)),
+            // Another framework leaves nothing that would say so.
+            None if version.is_digest() => Err(unknown(error)),
             _ => Ok(Replace::Gone(tombstone)),
         };
         let mut answer = first.await;
@@ -121,11 +126,9 @@ impl Inner {
                 (Err(error), _) => error,
             };
             match store.load(key.clone(), now).await {
-                Ok(Load::Found(_, stands)) if stands == version && !key.is_foreign() => {
-                    return Ok(Replace::Replaced(stands));
-                }
-                Ok(Load::Found(_, stands)) if stands == at && !key.is_foreign() && attempt + 1 < AGAIN => {}
-                Ok(Load::Found(..)) | Err(_) => return Err(unknown(error)),
+                Ok(Load::Found(_, stands)) if is_surely(stands, version) => return Ok(Replace::Replaced(stands)),
+                Ok(Load::Found(_, stands)) if is_surely(stands, at) && attempt + 1 < AGAIN => {}
+                Ok(Load::Found(..) | Load::Malformed) | Err(_) => return Err(unknown(error)),
                 Ok(Load::Gone(tombstone)) => return gone(error, Some(tombstone)),
                 Ok(Load::Missing) => return gone(error, None),
             }
@@ -137,7 +140,7 @@ impl Inner {
                     Ok(Load::Gone(tombstone)) => gone(error, Some(tombstone)),
                     Ok(Load::Missing) => gone(error, None),
                     // The first one may have landed late, and others have written since.
-                    Ok(Load::Found(..)) | Err(_) => Err(unknown(error)),
+                    Ok(Load::Found(..) | Load::Malformed) | Err(_) => Err(unknown(error)),
                 };
             }
             lost = Some(error);
@@ -162,7 +165,6 @@ impl Inner {
             match store.load(key.clone(), now).await {
                 Ok(Load::Gone(found)) if found.nonce == tombstone.nonce => return Ok(Delete::Deleted),
                 Ok(Load::Gone(found)) => return Ok(Delete::Gone(Some(found))),
-                Ok(Load::Missing) if key.is_foreign() => return Ok(Delete::Deleted),
                 Ok(_) if attempt + 1 < AGAIN => self.wait(attempt).await,
                 _ => return Err(error.into()),
             }
@@ -189,9 +191,6 @@ impl Inner {
                 Ok(Rename::Gone(Some(found))) if found.nonce == tombstone.nonce => {
                     return self.renamed(to, version, &found, now).await;
                 }
-                Ok(Rename::Gone(None)) if attempt > 0 && from.is_foreign() => {
-                    return self.renamed(to, version, &tombstone, now).await;
-                }
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -200,7 +199,6 @@ impl Inner {
                     return self.renamed(to, version, &found, now).await;
                 }
                 Ok(Load::Gone(found)) => return Ok(Rename::Gone(Some(found))),
-                Ok(Load::Missing) if from.is_foreign() => return self.renamed(to, version, &tombstone, now).await,
                 Ok(Load::Missing) => return Ok(Rename::Gone(None)),
                 // Both or neither: it was not done, and somebody else wrote meanwhile.
                 Ok(Load::Found(_, stands)) if at.is_some_and(|at| at != stands) => return Ok(Rename::Conflict),
@@ -221,10 +219,8 @@ impl Inner {
     ) -> Result<Rename, Error> {
         let done = |version, epoch| Rename::Renamed(Written { version, epoch });
         Ok(match self.backend()?.load(to.key().clone(), now).await? {
-            Load::Found(record, stands) => {
-                done(if to.key().is_foreign() { stands } else { version }, record.epoch.unwrap_or_default())
-            }
-            Load::Gone(_) => done(version, 0),
+            Load::Found(record, _) => done(version, record.epoch.unwrap_or_default()),
+            Load::Gone(_) | Load::Malformed => done(version, 0),
             Load::Missing if matches!(tombstone.why, Why::Renewed { .. }) => Rename::Gone(None),
             Load::Missing => Rename::Gone(Some(tombstone.clone())),
         })

@@ -135,6 +135,7 @@ impl<S: SessionStore> Case<S> {
             lineage: 0,
             epoch: None,
             guarded_until: None,
+            beside: Bytes::new(),
         }
     }
 

@@ -1,13 +1,12 @@
 //! A store behind one pointer, so that sessions, layers and handlers are not generic over it.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone,
-    Touch, Version,
+    Answer, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreKey, Timestamp,
+    Tombstone, Touch, Version,
 };
-
-pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+use crate::{error::Error, layout::Layout};
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync {
@@ -66,6 +65,9 @@ pub(crate) trait ErasedStore: Send + Sync {
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
     fn needs_purging(&self) -> bool;
+    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error>;
+    fn engine(&self) -> Option<Arc<dyn Engine>>;
+    fn layout(&self) -> Option<Arc<dyn Layout>>;
 }
 
 impl<S: SessionAdmin> ErasedStore for S {
@@ -161,5 +163,17 @@ impl<S: SessionAdmin> ErasedStore for S {
 
     fn needs_purging(&self) -> bool {
         S::needs_purging(self)
+    }
+
+    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error> {
+        S::version(self, record, drawn)
+    }
+
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        S::engine(self)
+    }
+
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        S::layout(self)
     }
 }

@@ -9,8 +9,10 @@
 //! A record costs at most 170 bytes beyond its payload (the index of principals apart), measured
 //! at a million sessions. The room of a record that was removed is kept for the next one.
 
+mod digest;
 mod principals;
 mod shard;
+mod slot;
 
 use std::{
     cmp::Ordering,
@@ -21,11 +23,12 @@ use std::{
 
 use bytes::Bytes;
 
-use self::principals::Raise;
-use self::shard::{Digest, Ended, Refused, Shard, Shared, cost};
+use self::digest::Digest;
+use self::shard::{Ended, Refused, Shard, Shared};
+use self::slot::cost;
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Create, Delete, Engine, Load, Own, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version,
 };
 use crate::runtime::yield_now;
 
@@ -203,6 +206,9 @@ impl SessionStore for MemoryStore {
         self.0.make_room(&to.digest(), now);
         Ok(renamed)
     }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(Own::new(self.clone()))
+    }
 }
 
 impl SessionAdmin for MemoryStore {
@@ -323,9 +329,9 @@ impl Inner {
     }
 
     fn revoke(&self, principal: &str, but: Option<(u64, u64)>, tombstone: &Tombstone, now: Timestamp) -> u64 {
-        let Raise { epoch, passes, keys } = self.shared.principals.raise(principal, but, now);
-        let end = |key: &Digest| self.shard(key).end(key, principal, epoch, passes, tombstone, now, &self.shared);
-        keys.iter().filter(|key| end(key)).count() as u64
+        let raise = self.shared.principals.raise(principal, but, now);
+        let end = |key: &Digest| self.shard(key).end(key, principal, &raise, tombstone, now, &self.shared);
+        raise.keys.iter().filter(|key| end(key)).count() as u64
     }
 
     /// Looks again where the record has moved meanwhile: the index leads to it at every moment.

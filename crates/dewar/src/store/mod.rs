@@ -24,23 +24,24 @@
 //! A record that was moved here from a cookie is guarded until that cookie would have expired: [`Record::guarded_until`]. When it ends, expires or has to
 //! give way before, its key answers as [`Ended`](Why::Ended), with the nonce zero, until then, so that the cookie does not open again. Where the store decides what is evicted, this never is.
 //!
-//! # Foreign keys
+//! # Records of another framework
 //!
-//! A key that [is foreign](StoreKey::is_foreign) belongs to a record which another framework reads
-//! and writes too. Where the store is shared with it (Redis), the record is its data and nothing
-//! else: its version is [a digest of the data](Version::digest), a delete leaves no tombstone that the
-//! other side could see, and all else in the [`Record`] but the expiry is not kept.
+//! A [layout](crate::layout::Layout) over an [`Engine`] is a store, too: [`Layered`]. A key that [is foreign](StoreKey::is_foreign) has the name which
+//! that framework gives the record. Its version may be [a digest](Version::digest) of its bytes.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use sha1::Digest;
 
+use crate::{error::Error, layout::Layout};
 pub use crate::{id::StoreKey, lifetime::Timestamp};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod engine;
 mod erased;
+mod layered;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -52,8 +53,14 @@ pub mod rusqlite0_42;
 pub mod sqlite;
 mod url;
 
-pub(crate) use erased::{Answer, ErasedStore};
+pub(crate) use engine::Own;
+pub use engine::{Applied, Engine, Found, Guard, Write};
+pub(crate) use erased::ErasedStore;
+pub use layered::Layered;
 pub use url::{AnyStore, open};
+
+/// What an engine or a store says, once it has answered.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// How long a deleted session's tombstone stays, where nothing asks for longer: 120 seconds.
 ///
@@ -67,7 +74,8 @@ pub struct Record {
     pub data: Bytes,
     /// When the visit began.
     pub created: Timestamp,
-    /// The idle timeout in whole seconds; `idle_expires` is this much after the session was last opened.
+    /// The idle timeout in whole seconds; `idle_expires` is this much after the session was last opened. Zero: the record does not say, and it is
+    /// the manager's.
     pub idle_seconds: u32,
     /// Expired from this moment on, unless touched before.
     pub idle_expires: Timestamp,
@@ -86,6 +94,8 @@ pub struct Record {
     pub epoch: Option<u64>,
     /// The cookie that it was moved here from could come back until this moment. `None`: there is none.
     pub guarded_until: Option<Timestamp>,
+    /// What another framework's layout keeps beside the entries. A record of our own has nothing there, and a store need not keep it.
+    pub beside: Bytes,
 }
 
 impl Record {
@@ -165,33 +175,30 @@ impl Version {
         self.0 as u64
     }
 
-    /// The version of a layout that has no room for one: the first half of the data's SHA-256.
-    pub fn digest(data: &[u8]) -> Self {
-        let digest = Sha256::digest(data);
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        Self(u128::from_be_bytes(half))
-    }
-
-    /// The version of a layout that has no room for one, on a server which can compute it too: the
-    /// first 128 bits of the data's SHA-1.
+    /// The version of bytes that have no room for one: the first 120 bits of their SHA-1, which Redis can compute, too.
     ///
     /// # Security
     ///
     /// It tells states of one record apart, and vouches for none. Whoever made two contents with one
-    /// digest (2^64 trials) could make a write of their own session overwrite another of theirs.
-    #[cfg(feature = "redis")]
-    pub fn sha1(data: &[u8]) -> Self {
+    /// digest (2^60 trials) could make a write of their own session overwrite another of theirs.
+    pub fn digest(data: &[u8]) -> Self {
         let digest = sha1::Sha1::digest(data);
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        Self(u128::from_be_bytes(half))
+        let mut bits = [0; 16];
+        bits[1..].copy_from_slice(&digest[..15]);
+        Self(u128::from_be_bytes(bits) | Self::IS_DIGEST)
     }
 
-    /// The digest that [`Version::digest`] or [`Version::sha1`] gave.
+    const IS_DIGEST: u128 = 1 << 127;
+
+    /// Whether it says only what is in the record, so that two who wrote the same cannot be told apart.
+    pub const fn is_digest(self) -> bool {
+        self.0 & Self::IS_DIGEST != 0
+    }
+
+    /// The digest's 30 hexadecimal digits.
     #[cfg(feature = "redis")]
-    pub(crate) const fn digest_bits(self) -> u128 {
-        self.0
+    pub(crate) fn hex(self) -> String {
+        format!("{:030x}", self.0 & !Self::IS_DIGEST)
     }
 }
 
@@ -204,6 +211,8 @@ pub enum Load {
     Gone(Tombstone),
     /// Nothing, or something expired.
     Missing,
+    /// Something that is no session: only where another framework writes there, too.
+    Malformed,
 }
 
 /// What stands where a record was written.
@@ -357,29 +366,54 @@ pub trait SessionStore: Send + Sync + 'static {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> impl Future<Output = Result<Rename, StoreError>> + Send;
+
+    /// The version that this record has once it is written: the one that was drawn for it, where there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// Where the record cannot be written at all; the message names the entry.
+    fn version(&self, _record: &Record, drawn: Version) -> Result<Version, Error> {
+        Ok(drawn)
+    }
+
+    /// The engine below, for records of another framework. `None`: it keeps our own only.
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
+    /// The layout of its records, where they are another framework's.
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        None
+    }
 }
 
-/// What operators and a list of devices need of a store, beyond what a request needs.
+/// What operators and a list of devices need of a store, beyond what a request needs. A store that cannot list its sessions leaves all of it out.
 ///
 /// # Errors
 ///
-/// Every method fails only where the system failed.
+/// Every method fails where the system failed, and where it was left out.
 pub trait SessionAdmin: SessionStore {
     /// How many sessions there are that have not expired.
-    fn count(&self, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn count(&self, _now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async { Err(left_out()) }
+    }
 
     /// One page of the sessions that have not expired: those of `principal`, or everybody's, after
     /// the key `after` in the store's own stable order. A page shorter than `limit` is the last.
     fn list(
         &self,
-        principal: Option<&str>,
-        after: Option<&StoreKey>,
-        limit: usize,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<(StoreKey, Record, Version)>, StoreError>> + Send;
+        _principal: Option<&str>,
+        _after: Option<&StoreKey>,
+        _limit: usize,
+        _now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(StoreKey, Record, Version)>, StoreError>> + Send {
+        async { Err(left_out()) }
+    }
 
     /// The epoch of a principal, or with `None` of everybody: the later of its own and everybody's. Zero: it was never raised.
-    fn epoch(&self, principal: Option<&str>) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn epoch(&self, _principal: Option<&str>) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async { Ok(0) }
+    }
 
     /// Ends sessions of a principal: their tombstones stand, as `delete` leaves them. Returns how many were deleted.
     ///
@@ -387,26 +421,36 @@ pub trait SessionAdmin: SessionStore {
     /// one lineage alone, which is found and deleted in one step).
     fn revoke(
         &self,
-        principal: &str,
-        which: Revoke,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+        _principal: &str,
+        _which: Revoke,
+        _tombstone: Tombstone,
+        _now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async { Err(left_out()) }
+    }
 
     /// Ends every session of everybody that began before: the epoch of all is raised. Returns how many were deleted.
     fn revoke_everyone(
         &self,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+        _tombstone: Tombstone,
+        _now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async { Err(left_out()) }
+    }
 
     /// Removes at most `limit` expired records and tombstones, none before its [guard](Record::guarded_until) is over; returns how many. Zero: nothing is left to do.
-    fn purge(&self, limit: usize, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send;
+    fn purge(&self, _limit: usize, _now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        async { Ok(0) }
+    }
 
     /// Whether expired records stay until somebody [purges](SessionAdmin::purge) them. `false` where the server drops them by itself.
     fn needs_purging(&self) -> bool {
         true
     }
+}
+
+fn left_out() -> StoreError {
+    StoreError::new("this store does not list its sessions, so it cannot find those of a user or of everybody")
 }
 
 /// The store failed: it could not be reached, was too slow, or is full.

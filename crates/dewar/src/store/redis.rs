@@ -11,30 +11,31 @@
 //!
 //! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
 //!
-//! A [foreign](StoreKey::is_foreign) key is a string that holds the data and nothing else, as
-//! `SET key value EX seconds` leaves it; its version is [`Version::sha1`] of the data. A foreign key is renamed to
-//! another foreign one only.
+//! Records of another framework are strings with a TTL that hold what its layout says and nothing else, as `SET key value EX seconds` leaves them; their
+//! tombstones are keys of their own, `dewar-ended:{name}`.
 //!
 //! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
 
 mod connection;
+mod engine;
 mod index;
 mod layout;
 mod scripts;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use redis::{Script, ScriptInvocation, Value, aio::ConnectionManager, cmd, pipe};
+use redis::{Script, ScriptInvocation, Value, aio::ConnectionManager, cmd};
 
 use self::{
     connection::{Connection, Request},
+    engine::Strings,
     scripts::{CONFLICT, DONE, GONE, OUTDATED, TAKEN},
 };
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, Written,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, Written,
 };
 
 /// The longest TTL, a hundred years, in milliseconds: Redis refuses what overflows its clock.
@@ -85,79 +86,10 @@ impl RedisStore {
     async fn run(&self, what: &str, key: &StoreKey, script: &ScriptInvocation<'_>) -> Result<Answer, StoreError> {
         Answer::read(key, self.0.ask(what, Request::Script(script)).await?)
     }
-
-    async fn load_foreign(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
-        let name = key.to_string();
-        let mut reads = pipe();
-        reads.cmd("GET").arg(&name).cmd("PTTL").arg(&name);
-        let (data, ttl): (Option<Vec<u8>>, i64) = self.0.ask("load", Request::Reads(&reads)).await?;
-        let Some(data) = data else { return Ok(Load::Missing) };
-        // Without a TTL it never expires; one that expired between the two commands has a TTL of -2.
-        let ttl = match ttl {
-            -1 => Duration::MAX,
-            ttl => Duration::from_millis(u64::try_from(ttl).unwrap_or(0)),
-        };
-        let version = Version::sha1(&data);
-        let record = Record {
-            data: data.into(),
-            created: now,
-            idle_seconds: u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX),
-            idle_expires: now.after(ttl),
-            absolute_expires: None,
-            persistent: false,
-            principal: None,
-            label: None,
-            lineage: 0,
-            epoch: None,
-            guarded_until: None,
-        };
-        Ok(if record.is_expired(now) { Load::Missing } else { Load::Found(record, version) })
-    }
-
-    async fn create_foreign(&self, key: &StoreKey, record: Record, now: Timestamp) -> Result<Create, StoreError> {
-        let ttl = seconds(record.expires(), now);
-        let set = cmd("SET").arg(key.to_string()).arg(&*record.data).arg("NX").arg("EX").arg(ttl).take();
-        let is_created: bool = self.0.ask("create", Request::Write(&set)).await?;
-        Ok(if is_created { Create::Created(written_foreign(&record)) } else { Create::Exists })
-    }
-
-    async fn replace_foreign(
-        &self,
-        key: &StoreKey,
-        at: Version,
-        record: Record,
-        now: Timestamp,
-    ) -> Result<Replace, StoreError> {
-        let mut script = of(&scripts::REPLACE_FOREIGN, key, Some(at));
-        script.arg(&*record.data).arg(seconds(record.expires(), now));
-        replaced(self.run("replace", key, &script).await?, Version::sha1(&record.data))
-    }
-
-    async fn rename_foreign(
-        &self,
-        from: &StoreKey,
-        at: Option<Version>,
-        to: &StoreKey,
-        record: Record,
-        now: Timestamp,
-    ) -> Result<Rename, StoreError> {
-        if !(from.is_foreign() && to.is_foreign()) {
-            return Err(StoreError::new("redis: a foreign key is renamed to another foreign one only"));
-        }
-        let mut script = of(&scripts::RENAME_FOREIGN, from, at);
-        script.key(to.to_string()).arg(&*record.data).arg(seconds(record.expires(), now));
-        match self.run("rename", from, &script).await? {
-            Answer::Done => Ok(Rename::Renamed(written_foreign(&record))),
-            other => not_renamed(other),
-        }
-    }
 }
 
 impl SessionStore for RedisStore {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
-        if key.is_foreign() {
-            return self.load_foreign(key, now).await;
-        }
         let bytes: Option<Vec<u8>> = self.0.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
         bytes.map_or(Ok(Load::Missing), |bytes| layout::decode(key, bytes, now))
     }
@@ -169,9 +101,6 @@ impl SessionStore for RedisStore {
         record: Record,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        if key.is_foreign() {
-            return self.create_foreign(key, record, now).await;
-        }
         let mut script = scripts::CREATE.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
         match self.run("create", key, &script).await? {
@@ -199,9 +128,6 @@ impl SessionStore for RedisStore {
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
-        if key.is_foreign() {
-            return self.replace_foreign(key, at, record, now).await;
-        }
         let mut script = on(&scripts::REPLACE, key, now, Some(at));
         script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
         replaced(self.run("replace", key, &script).await?, version)
@@ -214,14 +140,8 @@ impl SessionStore for RedisStore {
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
-        let mut script;
-        if key.is_foreign() {
-            script = of(&scripts::TOUCH_FOREIGN, key, Some(at));
-            script.arg(seconds(idle_expires, now));
-        } else {
-            script = on(&scripts::TOUCH, key, now, Some(at));
-            script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
-        }
+        let mut script = on(&scripts::TOUCH, key, now, Some(at));
+        script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
         match self.run("touch", key, &script).await? {
             Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
             Answer::Conflict => Ok(Touch::Conflict),
@@ -237,13 +157,8 @@ impl SessionStore for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
-        let mut script;
-        if key.is_foreign() {
-            script = of(&scripts::DELETE_FOREIGN, key, at);
-        } else {
-            script = on(&scripts::DELETE, key, now, at);
-            script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
-        }
+        let mut script = on(&scripts::DELETE, key, now, at);
+        script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
         match self.run("delete", key, &script).await? {
             Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
             Answer::Conflict => Ok(Delete::Conflict),
@@ -262,9 +177,6 @@ impl SessionStore for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        if from.is_foreign() || to.is_foreign() {
-            return self.rename_foreign(from, at, to, record, now).await;
-        }
         let mut script = on(&scripts::RENAME, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
@@ -272,6 +184,9 @@ impl SessionStore for RedisStore {
             Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
             other => not_renamed(other),
         }
+    }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Strings::of(self)))
     }
 }
 
@@ -375,20 +290,9 @@ fn on<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, at: Option<Version
     script
 }
 
-/// A script on a foreign record, of a digest or any.
-fn of<'a>(script: &'a Script, key: &StoreKey, at: Option<Version>) -> ScriptInvocation<'a> {
-    let mut script = script.key(key.to_string());
-    script.arg(at.map(|at| format!("{:032x}", at.digest_bits())).unwrap_or_default());
-    script
-}
-
 /// Without a principal, the epoch that a record carries is the store's own affair.
 fn written(record: &Record, version: Version, epoch: u64) -> Written {
     Written { version, epoch: if record.principal.is_some() { epoch } else { 0 } }
-}
-
-fn written_foreign(record: &Record) -> Written {
-    Written { version: Version::sha1(&record.data), epoch: 0 }
 }
 
 fn replaced(answer: Answer, version: Version) -> Result<Replace, StoreError> {
@@ -412,10 +316,4 @@ fn not_renamed(answer: Answer) -> Result<Rename, StoreError> {
 
 fn unknown(_: &impl std::fmt::Debug) -> StoreError {
     StoreError::new("redis: a script gave an unknown answer")
-}
-
-/// The TTL of a foreign record counts from the caller's now, so that a server's clock that goes wrong does no harm. One
-/// of zero would be refused, and the record says itself that it has expired.
-fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
-    expires.as_millis().saturating_sub(now.as_millis()).clamp(1, FOREVER).div_ceil(1000)
 }

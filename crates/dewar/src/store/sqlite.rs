@@ -27,8 +27,8 @@ use tokio::sync::{oneshot, watch};
 
 use self::queue::{Job, Queue, closed, failed};
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Create, Delete, Engine, Load, Own, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version,
 };
 
 /// The most rows that one transaction removes: each has its key on another page, and whoever writes meanwhile waits.
@@ -269,6 +269,9 @@ impl SessionStore for SqliteStore {
             .write(move |connection| statements::rename(connection, &from, at, &to, version, &record, &tombstone, now))
             .await?;
         renamed.ok_or_else(|| StoreError::new("sqlite: cannot rename a session: something stands under the new key"))
+    }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(Own::new(self.clone()))
     }
 }
 

@@ -1,8 +1,10 @@
 //! A store by its address: the one line that a configuration holds.
 
+use std::sync::Arc;
+
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, memory::MemoryStore,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, memory::MemoryStore,
 };
 
 /// Opens the store at this address.
@@ -165,6 +167,15 @@ impl SessionStore for AnyStore {
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         each!(self, store => store.rename(from, at, to, version, record, tombstone, now))
+    }
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        match self {
+            Self::Memory(store) => store.engine(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.engine(),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.engine(),
+        }
     }
 }
 

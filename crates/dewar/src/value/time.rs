@@ -4,13 +4,12 @@ use super::Invalid;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use time::format_description::well_known::Rfc3339;
+use time::{Date, OffsetDateTime, Time, UtcDateTime, UtcOffset};
 
-const DAY: i64 = 86_400;
 /// 0001-01-01 and the last second of 9999: what Python's dates span.
 const FIRST: i64 = -62_135_596_800;
 const LAST: i64 = 253_402_300_799;
-#[cfg(feature = "json")]
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 #[cfg(feature = "json")]
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -51,11 +50,10 @@ impl DateTime {
     #[cfg(feature = "json")]
     /// `Tue, 14 Nov 2023 22:13:20 GMT`; the fraction is cut.
     pub(crate) fn to_http(self) -> String {
-        let (year, month, day) = civil(self.seconds.div_euclid(DAY));
-        let (hour, minute, second) = clock(self.seconds);
-        let weekday = DAYS[(self.seconds.div_euclid(DAY) + 3).rem_euclid(7) as usize];
-        let month = MONTHS[month as usize - 1];
-        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+        let utc = self.utc();
+        let (year, month, day) = utc.to_calendar_date();
+        let (hour, minute, second) = utc.as_hms();
+        format!("{:.3}, {day:02} {month:.3} {year:04} {hour:02}:{minute:02}:{second:02} GMT", utc.weekday())
     }
 
     #[cfg(feature = "json")]
@@ -69,7 +67,7 @@ impl DateTime {
         let mut words = text.split_ascii_whitespace();
         let day = digits(words.next()?)?;
         let name = words.next()?;
-        let month = 1 + MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))? as i64;
+        let month = 1 + MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))? as u8;
         let year = match digits(words.next()?)? {
             short @ 0..=68 => 2000 + short,
             short @ 69..=99 => 1900 + short,
@@ -79,27 +77,25 @@ impl DateTime {
         let (hour, minute) = (digits(time.next()?)?, digits(time.next()?)?);
         let second = time.next().map_or(Some(0), digits)?;
         let offset = match words.next() {
-            None | Some("GMT" | "UTC" | "UT" | "Z") => 0,
+            None | Some("GMT" | "UTC" | "UT" | "Z") => UtcOffset::UTC,
             Some(zone) => offset(zone)?,
         };
         if time.next().is_some() || words.next().is_some() {
             return None;
         }
-        moment([year, month, day], [hour, minute, second], 0, offset)
+        moment(date(year, month, day)?, Time::from_hms(hour, minute, second).ok()?, offset)
+    }
+
+    fn utc(self) -> UtcDateTime {
+        let second = UtcDateTime::from_unix_timestamp(self.seconds).expect("years 1 to 9999 have a date");
+        second.replace_nanosecond(self.nanos).expect("a moment has less than a second's nanoseconds")
     }
 }
 
 /// `2023-11-14T22:13:20Z`, with as many digits of a fraction as it has.
 impl fmt::Display for DateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil(self.seconds.div_euclid(DAY));
-        let (hour, minute, second) = clock(self.seconds);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        if self.nanos != 0 {
-            let fraction = format!("{:09}", self.nanos);
-            write!(f, ".{}", fraction.trim_end_matches('0'))?;
-        }
-        f.write_str("Z")
+        f.write_str(&self.utc().format(&Rfc3339).expect("RFC 3339 has the years 1 to 9999"))
     }
 }
 
@@ -143,26 +139,27 @@ impl From<DateTime> for SystemTime {
     }
 }
 
+/// By hand, for [`Rfc3339`] insists on an offset and takes a leap second.
 fn iso(text: &str) -> Option<DateTime> {
-    let (date, time) = text.split_at_checked(10)?;
-    let mut date = date.splitn(3, '-').map(digits);
-    let date = [date.next()??, date.next()??, date.next()??];
-    let time = time.strip_prefix(['T', 't', ' '])?;
-    let (time, zone) = time.split_at(time.find(['Z', 'z', '+', '-']).unwrap_or(time.len()));
+    let (days, clock) = text.split_at_checked(10)?;
+    let mut days = days.splitn(3, '-');
+    let date = date(digits(days.next()?)?, digits(days.next()?)?, digits(days.next()?)?)?;
+    let clock = clock.strip_prefix(['T', 't', ' '])?;
+    let (clock, zone) = clock.split_at(clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len()));
     let offset = match zone {
-        "" | "Z" | "z" => 0,
+        "" | "Z" | "z" => UtcOffset::UTC,
         zone => offset(zone)?,
     };
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut time = time.splitn(3, ':').map(digits);
-    let time = [time.next()??, time.next()??, time.next()??];
-    let nanos = digits(fraction.get(..9).unwrap_or(fraction))? as u32 * 10u32.pow(9 - fraction.len().min(9) as u32);
-    digits(fraction.get(9..).filter(|rest| !rest.is_empty()).unwrap_or("0"))?;
-    moment(date, time, nanos, offset)
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let mut clock = clock.splitn(3, ':');
+    let (hour, minute, second) = (digits(clock.next()?)?, digits(clock.next()?)?, digits(clock.next()?)?);
+    let nanos = digits::<u32>(fraction.get(..9).unwrap_or(fraction))? * 10u32.pow(9 - fraction.len().min(9) as u32);
+    digits::<u32>(fraction.get(9..).filter(|rest| !rest.is_empty()).unwrap_or("0"))?;
+    moment(date, Time::from_hms_nano(hour, minute, second, nanos).ok()?, offset)
 }
 
-/// `+01:00` or `+0100`, in seconds.
-fn offset(zone: &str) -> Option<i64> {
+/// `+01:00` or `+0100`.
+fn offset(zone: &str) -> Option<UtcOffset> {
     let sign = if zone.starts_with('-') { -1 } else { 1 };
     let zone = zone.strip_prefix(['+', '-'])?;
     let (hours, minutes) = match zone.split_once(':') {
@@ -170,51 +167,24 @@ fn offset(zone: &str) -> Option<i64> {
         None if zone.len() == 4 => zone.split_at_checked(2)?,
         None => return None,
     };
-    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+    let (hours, minutes): (i8, i8) = (digits(hours)?, digits(minutes)?);
+    if hours > 23 {
+        return None;
+    }
+    UtcOffset::from_hms(sign * hours, sign * minutes, 0).ok()
 }
 
-fn digits(text: &str) -> Option<i64> {
+fn digits<T: FromStr>(text: &str) -> Option<T> {
     let plain = !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
     if plain { text.parse().ok() } else { None }
 }
 
-fn moment(date: [i64; 3], time: [i64; 3], nanos: u32, offset: i64) -> Option<DateTime> {
-    let [year, month, day] = date;
-    let [hour, minute, second] = time;
-    if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let days = days(year, month, day);
-    if day < 1 || civil(days) != (year, month, day) {
-        return None;
-    }
-    DateTime::from_unix(days * DAY + hour * 3600 + minute * 60 + second - offset, nanos)
+fn date(year: i32, month: u8, day: u8) -> Option<Date> {
+    let date = Date::from_calendar_date(year, month.try_into().ok()?, day).ok()?;
+    (1..=9999).contains(&year).then_some(date)
 }
 
-fn clock(seconds: i64) -> (i64, i64, i64) {
-    let second = seconds.rem_euclid(DAY);
-    (second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Days since 1970 of a date. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// The date of a day since 1970. Same source.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+fn moment(date: Date, time: Time, offset: UtcOffset) -> Option<DateTime> {
+    let seconds = OffsetDateTime::new_in_offset(date, time, offset).unix_timestamp();
+    DateTime::from_unix(seconds, time.nanosecond())
 }

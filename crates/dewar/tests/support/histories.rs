@@ -1167,7 +1167,7 @@ impl<'a> History<'a> {
         let session = manager.open(&HeaderMap::new()).await.unwrap();
         session.insert("a", 1);
         if let Some(user) = user {
-            session.set_principal(&history.name(user));
+            session.set_principal(history.name(user));
         }
         let mut response = HeaderMap::new();
         manager.commit(&session).await.apply(&mut response).unwrap();
@@ -1253,7 +1253,7 @@ impl<'a> History<'a> {
             Act::Add(name) => return Some(session.update(name, |sum: &mut i64| *sum += 1).unwrap()),
             Act::Clear => session.clear(),
             Act::Renew => session.renew(),
-            Act::LogIn(user) => session.set_principal(&self.name(*user)),
+            Act::LogIn(user) => session.set_principal(self.name(*user)),
         }
         None
     }

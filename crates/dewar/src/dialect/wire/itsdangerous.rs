@@ -191,10 +191,7 @@ impl Signer {
     pub fn unsign_at<'a>(&self, token: &'a [u8], now: u64, max_age: Option<u64>) -> Result<Timed<'a>, Refusal> {
         let Signed { value, secret } = self.unsign(token)?;
         let (value, timestamp) = self.split(value).ok_or(Refusal::BadSignature)?;
-        let mut buffer = [0; 9];
-        let bytes =
-            decode_url_into(timestamp, &mut buffer).filter(|bytes| bytes.len() <= 8).ok_or(Refusal::Malformed)?;
-        let signed_at = bytes.iter().fold(0, |seconds, byte| seconds << 8 | u64::from(*byte));
+        let signed_at = moment(timestamp).ok_or(Refusal::Malformed)?;
         match max_age {
             Some(_) if signed_at > now => Err(Refusal::Future),
             Some(max_age) if now - signed_at > max_age => Err(Refusal::Expired),
@@ -206,6 +203,13 @@ impl Signer {
         let at = memchr::memrchr(self.separator, token)?;
         Some((&token[..at], &token[at + 1..]))
     }
+}
+
+/// The Unix seconds that a token's timestamp says.
+pub(crate) fn moment(timestamp: &[u8]) -> Option<u64> {
+    let mut buffer = [0; 9];
+    let bytes = decode_url_into(timestamp, &mut buffer).filter(|bytes| bytes.len() <= 8)?;
+    Some(bytes.iter().fold(0, |seconds, byte| seconds << 8 | u64::from(*byte)))
 }
 
 impl fmt::Debug for Signer {

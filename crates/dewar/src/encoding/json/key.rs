@@ -1,9 +1,9 @@
 //! Names of members: text, and what Python and JavaScript turn into text.
 
+use super::buffer::{Buffer, Frame};
 use super::number::write_float;
 use super::text;
-use super::write::{Frame, Writer};
-use crate::encoding::WriteError;
+use crate::encoding::error::WriteError;
 use crate::value::exact;
 use crate::value::write::{text_of, unescape_surrogates};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::ser::{Impossible, Serializer};
 
 /// Writes one name of an open object.
 pub(super) struct KeyWriter<'a> {
-    pub(super) writer: &'a mut Writer,
+    pub(super) to: &'a mut Buffer,
     pub(super) frame: Frame,
 }
 
@@ -22,7 +22,7 @@ fn refused<T>() -> Result<T, WriteError> {
 macro_rules! integers {
     ($($method:ident($type:ty))*) => {$(
         fn $method(self, it: $type) -> Result<(), WriteError> {
-            self.writer.name(self.frame, itoa::Buffer::new().format(it).as_bytes(), i128::try_from(it).ok());
+            self.to.name(self.frame, itoa::Buffer::new().format(it).as_bytes(), i128::try_from(it).ok());
             Ok(())
         }
     )*};
@@ -54,8 +54,8 @@ impl Serializer for KeyWriter<'_> {
 
     fn serialize_f64(self, it: f64) -> Result<(), WriteError> {
         let mut name = Vec::new();
-        write_float(it, self.writer.json.numbers, &mut name);
-        self.writer.name(self.frame, &name, None);
+        write_float(it, self.to.json.numbers, &mut name);
+        self.to.name(self.frame, &name, None);
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Serializer for KeyWriter<'_> {
     }
 
     fn serialize_str(self, it: &str) -> Result<(), WriteError> {
-        self.writer.name(self.frame, it.as_bytes(), None);
+        self.to.name(self.frame, it.as_bytes(), None);
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Serializer for KeyWriter<'_> {
         match name {
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(it)?);
-                self.writer.name(self.frame, &text::to_wtf8(&units), None);
+                self.to.name(self.frame, &text::to_wtf8(&units), None);
                 Ok(())
             }
             exact::TUPLE | exact::UUID | exact::DATE_TIME => refused(),

@@ -1,10 +1,11 @@
 //! A whole session of JSON text: cut into entries, and joined again.
 
+use super::flavour::Json;
 use super::order::Name;
 use super::scan::{Quoted, Scan};
 use super::text::{Text, to_wtf8, unescape, write_name};
-use super::{Json, read, tag};
-use crate::encoding::DEPTH;
+use super::{read, tag};
+use crate::encoding::depth::DEPTH;
 use crate::encoding::member::{Member, Piece, last_wins};
 
 /// The entries of the top-level object. Nothing where any part is malformed, or a tag is one Flask could not read.

@@ -1,6 +1,6 @@
 //! Numbers as Python and JavaScript print them: the shortest digits that read back, in fixed notation within a range.
 
-use super::Numbers;
+use super::flavour::Numbers;
 
 /// JavaScript's `Number.MAX_SAFE_INTEGER`.
 pub(super) const SAFE: u64 = (1 << 53) - 1;
@@ -49,7 +49,8 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
     }
     let zeros = digits[..len].iter().take_while(|digit| **digit == b'0').count();
     let last = digits[..len].iter().rposition(|digit| *digit != b'0').map_or(zeros, |last| last + 1);
-    let exponent = exponent.parse::<i32>().unwrap_or(0) + whole.len() as i32 - 1 - zeros as i32;
+    let exponent =
+        exponent.parse::<i32>().expect("a float's exponent is a short integer") + whole.len() as i32 - 1 - zeros as i32;
     let digits = &digits[zeros.min(last)..last];
 
     if digits.is_empty() {

@@ -1,6 +1,6 @@
 //! In which order an object's members are written.
 
-use super::{Json, Numbers};
+use super::flavour::{Json, Numbers};
 use std::cmp::Ordering;
 
 /// A member's name as far as order goes.

@@ -1,10 +1,11 @@
 //! JSON text to [`Value`], all of it: what `serde_json` cannot take included.
 
+use super::flavour::{Json, Numbers};
 use super::number::SAFE;
 use super::scan::Scan;
+use super::tag;
 use super::text::{Text, unescape};
-use super::{Json, Numbers, tag};
-use crate::encoding::DEPTH;
+use crate::encoding::depth::DEPTH;
 use crate::value::Value;
 use crate::value::read::last_wins;
 

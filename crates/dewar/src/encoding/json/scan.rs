@@ -1,6 +1,6 @@
 //! Walks JSON text without decoding it: is it well-formed, and is it plain enough for `serde_json`?
 
-use super::{Json, Numbers};
+use super::flavour::{Json, Numbers};
 use std::ops::Range;
 
 /// More digits than this and Python refuses to read or print an integer (`sys.int_info.default_max_str_digits`).

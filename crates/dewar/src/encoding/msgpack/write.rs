@@ -7,7 +7,9 @@ use rmp_serde::MSGPACK_EXT_STRUCT_NAME;
 use serde::Serialize;
 use serde::ser::{self, Error, Serializer};
 
-use crate::encoding::{DEPTH, WriteError};
+use super::scan::Scan;
+use crate::encoding::depth::DEPTH;
+use crate::encoding::error::WriteError;
 use crate::value::exact::{self, number};
 use crate::value::write::{text_of, unescape_surrogates};
 use crate::value::{BigInteger, DateTime, Uuid};
@@ -26,7 +28,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
         _ => ser::Error::custom(error),
     })?;
     // Each level takes a byte at least. One level is the session's own.
-    if out.len() >= DEPTH && super::Scan::whole(&out, DEPTH - 1).is_none() {
+    if out.len() >= DEPTH && Scan::whole(&out, DEPTH - 1).is_none() {
         return Err(WriteError::deep());
     }
     Ok(out)

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::shard::Digest;
+use super::digest::Digest;
 use crate::store::Timestamp;
 
 pub(super) struct Principals {

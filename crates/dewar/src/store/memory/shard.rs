@@ -3,33 +3,22 @@
 //! A table of whole records would stand half empty just after it doubled; a table of `u32` costs ten
 //! bytes a session at its emptiest, and growing it moves no record.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use bytes::Bytes;
 use hashbrown::HashTable;
 
-use super::principals::{Entry, Principals};
+use super::digest::{Digest, hash};
+use super::principals::{Entry, Principals, Raise};
+use super::slot::{Kind, Rare, Slot, guard_of};
 use crate::store::{
-    Create, Delete, GONE_FOR, Load, Record, Rename, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Why,
-    Written,
+    Create, Delete, Load, Record, Rename, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Written,
 };
-
-/// What one session costs beyond its payload, as the bound on bytes counts it.
-pub(super) const OVERHEAD: usize = 160;
-
-/// What a principal's entry in the index costs, its text apart.
-const INDEXED: usize = 88;
 
 /// Slots are allocated this many at a time, and stay where they are.
 const CHUNK: usize = 64;
 
 /// How many records an eviction looks at.
 const SAMPLE: usize = 16;
-
-pub(super) type Digest = [u8; 32];
 
 /// What all shards have in common.
 #[derive(Default)]
@@ -53,47 +42,6 @@ pub(super) struct Shard {
     random: u64,
     /// The epoch of everybody whose older records have been deleted here.
     swept: u64,
-}
-
-/// A record or a tombstone. Of a tombstone, the version is the nonce, `created` is when it was made, `idle_expires` is
-/// until when it stands, and `absolute_expires` until when it is never given up.
-#[derive(Default)]
-struct Slot {
-    key: Digest,
-    data: Bytes,
-    version: u64,
-    created: Timestamp,
-    idle_expires: Timestamp,
-    absolute_expires: Timestamp,
-    rare: Option<Box<Rare>>,
-    idle_seconds: u32,
-    used: u32,
-    kind: Kind,
-    persistent: bool,
-    has_absolute: bool,
-}
-
-/// What most anonymous sessions do without, and most tombstones.
-#[derive(Default)]
-struct Rare {
-    principal: Option<Arc<str>>,
-    label: Option<Box<str>>,
-    foreign: Option<Box<str>>,
-    lineage: u64,
-    /// Counts where there is a principal.
-    epoch: u64,
-    guarded_until: Option<Timestamp>,
-    successor: Option<StoreKey>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Kind {
-    #[default]
-    Free,
-    Record,
-    Ended,
-    BegunAgain,
-    Renewed,
 }
 
 /// What a key leads to.
@@ -292,21 +240,21 @@ impl Shard {
         standing
     }
 
-    /// Deletes a principal's record that began before `epoch` and is of another lineage than `but`; whether there was one.
-    #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
+    /// Deletes a principal's record that a revocation does not let pass; whether there was one.
     pub(super) fn end(
         &mut self,
         key: &Digest,
         principal: &str,
-        epoch: u64,
-        but: Option<u64>,
+        raise: &Raise,
         tombstone: &Tombstone,
         now: Timestamp,
         shared: &Shared,
     ) -> bool {
         let Standing::Record(at) = self.standing(key, now) else { return false };
         let ends = self.slot(at).rare.as_ref().is_some_and(|rare| {
-            rare.principal.as_deref() == Some(principal) && rare.epoch < epoch && but != Some(rare.lineage)
+            rare.principal.as_deref() == Some(principal)
+                && rare.epoch < raise.epoch
+                && raise.passes != Some(rare.lineage)
         });
         if ends {
             self.bury(at, tombstone.clone(), shared);
@@ -506,9 +454,10 @@ impl Shard {
                 self.chunks.push(Vec::with_capacity(CHUNK));
             }
             let at = self.slots() as u32;
-            if let Some(last) = self.chunks.last_mut() {
-                last.push(Slot::default());
-            }
+            self.chunks
+                .last_mut()
+                .expect("there is room in the last chunk, or there is a new one")
+                .push(Slot::default());
             at
         });
         *self.slot_mut(at) = Slot { key, ..Slot::default() };
@@ -569,167 +518,6 @@ impl Shard {
     }
 }
 
-impl Slot {
-    fn of_record(key: Digest, version: Version, record: Record, foreign: Option<Box<str>>) -> Self {
-        let is_rare = record.principal.is_some()
-            || record.label.is_some()
-            || foreign.is_some()
-            || record.lineage != 0
-            || record.guarded_until.is_some();
-        let rare = is_rare.then(|| {
-            Box::new(Rare {
-                principal: record.principal.map(Arc::from),
-                label: record.label,
-                foreign,
-                lineage: record.lineage,
-                epoch: record.epoch.unwrap_or_default(),
-                guarded_until: record.guarded_until,
-                successor: None,
-            })
-        });
-        Self {
-            key,
-            data: record.data,
-            version: version.bits(),
-            created: record.created,
-            idle_expires: record.idle_expires,
-            absolute_expires: record.absolute_expires.unwrap_or_default(),
-            rare,
-            idle_seconds: record.idle_seconds,
-            used: 0,
-            kind: Kind::Record,
-            persistent: record.persistent,
-            has_absolute: record.absolute_expires.is_some(),
-        }
-    }
-
-    fn of_tombstone(key: Digest, tombstone: Tombstone, guarded_until: Option<Timestamp>) -> Self {
-        let guard = guarded_until.max(guard_of(&tombstone));
-        let tombstone = tombstone.until(guarded_until);
-        let (kind, successor) = match tombstone.why {
-            Why::Ended => (Kind::Ended, None),
-            Why::BegunAgain => (Kind::BegunAgain, None),
-            Why::Renewed { successor } => (Kind::Renewed, successor),
-        };
-        Self {
-            key,
-            version: tombstone.nonce,
-            created: tombstone.made,
-            idle_expires: tombstone.until,
-            absolute_expires: guard.unwrap_or_default(),
-            rare: successor.map(|successor| Box::new(Rare { successor: Some(successor), ..Rare::default() })),
-            kind,
-            ..Self::default()
-        }
-    }
-
-    fn is(&self, version: Version) -> bool {
-        Version::from_bits(self.version) == version
-    }
-
-    fn is_expired(&self, now: Timestamp) -> bool {
-        self.idle_expires <= now || (self.has_absolute && self.absolute_expires <= now)
-    }
-
-    /// Whether room can be made here: a guard stays, and a guarded record goes for its bytes alone.
-    fn may_go(&self, frees_bytes: bool, now: Timestamp) -> bool {
-        let is_guarded = self.guarded_until().is_some_and(|until| until > now);
-        self.kind != Kind::Free && (!is_guarded || (self.kind == Kind::Record && frees_bytes))
-    }
-
-    /// Until when what stands here must not be forgotten.
-    fn guarded_until(&self) -> Option<Timestamp> {
-        match self.kind {
-            Kind::Free => None,
-            Kind::Record => self.rare.as_ref()?.guarded_until,
-            Kind::Ended | Kind::BegunAgain | Kind::Renewed => {
-                (self.absolute_expires > Timestamp::default()).then_some(self.absolute_expires)
-            }
-        }
-    }
-
-    /// What stands in place of a guarded record when it is no more.
-    fn guard(&self, now: Timestamp) -> Option<Tombstone> {
-        let until = self.guarded_until().filter(|until| self.kind == Kind::Record && *until > now)?;
-        let expiry = if self.has_absolute { self.idle_expires.min(self.absolute_expires) } else { self.idle_expires };
-        Some(Tombstone { why: Why::Ended, nonce: 0, made: expiry.min(now), until })
-    }
-
-    /// The tombstone that stands here, or that of an expired record with a guard.
-    fn tombstone(&self, now: Timestamp) -> Option<Tombstone> {
-        let why = match self.kind {
-            Kind::Free => return None,
-            Kind::Record => return self.guard(now),
-            Kind::Ended => Why::Ended,
-            Kind::BegunAgain => Why::BegunAgain,
-            Kind::Renewed => Why::Renewed { successor: self.rare.as_ref().and_then(|rare| rare.successor.clone()) },
-        };
-        let tombstone = Tombstone { why, nonce: self.version, made: self.created, until: self.idle_expires };
-        (!self.is_expired(now)).then_some(tombstone)
-    }
-
-    fn principal(&self) -> Option<&Arc<str>> {
-        self.rare.as_ref()?.principal.as_ref()
-    }
-
-    fn store_key(&self) -> StoreKey {
-        match self.rare.as_ref().and_then(|rare| rare.foreign.clone()) {
-            Some(name) => StoreKey::foreign(name),
-            None => StoreKey::from_digest(self.key),
-        }
-    }
-
-    fn record(&self) -> Record {
-        let rare = self.rare.as_deref();
-        Record {
-            data: self.data.clone(),
-            created: self.created,
-            idle_seconds: self.idle_seconds,
-            idle_expires: self.idle_expires,
-            absolute_expires: self.has_absolute.then_some(self.absolute_expires),
-            persistent: self.persistent,
-            principal: rare.and_then(|rare| rare.principal.as_deref()).map(Box::from),
-            label: rare.and_then(|rare| rare.label.clone()),
-            lineage: rare.map_or(0, |rare| rare.lineage),
-            epoch: rare.filter(|rare| rare.principal.is_some()).map(|rare| rare.epoch),
-            guarded_until: rare.and_then(|rare| rare.guarded_until),
-        }
-    }
-
-    fn cost(&self) -> usize {
-        let rare = self.rare.as_deref().map_or(0, Rare::cost);
-        match self.kind {
-            Kind::Free => 0,
-            _ => OVERHEAD + self.data.len() + rare,
-        }
-    }
-}
-
-impl Rare {
-    fn cost(&self) -> usize {
-        let texts = [self.label.as_deref(), self.foreign.as_deref()];
-        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        let indexed = self.principal.as_deref().map_or(0, |principal| principal.len() + INDEXED);
-        size_of::<Self>() + texts + indexed
-    }
-}
-
-/// What a record would add to the bytes that are counted.
-pub(super) fn cost(record: &Record) -> usize {
-    let texts = [record.principal.as_deref(), record.label.as_deref()];
-    OVERHEAD + record.data.len() + texts.into_iter().flatten().map(str::len).sum::<usize>()
-}
-
-/// Until when a tombstone guards a cookie: where it stands longer than the requests run that it is for.
-fn guard_of(tombstone: &Tombstone) -> Option<Timestamp> {
-    (tombstone.until > tombstone.made.after(GONE_FOR)).then_some(tombstone.until)
-}
-
 fn foreign_name(key: &StoreKey) -> Option<Box<str>> {
     key.is_foreign().then(|| key.to_string().into())
-}
-
-/// A key is a digest already: any of its bits are a good hash. The first ones choose the shard.
-fn hash(key: &Digest) -> u64 {
-    u64::from_le_bytes([key[8], key[9], key[10], key[11], key[12], key[13], key[14], key[15]])
 }

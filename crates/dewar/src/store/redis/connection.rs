@@ -29,7 +29,6 @@ pub(super) enum Request<'a> {
     /// It changes nothing, so it may be sent twice.
     Read(&'a Cmd),
     Reads(&'a Pipeline),
-    Write(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
 }
 
@@ -80,7 +79,7 @@ impl Connection {
 impl Request<'_> {
     async fn send<T: FromRedisValue>(&self, manager: &mut ConnectionManager) -> RedisResult<T> {
         match self {
-            Self::Read(command) | Self::Write(command) => command.query_async(manager).await,
+            Self::Read(command) => command.query_async(manager).await,
             Self::Reads(pipeline) => pipeline.query_async(manager).await,
             Self::Script(script) => script.invoke_async(manager).await,
         }
@@ -90,7 +89,7 @@ impl Request<'_> {
     fn can_be_repeated_after(&self, error: &RedisError) -> bool {
         match self {
             Self::Read(_) | Self::Reads(_) => error.is_connection_dropped(),
-            Self::Write(_) | Self::Script(_) => error.is_connection_refusal(),
+            Self::Script(_) => error.is_connection_refusal(),
         }
     }
 }

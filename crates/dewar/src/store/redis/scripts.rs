@@ -24,6 +24,7 @@ macro_rules! without_room {
         "#!lua flags=allow-oom\n"
     };
 }
+pub(super) use without_room;
 
 /// What the scripts on our own records have in common. `ARGV[1]` is now.
 macro_rules! common {
@@ -163,7 +164,7 @@ macro_rules! revoking {
     };
 }
 
-fn script(text: &str) -> Script {
+pub(super) fn script(text: &str) -> Script {
     Script::new(text)
 }
 
@@ -387,65 +388,6 @@ pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
             end
         end
         return removed
-        "
-    ))
-});
-
-/// Ends with `GONE` unless a record stands that another framework shares, and with `CONFLICT` unless its bytes have
-/// the digest `ARGV[1]`. An empty one stands for any.
-macro_rules! same {
-    () => {
-        "
-        local value = redis.call('GET', KEYS[1])
-        if not value then return 0 end
-        if ARGV[1] ~= '' and string.sub(redis.sha1hex(value), 1, 32) ~= ARGV[1] then return 1 end
-        "
-    };
-}
-
-/// digest, data, TTL in seconds
-pub(super) static REPLACE_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        same!(),
-        "
-        redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-        return 2
-        "
-    ))
-});
-
-/// digest, TTL in seconds
-pub(super) static TOUCH_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        same!(),
-        "
-        redis.call('EXPIRE', KEYS[1], ARGV[2])
-        return 2
-        "
-    ))
-});
-
-/// digest or nothing
-pub(super) static DELETE_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        same!(),
-        "
-        redis.call('DEL', KEYS[1])
-        return 2
-        "
-    ))
-});
-
-/// digest or nothing, data, TTL in seconds
-pub(super) static RENAME_FOREIGN: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        without_room!(),
-        same!(),
-        "
-        if redis.call('EXISTS', KEYS[2]) == 1 then return 4 end
-        redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
-        redis.call('DEL', KEYS[1])
-        return 2
         "
     ))
 });

@@ -600,6 +600,7 @@ fn record(row: &Row<'_>, key: &StoreKey) -> Result<Record> {
         lineage,
         epoch,
         guarded_until: row.get::<_, Option<i64>>(12)?.map(timestamp),
+        beside: Bytes::new(),
         principal,
     })
 }

@@ -11,24 +11,33 @@
 //! alone (cookie-session removes the second); after an older key both cookies are set again, not the second alone; a session whose last
 //! entry was removed is removed (cookie-session keeps `{}`).
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{JSON, Reserved};
+use super::{
+    Attribute, Attributes, Body, Contents, Data, Dialect, Ending, Jar, Keeps, Known, Limits, Profile, Random, Refusal,
+    SetValue, Spelling, Steps, Timestamp, Token,
+    wire::{Digest, keygrip::Keygrip},
+};
 use crate::{
-    dialect::{
-        Attribute, Attributes, Body, Contents, Cookies, Data, Dialect, Duplicates, Ending, Keeps, Limits, Policy,
-        Random, Refusal, Spelling, Timestamp, Token,
-        wire::{Digest, keygrip::Keygrip},
-    },
     encoding::base64,
     error::Error,
+    meaning::{Express, JSON, Meaning, Reserved},
     secret::{Keyring, Secret},
+};
+
+pub(super) const KNOWN: Known = Known {
+    name: "cookie-session",
+    cookies: &["session", "session.sig"],
+    new: |keyring| Box::new(CookieSession::new(keyring)),
 };
 
 /// The members of cookie-session's `Session`.
 const RESERVED: Reserved = Reserved(&["_ctx", "isChanged", "isNew", "isPopulated"]);
+
+/// What stands behind the name of the cookie with the signature.
+const SIGNATURE: &str = ".sig";
 
 /// cookie-session's two cookies: an Express application with the same keys and this one share each visitor's session.
 ///
@@ -49,7 +58,7 @@ const RESERVED: Reserved = Reserved(&["_ctx", "isChanged", "isNew", "isPopulated
 /// ```
 ///
 /// cookie-session's `keys` are the secret and its fallbacks, its `name` is the layer's cookie name (the second cookie's follows),
-/// and its `maxAge` the idle timeout of a persistent lifetime.
+/// and its `maxAge` the idle timeout of a persistent lifetime. Messages are kept as connect-flash keeps them.
 ///
 /// # Security
 ///
@@ -57,7 +66,8 @@ const RESERVED: Reserved = Reserved(&["_ctx", "isChanged", "isNew", "isPopulated
 /// for as long as its key is on the keyring, whatever `maxAge` says, and also after a log-out.
 #[derive(Debug)]
 pub struct CookieSession {
-    policy: Policy,
+    profile: Profile,
+    meaning: Express,
     secrets: Vec<Secret>,
     /// `None`: nothing is signed.
     keys: Option<Keygrip>,
@@ -67,7 +77,7 @@ impl CookieSession {
     /// The dialect under these keys: cookie-session's `keys`, or its `secret`.
     pub fn new(keyring: &Keyring) -> Self {
         let secrets = keyring.secrets().to_vec();
-        Self { policy: policy(), keys: Some(keygrip(&secrets, Digest::Sha1)), secrets }
+        Self { profile: profile(), meaning: Express::default(), keys: Some(keygrip(&secrets, Digest::Sha1)), secrets }
     }
 
     /// The hash function of the signature, where the application gives `keys` as a Keygrip of its own. The default: SHA-1.
@@ -85,33 +95,57 @@ impl CookieSession {
     #[must_use]
     pub fn dangerously_unsigned(mut self) -> Self {
         self.keys = None;
-        self.policy.suffixes = &[""];
+        self
+    }
+
+    /// The principal is Passport's user: `session.passport.user`. The default: no entry says whose session it is.
+    #[must_use]
+    pub fn passport(mut self) -> Self {
+        self.meaning.passport();
+        self
+    }
+
+    /// The principal is in an entry of the application's own: `session.userId = 7`.
+    #[must_use]
+    pub fn principal_entry(mut self, entry: &str) -> Self {
+        self.meaning.principal_entry(entry);
         self
     }
 
     /// The value, and its signature where there is one.
-    fn signed(&self, cookie: &str, value: String) -> Vec<String> {
+    fn signed(&self, cookie: &str, value: String) -> Vec<SetValue> {
         match &self.keys {
             Some(keys) => {
                 let signature = keys.sign(signed_text(cookie, &value).as_bytes());
-                vec![value, signature]
+                vec![SetValue::new("", value), SetValue::new(SIGNATURE, signature)]
             }
-            None => vec![value],
+            None => vec![SetValue::new("", value)],
         }
     }
 }
 
 impl Dialect for CookieSession {
-    fn policy(&self) -> &Policy {
-        &self.policy
+    fn profile(&self) -> &Profile {
+        &self.profile
     }
 
-    fn read(&self, cookies: &Cookies<'_>, limits: &Limits) -> Result<Token, Refusal> {
-        let value = cookies.value();
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        let value = jar.value()?;
+        steps.note("payload", || match base64::decode_standard(value.as_bytes()) {
+            Some(text) => format!("{} bytes of JSON", text.len()),
+            None => "no base64".into(),
+        });
         let key = match &self.keys {
             Some(keys) => {
-                let signature = cookies.values.get(1).copied().flatten().ok_or(Refusal::BadSignature)?;
-                keys.index(signed_text(cookies.name, value).as_bytes(), signature).ok_or(Refusal::BadSignature)?
+                let signature = jar.get(SIGNATURE)?;
+                let signed = signed_text(jar.name(), value);
+                steps.note("signature", || match signature.map(|signature| keys.index(signed.as_bytes(), signature)) {
+                    Some(Some(key)) => format!("of secret {} of {}", key + 1, self.secrets.len()),
+                    Some(None) => "of no secret of the keyring".into(),
+                    None => format!("missing: there is no cookie {}{SIGNATURE}", jar.name()),
+                });
+                let signature = signature.ok_or(Refusal::BadSignature)?;
+                keys.index(signed.as_bytes(), signature).ok_or(Refusal::BadSignature)?
             }
             None => 0,
         };
@@ -123,7 +157,13 @@ impl Dialect for CookieSession {
         Ok(Token::Data { contents, outdated: key != 0, slides: limits.persistent, unique: None })
     }
 
-    fn write(&self, body: Body<'_>, cookie: &str, _now: Timestamp, _random: Random<'_>) -> Result<Vec<String>, Error> {
+    fn write(
+        &self,
+        body: Body<'_>,
+        cookie: &str,
+        _now: Timestamp,
+        _random: Random<'_>,
+    ) -> Result<Vec<SetValue>, Error> {
         let Body::Data(contents) = body else {
             return Err(Error::setting(
                 "the dialect CookieSession keeps the session in the cookie; on a store use ExpressSession",
@@ -134,12 +174,16 @@ impl Dialect for CookieSession {
         contents.data.write(JSON, &mut text);
         let mut value = Vec::with_capacity(text.len().div_ceil(3) * 4);
         base64::encode_standard(&text, &mut value);
-        Ok(self.signed(cookie, String::from_utf8(value).unwrap_or_default()))
+        Ok(self.signed(cookie, String::from_utf8(value).expect("base64 is ASCII")))
     }
 
     /// The second cookie still carries a signature, of a first one without a value.
-    fn removal(&self, cookie: &str) -> Vec<String> {
+    fn removal(&self, cookie: &str) -> Vec<SetValue> {
         self.signed(cookie, String::new())
+    }
+
+    fn meaning(&self) -> Arc<dyn Meaning> {
+        Arc::new(self.meaning.clone())
     }
 }
 
@@ -152,27 +196,13 @@ fn keygrip(secrets: &[Secret], digest: Digest) -> Keygrip {
     Keygrip::new(&keys, digest).expect("a keyring has a secret")
 }
 
-fn policy() -> Policy {
+fn profile() -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, Partitioned, Path, SameSite, Secure};
-    Policy {
-        keeps: Keeps::Data,
-        encoding: JSON,
-        cookie: Attributes::new("session"),
-        suffixes: &["", ".sig"],
-        spelling: Spelling {
-            order: &[Path, Expires, Domain, SameSite, Secure, HttpOnly, Partitioned],
-            lower_case: true,
-            persistent: Ending::Expires,
-            removal: Ending::Expires,
-        },
-        duplicates: Duplicates::First,
-        keeps_facts: false,
-        dated: false,
-        idle: Duration::from_secs(86_400),
-        absolute: None,
-        persistent: false,
-        skew: Duration::ZERO,
-        persistent_entry: None,
-        principal_entry: None,
-    }
+    let spelling = Spelling {
+        order: &[Path, Expires, Domain, SameSite, Secure, HttpOnly, Partitioned],
+        lower_case: true,
+        persistent: Ending::Expires,
+        removal: Ending::Expires,
+    };
+    Profile { dated: false, ..Profile::foreign(KNOWN.name, Keeps::Data, JSON, Attributes::new("session"), spelling) }
 }

@@ -1,0 +1,42 @@
+//! Whose JSON it is.
+
+/// A flavour of JSON: how text is escaped, numbers are printed, members are ordered, and whether Flask's tags are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Json {
+    pub(super) numbers: Numbers,
+    pub(super) tags: bool,
+    pub(super) sorted: bool,
+    pub(super) ascii: bool,
+}
+
+/// Whose numbers: how they are printed, and whether integers and floats differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    Python,
+    JavaScript,
+}
+
+impl Json {
+    /// What Flask puts into its session cookie: tags, sorted names, ASCII.
+    pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, ascii: true };
+    /// Python's `json` with `ensure_ascii` off and no blanks.
+    pub const PYTHON_UTF8: Json = Json { numbers: Numbers::Python, tags: false, sorted: false, ascii: false };
+    /// What `JSON.stringify` writes.
+    pub const JAVASCRIPT: Json = Json { numbers: Numbers::JavaScript, tags: false, sorted: false, ascii: false };
+
+    /// Whether members are sorted by name, by code point, at every level.
+    #[must_use]
+    pub const fn sort_keys(self, sorted: bool) -> Json {
+        Json { sorted, ..self }
+    }
+
+    /// Whether text beyond ASCII is escaped.
+    #[must_use]
+    pub const fn ascii(self, ascii: bool) -> Json {
+        Json { ascii, ..self }
+    }
+
+    pub(in crate::encoding) const fn has_tags(self) -> bool {
+        self.tags
+    }
+}

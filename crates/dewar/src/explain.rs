@@ -1,0 +1,118 @@
+//! What a cookie or a record consists of, without trusting it: the steps of reading it, recorded.
+//!
+//! There is no second parser that could drift from the first: a dialect notes what it finds while it reads, and where nobody listens a note costs a
+//! comparison.
+
+use std::fmt;
+
+use crate::{
+    cookie::Jar,
+    dialect::{Dialect, Limits, Token},
+    error::Refusal,
+};
+
+/// Where a reader notes what it finds.
+#[derive(Debug)]
+pub struct Steps<'a>(Option<&'a mut Vec<Step>>);
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// What it is: `signature`, `issued`.
+    pub what: &'static str,
+    /// What it says. Never a secret, and of a session's entries their names and sizes alone.
+    pub says: String,
+}
+
+impl<'a> Steps<'a> {
+    /// Nobody listens.
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// What is noted is appended.
+    pub fn on(steps: &'a mut Vec<Step>) -> Self {
+        Self(Some(steps))
+    }
+
+    /// Notes what was found; nothing is computed where nobody listens.
+    pub fn note(&mut self, what: &'static str, says: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.0 {
+            steps.push(Step { what, says: says() });
+        }
+    }
+}
+
+/// A cookie, explained: what it consists of, and what is said to it.
+///
+/// ```
+/// use dewar::{Keyring, Secret, dialect::{self, Jar, Limits, Report, Timestamp}};
+///
+/// let keyring = Keyring::new(Secret::generate());
+/// let limits = Limits::new(Timestamp::from_secs(1_700_000_000), 86_400);
+/// for known in dialect::all() {
+///     let report = Report::of(&*(known.new)(&keyring), &Jar::of("session", &[("", "garbage")]), &limits);
+///     assert!(report.verdict.is_err(), "{report}");
+/// }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The dialect that was asked.
+    pub dialect: &'static str,
+    /// What was found, in the order of reading.
+    pub steps: Vec<Step>,
+    /// What [`Dialect::read`] says. An id is not looked up: the verdict is about the cookie.
+    pub verdict: Result<Token, Refusal>,
+}
+
+impl Report {
+    /// Reads the cookies as a request would be, and says what was found on the way.
+    pub fn of(dialect: &dyn Dialect, jar: &Jar<'_>, limits: &Limits) -> Self {
+        let mut steps = Vec::new();
+        let verdict = dialect.read(jar, limits, &mut Steps::on(&mut steps));
+        if let Ok(token) = &verdict {
+            conclude(token, limits, &mut Steps::on(&mut steps));
+        }
+        Self { dialect: dialect.profile().name, steps, verdict }
+    }
+}
+
+/// What every session has, whatever its format.
+fn conclude(token: &Token, limits: &Limits, steps: &mut Steps<'_>) {
+    match token {
+        Token::Id { outdated, .. } => {
+            steps.note("holds", || "the id of a session in a store".into());
+            steps.note("secret", || secret(*outdated));
+        }
+        Token::Data { contents, outdated, .. } => {
+            steps.note("secret", || secret(*outdated));
+            for (name, value) in contents.data.iter() {
+                steps.note("entry", || format!("{:?}, {} bytes", String::from_utf8_lossy(name), value.len()));
+            }
+            steps.note("idle timeout", || {
+                let left = contents.expires().since(limits.now).as_secs();
+                format!("{} s; the session ends in {left} s if nobody comes", contents.idle)
+            });
+        }
+    }
+}
+
+fn secret(outdated: bool) -> String {
+    if outdated { "an older one of the keyring: the cookie is written again" } else { "the first of the keyring" }
+        .into()
+}
+
+/// One step a line, and the verdict last.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Step { what, says } in &self.steps {
+            writeln!(f, "{what:>14}  {says}")?;
+        }
+        match &self.verdict {
+            Ok(_) => write!(f, "{:>14}  a session of {}", "verdict", self.dialect),
+            Err(refusal) => write!(f, "{:>14}  refused by {}: {refusal}", "verdict", self.dialect),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How another framework's record looks that an id leads to: the [`Layout`] trait, and one file a framework.
+//!
+//! A layout is pure, as a dialect is: a record's bytes to entries and back. It knows no engine, which keeps the bytes, and no cookie.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+
+#[cfg(feature = "express")]
+mod connect_redis;
+
+#[cfg(feature = "express")]
+pub use connect_redis::ConnectRedis;
+
+pub use crate::{
+    cookie::Attributes,
+    data::{Contents, Data},
+    error::Refusal,
+    explain::Steps,
+    lifetime::Lifetime,
+    meaning::{Holds, Timeouts},
+};
+use crate::{encoding::Encoding, error::Error, store::GONE_FOR};
+
+/// How one framework writes the record of a session.
+///
+/// Over an [engine](crate::store::Engine) it is a [store](crate::store::Layered).
+pub trait Layout: fmt::Debug + Send + Sync + 'static {
+    /// How an entry's value is written.
+    fn encoding(&self) -> Encoding;
+
+    /// What is kept of a session beside its entries.
+    fn holds(&self) -> Holds;
+
+    /// The name of the record that an id leads to.
+    fn name(&self, id: &str) -> String;
+
+    /// How long a request of the framework may run: so long, what it writes to a session that has ended here counts as ended.
+    fn longest_request(&self) -> Duration {
+        GONE_FOR
+    }
+
+    /// Reads a record. What it finds on the way it notes in `steps`.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no record of this layout. Whatever the bytes, never a panic.
+    fn read(&self, found: &Bytes, steps: &mut Steps<'_>) -> Result<Kept, Refusal>;
+
+    /// Writes a record, issued when the contents say. `cookie` is the one that leads to it, as the manager sets it.
+    ///
+    /// # Errors
+    ///
+    /// Where the format cannot hold the session; the message names the entry.
+    fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Bytes, Error>;
+}
+
+/// What a record holds.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The entries.
+    pub data: Data,
+    /// What stands beside them, untouched: [`Contents::beside`].
+    pub beside: Bytes,
+    /// How long this session lives, where the record says so: a timeout that is not said is the manager's.
+    pub lifetime: Option<Lifetime>,
+}

@@ -1,0 +1,222 @@
+//! The entries that Express's session object cannot have, Passport's `passport.user`, and connect-flash's `flash`.
+
+use std::collections::HashMap;
+
+use super::{Change, Data, Flash, FlashChange, Holds, Meaning, Principal};
+use crate::{
+    encoding::{Encoding, Json, ReadError},
+    error::Error,
+    value::Value,
+};
+
+/// How Express writes entries: JSON as `JSON.stringify` does.
+pub(crate) const JSON: Encoding = Encoding::Json(Json::JAVASCRIPT);
+
+/// Passport 0.7: `session.passport = { user: id }`.
+const PASSPORT: (&str, &str) = ("passport", "user");
+/// connect-flash 0.1.1: `session.flash = { category: [message, ...] }`.
+const FLASH: &str = "flash";
+
+/// What Express's companions keep in entries.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Express {
+    /// Where the user is.
+    pub(crate) principal: Option<Who>,
+}
+
+/// Where an application keeps the user.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    Passport,
+    /// In an entry of its own.
+    Entry(Box<str>),
+}
+
+impl Who {
+    fn entry(&self) -> &str {
+        match self {
+            Self::Passport => PASSPORT.0,
+            Self::Entry(entry) => entry,
+        }
+    }
+}
+
+impl Express {
+    pub(crate) fn passport(&mut self) {
+        self.principal = Some(Who::Passport);
+    }
+
+    pub(crate) fn principal_entry(&mut self, entry: impl Into<Box<str>>) {
+        self.principal = Some(Who::Entry(entry.into()));
+    }
+}
+
+impl Meaning for Express {
+    fn holds(&self) -> Holds {
+        Holds { principal: self.principal.is_some(), ..Holds::NOTHING }
+    }
+
+    fn principal(&self, data: &Data, encoding: Encoding) -> Option<Principal> {
+        let who = self.principal.as_ref()?;
+        let encoded = data.get(who.entry().as_bytes())?;
+        match who {
+            Who::Entry(_) => Principal::read(encoding, encoded),
+            Who::Passport => match encoding.read(encoded) {
+                Ok(Value::Map(members)) => Principal::of(members_user(&members)?, encoded),
+                _ => None,
+            },
+        }
+    }
+
+    fn is_principal(&self, entry: &str) -> bool {
+        self.principal.as_ref().is_some_and(|who| who.entry() == entry)
+    }
+
+    fn set(&self, data: &mut Data, encoding: Encoding, change: Change<'_>) -> Result<(), Error> {
+        let (Change::Principal(login), Some(who)) = (change, &self.principal) else { return Ok(()) };
+        // What reads the same keeps its bytes: a number stays one.
+        if self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
+            return Ok(());
+        }
+        let entry = who.entry().as_bytes();
+        let user = Value::Text(login.id.clone());
+        let value = match who {
+            Who::Entry(_) => user,
+            Who::Passport => {
+                let mut members = match data.get(entry).map(|encoded| encoding.read(encoded)) {
+                    Some(Ok(Value::Map(members))) => members,
+                    _ => Vec::new(),
+                };
+                members.retain(|(name, _)| !is_user(name));
+                members.push((Value::Text(PASSPORT.1.to_owned()), user));
+                Value::Map(members)
+            }
+        };
+        data.insert(entry, encoding.write(&value).map_err(|why| Error::entry(entry, why))?);
+        Ok(())
+    }
+
+    fn is_flash(&self, entry: &[u8]) -> bool {
+        entry == FLASH.as_bytes()
+    }
+
+    fn flashes(&self, data: &Data, encoding: Encoding) -> Result<Vec<Flash>, ReadError> {
+        let mut flashes = Vec::new();
+        for (category, messages) in read(data, encoding)? {
+            let (Value::Text(category), Value::List(messages)) = (category, messages) else { continue };
+            flashes.extend(messages.into_iter().map(|message| Flash { category: category.clone(), message }));
+        }
+        Ok(flashes)
+    }
+
+    fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
+        let unfit = |why: &dyn std::fmt::Display| Error::entry(FLASH.as_bytes(), why);
+        let mut categories = read(data, encoding).map_err(|why| unfit(&why))?;
+        for change in changes {
+            match change {
+                FlashChange::Leave { category, message } => {
+                    let place = categories.iter().position(|(name, _)| name.as_str() == Some(*category));
+                    match place.map(|at| &mut categories[at].1) {
+                        Some(Value::List(messages)) => messages.push((*message).clone()),
+                        Some(_) => return Err(unfit(&format!("{category:?} is no list"))),
+                        None => categories
+                            .push((Value::Text((*category).to_owned()), Value::List(vec![(*message).clone()]))),
+                    }
+                }
+                FlashChange::Take(shown) => take(&mut categories, shown),
+            }
+        }
+        if categories.is_empty() {
+            data.remove(FLASH.as_bytes());
+        } else {
+            let written = encoding.write(&Value::Map(categories)).map_err(|why| unfit(&why))?;
+            data.insert(FLASH.as_bytes(), written);
+        }
+        Ok(())
+    }
+}
+
+fn members_user(members: &[(Value, Value)]) -> Option<&Value> {
+    members.iter().find(|(name, _)| is_user(name)).map(|(_, user)| user)
+}
+
+fn is_user(name: &Value) -> bool {
+    name.as_str() == Some(PASSPORT.1)
+}
+
+/// The categories with their messages.
+fn read(data: &Data, encoding: Encoding) -> Result<Vec<(Value, Value)>, ReadError> {
+    match data.get(FLASH.as_bytes()).map(|encoded| encoding.read(encoded)).transpose()? {
+        None => Ok(Vec::new()),
+        Some(Value::Map(categories)) => Ok(categories),
+        Some(_) => Err(ReadError::new("the messages are no object of lists")),
+    }
+}
+
+/// Takes the messages that were shown, each once, and each category that is empty then.
+fn take(categories: &mut Vec<(Value, Value)>, shown: &[Flash]) {
+    let mut counts: HashMap<(&str, String), usize> = HashMap::new();
+    for flash in shown {
+        *counts.entry((&flash.category, format!("{:?}", flash.message))).or_default() += 1;
+    }
+    for (category, messages) in categories.iter_mut() {
+        let (Some(category), Value::List(messages)) = (category.as_str(), messages) else { continue };
+        messages.retain(|message| match counts.get_mut(&(category, format!("{message:?}"))) {
+            Some(left @ 1..) => {
+                *left -= 1;
+                false
+            }
+            _ => true,
+        });
+    }
+    categories.retain(|(_, messages)| !matches!(messages, Value::List(messages) if messages.is_empty()));
+}
+
+/// What every JavaScript object has: ECMA-262, 20.1.3 and B.2.2.
+const EVERY_OBJECTS: &[&str] = &[
+    "__defineGetter__",
+    "__defineSetter__",
+    "__lookupGetter__",
+    "__lookupSetter__",
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+];
+
+/// The names that entries cannot have: every object's, and those of the form's own session object.
+///
+/// On reading Express drops an entry that has the name of one; so do we, and on writing it is an error that names the entry.
+pub(crate) struct Reserved(pub(crate) &'static [&'static str]);
+
+impl Reserved {
+    fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().chain(EVERY_OBJECTS).any(|reserved| reserved.as_bytes() == name)
+    }
+
+    /// Drops such entries, as Express does.
+    pub(crate) fn drop_from(&self, data: &mut Data) {
+        let found: Vec<_> =
+            data.iter().map(|(name, _)| name).filter(|name| self.has(name)).map(<[u8]>::to_vec).collect();
+        for name in found {
+            data.remove(&name);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Where an entry has such a name.
+    pub(crate) fn check(&self, data: &Data) -> Result<(), Error> {
+        match data.iter().find(|(name, _)| self.has(name)) {
+            Some((name, _)) => Err(Error::entry(
+                name,
+                "Express's session object has a member of this name and would drop the entry; use another name",
+            )),
+            None => Ok(()),
+        }
+    }
+}

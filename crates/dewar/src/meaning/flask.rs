@@ -1,0 +1,73 @@
+//! `_permanent`, and Flask-Login's `_user_id`, `_fresh` and `_id`: Flask 3.1.3, Flask-Login 0.6.3.
+
+use sha2::{Digest, Sha512};
+
+use super::{Change, Data, Holds, Login, Meaning, Principal};
+use crate::{encoding::Encoding, error::Error};
+
+pub(crate) const PERMANENT: &str = "_permanent";
+const USER: &str = "_user_id";
+/// Whether the user has just proved who they are.
+const FRESH: &str = "_fresh";
+/// What the user came from when they did.
+const CLIENT: &str = "_id";
+
+/// What Flask and Flask-Login keep in entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flask {
+    /// Whether the application uses Flask-Login.
+    pub(crate) has_login: bool,
+}
+
+impl Meaning for Flask {
+    fn holds(&self) -> Holds {
+        Holds { persistent: true, principal: self.has_login, ..Holds::NOTHING }
+    }
+
+    fn principal(&self, data: &Data, encoding: Encoding) -> Option<Principal> {
+        Principal::read(encoding, data.get(USER.as_bytes())?)
+    }
+
+    fn is_principal(&self, entry: &str) -> bool {
+        self.has_login && entry == USER
+    }
+
+    fn is_persistent(&self, data: &Data, encoding: Encoding) -> bool {
+        data.get(PERMANENT.as_bytes()).is_some_and(|encoded| encoding.read(encoded).unwrap_or(false))
+    }
+
+    fn is_persistence(&self, entry: &[u8]) -> bool {
+        entry == PERMANENT.as_bytes()
+    }
+
+    fn set(&self, data: &mut Data, encoding: Encoding, change: Change<'_>) -> Result<(), Error> {
+        match change {
+            Change::Principal(login) if self.has_login => {
+                // What reads the same keeps its bytes: an integer stays one.
+                if !self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
+                    data.insert(USER.as_bytes(), written(encoding, USER, &login.id)?);
+                }
+                data.insert(FRESH.as_bytes(), written(encoding, FRESH, &true)?);
+                if let Some(client) = client(login) {
+                    data.insert(CLIENT.as_bytes(), written(encoding, CLIENT, &client)?);
+                }
+            }
+            Change::Persistent(persistent) => {
+                data.insert(PERMANENT.as_bytes(), written(encoding, PERMANENT, &persistent)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn written<T: serde::Serialize + ?Sized>(encoding: Encoding, entry: &str, value: &T) -> Result<Vec<u8>, Error> {
+    encoding.write(value).map_err(|why| Error::entry(entry.as_bytes(), why))
+}
+
+/// Flask-Login's `_create_identifier`: the digest of `address|user agent`, in hexadecimal.
+fn client(login: &Login) -> Option<String> {
+    let (address, user_agent) = login.client.as_ref()?;
+    let digest = Sha512::digest(format!("{address}|{user_agent}"));
+    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,51 @@
+//! Somebody who logs in, with what other frameworks want to know of it.
+
+/// Somebody who logs in: for [`Session::set_principal`](crate::Session::set_principal), which takes a plain name, too.
+///
+/// ```
+/// use dewar::Login;
+///
+/// # fn handler(session: dewar::Session) {
+/// session.set_principal("7");
+///
+/// // Where another framework is to believe it: what that framework checks.
+/// session.set_principal(Login::new("7").client("203.0.113.5", "Mozilla/5.0"));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Login {
+    /// The user.
+    pub id: String,
+    /// The address and the `User-Agent` that the framework sees of the visitor.
+    pub client: Option<(String, String)>,
+}
+
+impl Login {
+    /// This user, as the framework writes it.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), client: None }
+    }
+
+    /// What the visitor comes from: the address as the framework sees it (behind a proxy, the first of `X-Forwarded-For`) and the `User-Agent` header.
+    ///
+    /// Flask-Login writes a digest of both to the session (`_id`). Without it, a log-in from here is one that it calls not fresh, and in its strong mode none.
+    #[must_use]
+    pub fn client(mut self, address: impl Into<String>, user_agent: impl Into<String>) -> Self {
+        self.client = Some((address.into(), user_agent.into()));
+        self
+    }
+}
+
+/// Whatever is a text.
+impl<T: AsRef<str> + ?Sized> From<&T> for Login {
+    fn from(id: &T) -> Self {
+        Self::new(id.as_ref())
+    }
+}
+
+impl From<String> for Login {
+    fn from(id: String) -> Self {
+        Self::new(id)
+    }
+}

@@ -1,0 +1,231 @@
+//! What the entries of a session mean to a framework: the [`Meaning`] trait.
+//!
+//! Whose session it is, whether its cookie outlives the browser, which messages wait for the next page: our own format keeps the first two beside the
+//! entries, and others keep all of it in entries of a certain name. A meaning knows neither cookies nor stores.
+
+use std::fmt;
+
+#[cfg(feature = "express")]
+mod express;
+#[cfg(feature = "flask")]
+mod flask;
+mod login;
+mod principal;
+
+#[cfg(feature = "express")]
+pub(crate) use express::{Express, JSON, Reserved};
+#[cfg(feature = "flask")]
+pub(crate) use flask::{Flask, PERMANENT};
+pub use login::Login;
+pub use principal::Principal;
+
+use crate::{
+    data::Contents,
+    encoding::{Encoding, ReadError},
+    error::Error,
+    flash,
+    lifetime::Lifetime,
+    value::Value,
+};
+pub use crate::{data::Data, flash::Flash};
+
+/// What entries mean to one framework.
+///
+/// All of it has a default: entries that mean nothing, and messages as Flask keeps them.
+pub trait Meaning: fmt::Debug + Send + Sync + 'static {
+    /// What of the metadata stands in entries. What stands there is asked of them, and written to them.
+    fn holds(&self) -> Holds {
+        Holds::NOTHING
+    }
+
+    /// Whose session it is, where [`holds`](Meaning::holds) has the principal.
+    fn principal(&self, _data: &Data, _encoding: Encoding) -> Option<Principal> {
+        None
+    }
+
+    /// Whether this entry says whose session it is: whoever writes another user to it by hand begins another session.
+    fn is_principal(&self, _entry: &str) -> bool {
+        false
+    }
+
+    /// Whether the cookie outlives the browser, where [`holds`](Meaning::holds) has that.
+    fn is_persistent(&self, _data: &Data, _encoding: Encoding) -> bool {
+        false
+    }
+
+    /// Whether this entry says nothing but whether the cookie outlives the browser: another format keeps that elsewhere.
+    fn is_persistence(&self, _entry: &[u8]) -> bool {
+        false
+    }
+
+    /// Makes the entries say something else. It is done again on fresher entries where requests race.
+    ///
+    /// # Errors
+    ///
+    /// Where an entry that stands there cannot be changed so; the message names it.
+    fn set(&self, _data: &mut Data, _encoding: Encoding, _change: Change<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether messages are kept in this entry.
+    fn is_flash(&self, entry: &[u8]) -> bool {
+        entry == flash::ENTRY.as_bytes()
+    }
+
+    /// The messages for the next page, in order. Oddities of another application are passed over.
+    ///
+    /// # Errors
+    ///
+    /// Where what stands there is nothing of the kind.
+    fn flashes(&self, data: &Data, encoding: Encoding) -> Result<Vec<Flash>, ReadError> {
+        flash::read(encoding, data)
+    }
+
+    /// Leaves messages and takes shown ones away, in this order; all at once, so that a thousand need not be decoded a thousand times.
+    ///
+    /// # Errors
+    ///
+    /// Where what stands there is nothing of the kind, or a message cannot be written; the message names the entry.
+    fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
+        flash::change(encoding, data, changes)
+    }
+}
+
+/// What is to be said by entries from now on.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// Somebody has logged in.
+    Principal(&'a Login),
+    /// Whether the cookie outlives the browser.
+    Persistent(bool),
+    /// The id changes: what a framework ties to it (a token against forged requests) changes, too.
+    Renewed,
+}
+
+/// What becomes of the messages for the next page.
+#[derive(Clone, Copy, Debug)]
+pub enum FlashChange<'a> {
+    /// One more.
+    Leave {
+        /// Its category.
+        category: &'a str,
+        /// What is shown.
+        message: &'a Value,
+    },
+    /// These were shown, each once.
+    Take(&'a [Flash]),
+}
+
+/// Which metadata is kept: beside the entries, or in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holds {
+    /// Timeouts of a single session.
+    pub timeouts: Timeouts,
+    /// Whether the cookie outlives the browser.
+    pub persistent: bool,
+    /// Whose session it is.
+    pub principal: bool,
+    /// What the application calls the session in a list of devices.
+    pub label: bool,
+}
+
+/// Which timeouts of a single session are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeouts {
+    /// None: they are the manager's.
+    Nothing,
+    /// The idle timeout, and only of a session whose cookie outlives the browser.
+    IdleOfPersistent,
+    /// The idle timeout and the absolute one, with when the visit began.
+    All,
+}
+
+impl Holds {
+    /// Nothing at all.
+    pub const NOTHING: Self = Self { timeouts: Timeouts::Nothing, persistent: false, principal: false, label: false };
+    /// All of it, as our own formats do.
+    pub const ALL: Self = Self { timeouts: Timeouts::All, persistent: true, principal: true, label: true };
+}
+
+/// Entries that mean nothing to the format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+impl Meaning for Plain {}
+
+/// How the sessions of one manager are written: what the session, its journal and its commit have to know of a format.
+#[derive(Clone, Debug)]
+pub(crate) struct Format {
+    pub(crate) encoding: Encoding,
+    pub(crate) meaning: std::sync::Arc<dyn Meaning>,
+    /// What stands beside the entries.
+    pub(crate) beside: Holds,
+    /// What stands in them.
+    pub(crate) within: Holds,
+}
+
+/// The meaning is the dialect's, and whoever compares formats compares those.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        (self.encoding, self.beside, self.within) == (other.encoding, other.beside, other.within)
+    }
+}
+
+impl Format {
+    /// Why a single session cannot have this lifetime, where the layer's cookies outlive the browser or not.
+    pub(crate) fn fits(&self, lifetime: Lifetime, is_persistent: bool) -> Result<(), &'static str> {
+        match self.beside.timeouts {
+            _ if lifetime.persistent != is_persistent && !self.says_how_long() => Err(
+                "this session format does not say of a single session whether its cookie outlives the browser; set that on the layer",
+            ),
+            Timeouts::All => Ok(()),
+            _ if lifetime.absolute.is_some() => Err(
+                "this session format keeps no absolute timeout of a single session; use Lifetime::persistent() here",
+            ),
+            Timeouts::Nothing if lifetime.idle.is_some() => Err(
+                "this session format keeps no timeouts of a single session: set them on the layer, and use Lifetime::persistent() here",
+            ),
+            Timeouts::IdleOfPersistent if lifetime.idle.is_some() && !lifetime.persistent => Err(
+                "this session format keeps an idle timeout of a single session only where its cookie outlives the browser: \
+                 use Lifetime::persistent().idle(...)",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose session it is.
+    pub(crate) fn principal(&self, contents: &Contents) -> Option<Principal> {
+        if self.within.principal {
+            return self.meaning.principal(&contents.data, self.encoding);
+        }
+        contents.principal.as_deref().map(|text| Principal::Known(text.to_owned()))
+    }
+
+    pub(crate) fn is_persistent(&self, contents: &Contents) -> bool {
+        if self.within.persistent {
+            return self.meaning.is_persistent(&contents.data, self.encoding);
+        }
+        contents.persistent
+    }
+
+    /// Whether a session says when the visit began.
+    pub(crate) fn says_when_it_began(&self) -> bool {
+        self.beside.timeouts == Timeouts::All
+    }
+
+    /// Whether a session says whether its cookie outlives the browser.
+    pub(crate) fn says_how_long(&self) -> bool {
+        self.beside.persistent || self.within.persistent
+    }
+
+    pub(crate) fn keeps_principal(&self) -> bool {
+        self.within.principal || self.beside.principal
+    }
+
+    pub(crate) fn set(&self, data: &mut Data, change: Change<'_>) -> Result<(), Error> {
+        self.meaning.set(data, self.encoding, change)
+    }
+}

@@ -1,0 +1,239 @@
+//! Where another framework's records are: an [`Engine`] keeps bytes under names, and a layout over it is a store.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Answer, Create, Delete, Load, Record, Rename, Replace, SessionAdmin, StoreKey, Timestamp, Tombstone, Touch, Version,
+};
+
+/// Keeps the bytes of records under the names that their framework gives them. It does not look inside.
+///
+/// Each call is atomic. What has ended here leaves a [`Tombstone`] beside its name, which the framework does not see: whoever asks for that name is
+/// told so, and bytes that the framework writes there again meanwhile are removed when they are met.
+///
+/// # Errors
+///
+/// Every method fails only where the system failed, and nobody knows then whether a write was done.
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Finds what stands under a name.
+    fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found>;
+
+    /// Writes, if what stands there is what the guard says. Never where there is a tombstone.
+    fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied>;
+
+    /// Removes what stands there, whatever its version or (with `Some`) only in this one, and leaves the tombstone, where nothing stood, too.
+    fn end<'a>(
+        &'a self,
+        name: &'a str,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied>;
+
+    /// Puts a record under a new name and the tombstone in the place of the old one, both or neither. Where something stands under the new name
+    /// already, it is an error.
+    fn rename<'a>(
+        &'a self,
+        from: &'a str,
+        at: Option<Version>,
+        to: &'a str,
+        write: Write,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied>;
+
+    /// The version that these bytes have once they are written: the one that was drawn for them, where there is room for it.
+    fn version(&self, _data: &Bytes, drawn: Version) -> Version {
+        drawn
+    }
+
+    /// Removes at most `limit` records and tombstones that have expired; returns how many. Zero: nothing is left to do.
+    fn purge(&self, _limit: usize, _now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    /// Whether what has expired stays until somebody [purges](Engine::purge) it.
+    fn needs_purging(&self) -> bool {
+        false
+    }
+}
+
+/// What stands under a name.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A record that has not expired.
+    Record {
+        /// Its bytes.
+        data: Bytes,
+        /// Which state of them this is.
+        version: Version,
+        /// Until when it stands, unless it is touched.
+        expires: Timestamp,
+    },
+    /// A session that ended here.
+    Gone(Tombstone),
+    /// Nothing, or something expired.
+    Missing,
+}
+
+/// What has to stand under a name for a write to be done.
+#[derive(Clone, Copy, Debug)]
+pub enum Guard {
+    /// Nothing.
+    Absent,
+    /// A record in this version.
+    Is(Version),
+}
+
+/// What is written.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A whole record.
+    Record {
+        /// Its bytes.
+        data: Bytes,
+        /// The version that [`Engine::version`] said.
+        version: Version,
+        /// Until when it stands.
+        expires: Timestamp,
+    },
+    /// The same bytes, standing until this moment.
+    Touch(Timestamp),
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// It was done.
+    Done,
+    /// Something else stands there; nothing was done.
+    Conflict,
+    /// Nothing stands there, and why; `None`: missing or expired. Nothing was written, but for the tombstone of an end.
+    Gone(Option<Tombstone>),
+}
+
+/// An engine made of a store of our own: for a site that keeps another framework's records where only this side reads them.
+pub(crate) struct Own<S>(S);
+
+impl<S: SessionAdmin> Own<S> {
+    #[allow(clippy::new_ret_no_self)] // Nobody needs to know what it is made of.
+    pub(crate) fn new(store: S) -> Arc<dyn Engine> {
+        Arc::new(Self(store))
+    }
+}
+
+impl<S> fmt::Debug for Own<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Own(a store)")
+    }
+}
+
+fn record(data: Bytes, expires: Timestamp, now: Timestamp) -> Record {
+    let left = u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX);
+    Record {
+        data,
+        created: now,
+        idle_seconds: left,
+        idle_expires: expires,
+        absolute_expires: None,
+        persistent: false,
+        principal: None,
+        label: None,
+        lineage: 0,
+        epoch: None,
+        guarded_until: None,
+        beside: Bytes::new(),
+    }
+}
+
+impl<S: SessionAdmin> Engine for Own<S> {
+    fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found> {
+        Box::pin(async move {
+            Ok(match self.0.load(&StoreKey::foreign(name), now).await? {
+                Load::Found(record, version) => {
+                    let expires = record.expires();
+                    Found::Record { data: record.data, version, expires }
+                }
+                Load::Gone(tombstone) => Found::Gone(tombstone),
+                Load::Missing | Load::Malformed => Found::Missing,
+            })
+        })
+    }
+
+    fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied> {
+        let key = StoreKey::foreign(name);
+        Box::pin(async move {
+            Ok(match (guard, write) {
+                (Guard::Absent, Write::Record { data, version, expires }) => {
+                    match self.0.create(&key, version, record(data, expires, now), now).await? {
+                        Create::Created(_) => Applied::Done,
+                        Create::Exists => Applied::Conflict,
+                        Create::Gone(tombstone) => Applied::Gone(Some(tombstone)),
+                        Create::Outdated => Applied::Gone(None),
+                    }
+                }
+                (Guard::Is(at), Write::Record { data, version, expires }) => {
+                    match self.0.replace(&key, at, version, record(data, expires, now), now).await? {
+                        Replace::Replaced(_) => Applied::Done,
+                        Replace::Conflict => Applied::Conflict,
+                        Replace::Gone(tombstone) => Applied::Gone(tombstone),
+                    }
+                }
+                (Guard::Is(at), Write::Touch(expires)) => match self.0.touch(&key, at, expires, now).await? {
+                    Touch::Touched => Applied::Done,
+                    Touch::Conflict => Applied::Conflict,
+                    Touch::Gone(tombstone) => Applied::Gone(tombstone),
+                },
+                (Guard::Absent, Write::Touch(_)) => Applied::Gone(None),
+            })
+        })
+    }
+
+    fn end<'a>(
+        &'a self,
+        name: &'a str,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied> {
+        let key = StoreKey::foreign(name);
+        Box::pin(async move {
+            Ok(match self.0.delete(&key, at, tombstone, now).await? {
+                Delete::Deleted => Applied::Done,
+                Delete::Conflict => Applied::Conflict,
+                Delete::Gone(tombstone) => Applied::Gone(tombstone),
+            })
+        })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a str,
+        at: Option<Version>,
+        to: &'a str,
+        write: Write,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied> {
+        let (from, to) = (StoreKey::foreign(from), StoreKey::foreign(to));
+        Box::pin(async move {
+            let Write::Record { data, version, expires } = write else { return Ok(Applied::Gone(None)) };
+            Ok(match self.0.rename(&from, at, &to, version, record(data, expires, now), tombstone, now).await? {
+                Rename::Renamed(_) => Applied::Done,
+                Rename::Conflict => Applied::Conflict,
+                Rename::Gone(tombstone) => Applied::Gone(tombstone),
+                Rename::Outdated => Applied::Gone(None),
+            })
+        })
+    }
+
+    fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.0.purge(limit, now))
+    }
+
+    fn needs_purging(&self) -> bool {
+        self.0.needs_purging()
+    }
+}

@@ -1,0 +1,202 @@
+//! [`Layered`]: another framework's layout over an engine, as a store.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Applied, Create, Delete, Engine, Found, Guard, Load, Record, Rename, Replace, SessionAdmin, SessionStore,
+    StoreError, StoreKey, Timestamp, Tombstone, Touch, Version, Write, Written,
+};
+use crate::{
+    cookie::Attributes,
+    data::{Contents, Data},
+    error::Error,
+    explain::Steps,
+    layout::{Kept, Layout},
+};
+
+/// Records of another framework, which reads and writes them, too: its layout over the engine where they are.
+///
+/// A dialect whose ids lead to such records makes one by itself of the store that it is given. By hand it is for a layout of one's own.
+///
+/// What it keeps of a [`Record`] is what the layout holds. It lists no sessions: the records say nothing of principals that the engine could ask for.
+#[derive(Clone)]
+pub struct Layered {
+    layout: Arc<dyn Layout>,
+    engine: Arc<dyn Engine>,
+    /// The cookie that leads to a record, which some frameworks repeat in it.
+    cookie: Attributes,
+}
+
+impl Layered {
+    /// This layout over this engine.
+    pub fn new(layout: Arc<dyn Layout>, engine: Arc<dyn Engine>) -> Self {
+        Self { layout, engine, cookie: Attributes::new("session") }
+    }
+
+    pub(crate) fn cookie(self, cookie: Attributes) -> Self {
+        Self { cookie, ..self }
+    }
+
+    fn read(&self, data: &bytes::Bytes, expires: Timestamp, now: Timestamp) -> Option<Record> {
+        let Kept { data, beside, lifetime } = self.layout.read(data, &mut Steps::off()).ok()?;
+        let mut entries = Vec::new();
+        data.write(self.layout.encoding(), &mut entries);
+        Some(Record {
+            data: entries.into(),
+            created: now,
+            idle_seconds: lifetime.and_then(|lifetime| lifetime.idle).unwrap_or(0),
+            idle_expires: expires,
+            absolute_expires: None,
+            persistent: lifetime.is_some_and(|lifetime| lifetime.persistent),
+            principal: None,
+            label: None,
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
+            beside,
+        })
+    }
+
+    fn write(&self, record: &Record) -> Result<bytes::Bytes, Error> {
+        let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
+        let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
+        contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
+        contents.beside = record.beside.clone();
+        self.layout.write(&contents, &self.cookie)
+    }
+
+    /// What is to be written, and the version that it will have.
+    fn writes(&self, record: &Record, drawn: Version) -> Result<(Write, Version), StoreError> {
+        let data = self.write(record).map_err(|error| StoreError::new(error.to_string()))?;
+        let version = self.engine.version(&data, drawn);
+        Ok((Write::Record { data, version, expires: record.expires() }, version))
+    }
+
+    /// One that stands as long as a request of the framework may run.
+    fn standing(&self, tombstone: Tombstone, now: Timestamp) -> Tombstone {
+        tombstone.until(Some(now.after(self.layout.longest_request())))
+    }
+}
+
+/// Without a principal: the epoch is nobody's.
+fn written(version: Version) -> Written {
+    Written { version, epoch: 0 }
+}
+
+impl SessionStore for Layered {
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
+        Ok(match self.engine.load(&key.to_string(), now).await? {
+            Found::Record { data, version, expires } => {
+                self.read(&data, expires, now).map_or(Load::Malformed, |record| Load::Found(record, version))
+            }
+            Found::Gone(tombstone) => Load::Gone(tombstone),
+            Found::Missing => Load::Missing,
+        })
+    }
+
+    async fn create(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Create, StoreError> {
+        let (write, version) = self.writes(&record, version)?;
+        Ok(match self.engine.apply(&key.to_string(), Guard::Absent, write, now).await? {
+            Applied::Done => Create::Created(written(version)),
+            Applied::Gone(Some(tombstone)) => Create::Gone(tombstone),
+            Applied::Conflict | Applied::Gone(None) => Create::Exists,
+        })
+    }
+
+    async fn replace(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Replace, StoreError> {
+        let (write, version) = self.writes(&record, version)?;
+        Ok(match self.engine.apply(&key.to_string(), Guard::Is(at), write, now).await? {
+            Applied::Done => Replace::Replaced(version),
+            Applied::Conflict => Replace::Conflict,
+            Applied::Gone(tombstone) => Replace::Gone(tombstone),
+        })
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        idle_expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<Touch, StoreError> {
+        Ok(match self.engine.apply(&key.to_string(), Guard::Is(at), Write::Touch(idle_expires), now).await? {
+            Applied::Done => Touch::Touched,
+            Applied::Conflict => Touch::Conflict,
+            Applied::Gone(tombstone) => Touch::Gone(tombstone),
+        })
+    }
+
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
+        Ok(match self.engine.end(&key.to_string(), at, self.standing(tombstone, now), now).await? {
+            Applied::Done => Delete::Deleted,
+            Applied::Conflict => Delete::Conflict,
+            Applied::Gone(tombstone) => Delete::Gone(tombstone),
+        })
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        let (write, version) = self.writes(&record, version)?;
+        let (old, new, tombstone) = (from.to_string(), to.to_string(), self.standing(tombstone, now));
+        Ok(match self.engine.rename(&old, at, &new, write, tombstone, now).await? {
+            Applied::Done => Rename::Renamed(written(version)),
+            Applied::Conflict => Rename::Conflict,
+            Applied::Gone(tombstone) => Rename::Gone(tombstone),
+        })
+    }
+
+    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error> {
+        Ok(self.engine.version(&self.write(record)?, drawn))
+    }
+
+    fn engine(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::clone(&self.engine))
+    }
+
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        Some(Arc::clone(&self.layout))
+    }
+}
+
+impl SessionAdmin for Layered {
+    async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
+        self.engine.purge(limit, now).await
+    }
+
+    fn needs_purging(&self) -> bool {
+        self.engine.needs_purging()
+    }
+}
+
+impl fmt::Debug for Layered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layered").field("layout", &self.layout).field("engine", &self.engine).finish_non_exhaustive()
+    }
+}

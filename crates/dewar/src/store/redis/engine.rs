@@ -1,0 +1,261 @@
+//! Records of another framework: strings with a TTL, as `SET key value EX seconds` leaves them.
+//!
+//! Their version is the digest of their bytes. What has ended here leaves a tombstone under a key of its own, with the record's whole name in it as the
+//! hash tag, so that one script may touch both.
+
+use std::sync::LazyLock;
+
+use redis::{Script, ScriptInvocation, Value, pipe};
+
+use super::{
+    FOREVER, RedisStore,
+    connection::{Connection, Request},
+    layout,
+    scripts::{CONFLICT, DONE, GONE, TAKEN, script, without_room},
+    unknown,
+};
+use crate::store::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
+
+/// The engine of a [`RedisStore`].
+#[derive(Debug)]
+pub(super) struct Strings(Connection);
+
+impl Strings {
+    pub(super) fn of(store: &RedisStore) -> Self {
+        Self(store.0.clone())
+    }
+
+    async fn run(&self, what: &str, name: &str, script: &ScriptInvocation<'_>) -> Result<Applied, StoreError> {
+        match self.0.ask(what, Request::Script(script)).await? {
+            Value::Int(DONE) => Ok(Applied::Done),
+            Value::Int(CONFLICT) => Ok(Applied::Conflict),
+            Value::Int(GONE) => Ok(Applied::Gone(None)),
+            Value::Int(TAKEN) => Err(StoreError::new("redis: the new key is not new")),
+            Value::BulkString(bytes) => Ok(Applied::Gone(Some(tombstone_of(name, bytes)?))),
+            other => Err(unknown(&other)),
+        }
+    }
+}
+
+impl Engine for Strings {
+    fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found> {
+        Box::pin(async move {
+            let mut reads = pipe();
+            reads.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("GET").arg(beside(name));
+            let (data, ttl, stone): (Option<Vec<u8>>, i64, Option<Vec<u8>>) =
+                self.0.ask("load", Request::Reads(&reads)).await?;
+            let stone = stone.map(|bytes| tombstone_of(name, bytes)).transpose()?;
+            if let Some(tombstone) = stone.filter(|tombstone| tombstone.until > now) {
+                if data.is_some() {
+                    self.run("load", name, &on(&SWEEP, name, now)).await?;
+                }
+                return Ok(Found::Gone(tombstone));
+            }
+            let Some(data) = data else { return Ok(Found::Missing) };
+            // Without a TTL it never expires; one that expired between the two commands has a TTL of -2.
+            let expires = match ttl {
+                -1 => Timestamp::from_millis(u64::MAX),
+                ttl => Timestamp::from_millis(now.as_millis().saturating_add(u64::try_from(ttl).unwrap_or(0))),
+            };
+            let version = Version::digest(&data);
+            Ok(match expires > now {
+                true => Found::Record { data: data.into(), version, expires },
+                false => Found::Missing,
+            })
+        })
+    }
+
+    fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied> {
+        Box::pin(async move {
+            let (what, mut script) = match (guard, &write) {
+                (Guard::Absent, _) => ("create", on(&CREATE, name, now)),
+                (Guard::Is(_), Write::Record { .. }) => ("replace", on(&REPLACE, name, now)),
+                (Guard::Is(_), Write::Touch(_)) => ("touch", on(&TOUCH, name, now)),
+            };
+            script.arg(match guard {
+                Guard::Absent => String::new(),
+                Guard::Is(version) => version.hex(),
+            });
+            match &write {
+                Write::Record { data, expires, .. } => script.arg(seconds(*expires, now)).arg(&**data),
+                Write::Touch(expires) => script.arg(seconds(*expires, now)),
+            };
+            self.run(what, name, &script).await
+        })
+    }
+
+    fn end<'a>(
+        &'a self,
+        name: &'a str,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied> {
+        Box::pin(async move {
+            let mut script = on(&END, name, now);
+            script.arg(at.map(Version::hex).unwrap_or_default());
+            script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
+            self.run("delete", name, &script).await
+        })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a str,
+        at: Option<Version>,
+        to: &'a str,
+        write: Write,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Answer<'a, Applied> {
+        Box::pin(async move {
+            let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
+            let mut script = on(&RENAME, from, now);
+            script.key(to).key(beside(to)).arg(at.map(Version::hex).unwrap_or_default());
+            script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
+            script.arg(seconds(expires, now)).arg(&*data);
+            self.run("rename", from, &script).await
+        })
+    }
+
+    fn version(&self, data: &bytes::Bytes, _drawn: Version) -> Version {
+        Version::digest(data)
+    }
+}
+
+/// Where the tombstone of a record stands: in the same slot.
+fn beside(name: &str) -> String {
+    let has_tag =
+        name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
+    if has_tag { format!("dewar-ended:{name}") } else { format!("dewar-ended:{{{name}}}") }
+}
+
+fn tombstone_of(name: &str, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
+    layout::decode_tombstone(&StoreKey::foreign(name), bytes)
+}
+
+/// A script on a record and its tombstone. The first argument is now.
+fn on<'a>(script: &'a Script, name: &str, now: Timestamp) -> ScriptInvocation<'a> {
+    let mut script = script.key(name);
+    script.key(beside(name)).arg(now.as_millis());
+    script
+}
+
+/// A TTL counts from the caller's now, so that a server's clock that goes wrong does no harm. One of zero would be refused.
+fn millis(until: Timestamp, now: Timestamp) -> u64 {
+    until.as_millis().saturating_sub(now.as_millis()).clamp(1, FOREVER)
+}
+
+fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
+    millis(expires, now).div_ceil(1000)
+}
+
+/// Ends with the tombstone where one stands. A record beside it is a late write of the framework's, and goes.
+macro_rules! living {
+    () => {
+        r"
+        local function until_of(stone) return struct.unpack('>I8', stone, 11) end
+        local stone = redis.call('GET', KEYS[2])
+        if stone and until_of(stone) > tonumber(ARGV[1]) then
+            redis.call('DEL', KEYS[1])
+        else
+            stone = nil
+        end
+        "
+    };
+}
+
+/// Ends with `GONE` unless a record stands, and with `CONFLICT` unless its bytes have the digest `ARGV[2]`. An empty one stands for any.
+macro_rules! same {
+    () => {
+        r"
+        if stone then return stone end
+        local value = redis.call('GET', KEYS[1])
+        if not value then return 0 end
+        if ARGV[2] ~= '' and string.sub(redis.sha1hex(value), 1, 30) ~= ARGV[2] then return 1 end
+        "
+    };
+}
+
+/// now
+static SWEEP: LazyLock<Script> = LazyLock::new(|| script(concat!(without_room!(), living!(), "return stone or 0")));
+
+/// now, nothing, TTL in seconds, data
+static CREATE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        living!(),
+        r"
+        if stone then return stone end
+        if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
+        redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
+        return 2
+        "
+    ))
+});
+
+/// now, digest, TTL in seconds, data
+static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        living!(),
+        same!(),
+        r"
+        redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
+        return 2
+        "
+    ))
+});
+
+/// now, digest, TTL in seconds
+static TOUCH: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        living!(),
+        same!(),
+        r"
+        redis.call('EXPIRE', KEYS[1], ARGV[3])
+        return 2
+        "
+    ))
+});
+
+/// now, digest or nothing, TTL of the tombstone in milliseconds, tombstone
+static END: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        living!(),
+        r"
+        if stone then
+            if until_of(ARGV[4]) > until_of(stone) then
+                stone = string.sub(stone, 1, 10) .. string.sub(ARGV[4], 11, 18) .. string.sub(stone, 19)
+                redis.call('SET', KEYS[2], stone, 'PX', ARGV[3])
+            end
+            return stone
+        end
+        local value = redis.call('GET', KEYS[1])
+        if ARGV[2] ~= '' then
+            if not value then return 0 end
+            if string.sub(redis.sha1hex(value), 1, 30) ~= ARGV[2] then return 1 end
+        end
+        redis.call('DEL', KEYS[1])
+        redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
+        return value and 2 or 0
+        "
+    ))
+});
+
+/// now, digest or nothing, TTL of the tombstone in milliseconds, tombstone, TTL in seconds, data; the new key and its tombstone's
+static RENAME: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        living!(),
+        same!(),
+        r"
+        if redis.call('EXISTS', KEYS[3]) == 1 then return 4 end
+        local other = redis.call('GET', KEYS[4])
+        if other and until_of(other) > tonumber(ARGV[1]) then return 4 end
+        redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
+        redis.call('DEL', KEYS[1])
+        redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
+        return 2
+        "
+    ))
+});
