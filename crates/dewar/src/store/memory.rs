@@ -27,8 +27,8 @@ use self::digest::Digest;
 use self::shard::{Ended, Refused, Shard, Shared};
 use self::slot::cost;
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, engine_of,
 };
 use crate::runtime::yield_now;
 

@@ -27,8 +27,8 @@ use tokio::sync::{oneshot, watch};
 
 use self::queue::{Job, Queue, closed, failed};
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, engine_of,
 };
 
 /// The most rows that one transaction removes: each has its key on another page, and whoever writes meanwhile waits.

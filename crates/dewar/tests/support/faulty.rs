@@ -9,8 +9,8 @@ use std::{
 };
 
 use dewar::store::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, engine_of, memory::MemoryStore,
+    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, engine_of, memory::MemoryStore,
 };
 
 /// What a store is asked to do.
