@@ -53,9 +53,10 @@ impl Redis {
         assert!(is_there, "there is no {key}");
     }
 
-    /// All keys, sorted.
+    /// All keys but those of our tombstones, sorted.
     pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.ask(redis::cmd("KEYS").arg("*"));
+        keys.retain(|key| !key.starts_with("dewar-ended:"));
         keys.sort();
         keys
     }

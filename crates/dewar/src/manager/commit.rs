@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Kind},
     journal::Operation,
     lifetime::Timestamp,
+    meaning::Change,
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
     store::{Create, ErasedStore, Replace, Why},
@@ -167,6 +168,7 @@ impl Inner {
     fn freeze(&self, state: &mut State, now: Timestamp) -> Result<(), Error> {
         state.contents.issued = now;
         refuse_ended_lifetime(state, now)?;
+        self.renewed(state.intent, &mut state.contents)?;
         match &mut state.origin {
             Origin::Stored(at) => {
                 let Some(id) = &at.id else { return Ok(()) };
@@ -179,6 +181,16 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// What a framework ties to the id changes with it.
+    pub(super) fn renewed(&self, intent: Intent, contents: &mut Contents) -> Result<(), Error> {
+        match intent {
+            Intent::Renew | Intent::LogIn | Intent::Switch => {
+                self.rules.format.set(&mut contents.data, Change::Renewed(random))
+            }
+            Intent::Keep | Intent::End => Ok(()),
+        }
     }
 
     /// What a request did, taken out of its session. Encodes here, so that nothing is copied.
@@ -202,6 +214,7 @@ impl Inner {
         if plan.makes_an_id() {
             state.contents.guarded_until = None;
         }
+        self.renewed(state.intent, &mut state.contents)?;
         let record = self.record(&state.contents, now)?;
         if record.data.len() > LARGEST_RECORD {
             let largest = super::largest_entries(&state.contents);

@@ -294,6 +294,7 @@ impl Inner {
                 }
                 job.changes.settle(version);
                 guarded(job.changes.to_do(version)?, &mut contents, &self.rules.format)?;
+                self.renewed(job.intent, &mut contents)?;
                 contents.issued = job.now;
                 contents.guarded_until = None;
                 self.put_in(job, &contents, &id)?;

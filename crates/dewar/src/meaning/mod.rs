@@ -99,8 +99,8 @@ pub enum Change<'a> {
     Principal(&'a Login),
     /// Whether the cookie outlives the browser.
     Persistent(bool),
-    /// The id changes: what a framework ties to it (a token against forged requests) changes, too.
-    Renewed,
+    /// The id changes: what a framework ties to it (a token against forged requests) changes, too. With a source of random bytes for it.
+    Renewed(fn(&mut [u8])),
 }
 
 /// What becomes of the messages for the next page.
