@@ -10,12 +10,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL};
 use dewar::{
     Value,
     dialect::{
-        Body, Contents, Cookies, Dialect, Flask, Refusal, Token,
-        wire::{
-            Encoding, Json,
-            itsdangerous::{Derivation, Digest, Signer},
-        },
+        Body, Contents, Dialect, Flask, Jar, Refusal, Steps, Token,
+        wire::itsdangerous::{Derivation, Digest, Signer},
     },
+    encoding::{Encoding, Json},
 };
 use dewar_fuzz::{NOW, by_name, keyring, limits, random, survives};
 use libfuzzer_sys::fuzz_target;
@@ -82,14 +80,18 @@ fn compressed(text: &[u8]) -> Vec<u8> {
 }
 
 fn read(flask: &Flask, token: &str) -> Result<Contents, Refusal> {
-    match flask.read(&Cookies { name: "session", values: &[Some(token)] }, &limits())? {
+    match flask.read(&Jar::of("session", &[("", token)]), &limits(), &mut Steps::off())? {
         Token::Data { contents, .. } => Ok(contents),
         Token::Id { .. } => panic!("Flask keeps data"),
     }
 }
 
 fn write(flask: &Flask, contents: &Contents) -> String {
-    flask.write(Body::Data(contents), "session", NOW, &mut random(1)).expect("what opened can be written").remove(0)
+    flask
+        .write(Body::Data(contents), "session", NOW, &mut random(1))
+        .expect("what opened can be written")
+        .remove(0)
+        .value
 }
 
 fn round(contents: &Contents) {

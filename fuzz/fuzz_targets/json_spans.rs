@@ -9,10 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use dewar::{
     Value,
-    dialect::{
-        Data,
-        wire::{Encoding, Json},
-    },
+    dialect::Data,
+    encoding::{Encoding, Json},
     value::{DateTime, Markup, Tuple, Uuid},
 };
 use dewar_fuzz::{by_name, survives};

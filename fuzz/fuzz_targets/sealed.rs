@@ -10,7 +10,10 @@ use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 use arbitrary::{Arbitrary, Unstructured};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL};
 use bytes::Bytes;
-use dewar::dialect::{Body, Contents, Cookies, Data, Dialect, Refusal, Sealed, Timestamp, Token, wire::Encoding};
+use dewar::{
+    dialect::{Body, Contents, Data, Dialect, Jar, Refusal, Sealed, Steps, Timestamp, Token},
+    encoding::Encoding,
+};
 use dewar_fuzz::{NOW, keyring, limits, old_keyring, random};
 use hkdf::Hkdf;
 use libfuzzer_sys::fuzz_target;
@@ -85,7 +88,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn read(name: &str, text: &str) -> Result<(Contents, bool), Refusal> {
-    match SEALED.read(&Cookies { name, values: &[Some(text)] }, &limits())? {
+    match SEALED.read(&Jar::of(name, &[("", text)]), &limits(), &mut Steps::off())? {
         Token::Data { contents, outdated, .. } => Ok((contents, outdated)),
         Token::Id { .. } => panic!("Sealed keeps data"),
     }
@@ -178,7 +181,7 @@ fn token(session: &Written<'_>, contents: &Contents) -> String {
     // Every hour another salt, so that the cache of derived keys turns over.
     let hour = Timestamp::from_secs(u64::from(session.seed) * 3600);
     let written = sealed.write(Body::Data(contents), NAME, hour, &mut random(session.seed.into()));
-    written.expect("short texts").remove(0)
+    written.expect("short texts").remove(0).value
 }
 
 fn assert_same(a: &Contents, b: &Contents) {
@@ -198,7 +201,7 @@ fn plaintext(text: &[u8], salt: u8) {
     assert!(!outdated);
     let hour = Timestamp::from_secs(u64::from(salt) * 3600);
     let again = SEALED.write(Body::Data(&contents), NAME, hour, &mut random(salt.into()));
-    let (again, _) = read(NAME, &again.expect("what was read is written")[0]).expect("what was written opens");
+    let (again, _) = read(NAME, &again.expect("what was read is written")[0].value).expect("what was written opens");
     assert_same(&again, &contents);
 }
 

@@ -36,7 +36,7 @@ fn former_keyring(secret: &str) -> Keyring {
 
 /// What both dialects say by default, at [`NOW`].
 pub fn limits() -> Limits {
-    Limits { now: NOW, idle: 86_400, absolute: None, persistent: false, skew: std::time::Duration::ZERO }
+    Limits::new(NOW, 86_400)
 }
 
 /// Runs what never waits. Without a store the manager does not.

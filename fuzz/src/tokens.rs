@@ -2,9 +2,7 @@
 
 use dewar::{
     Keyring,
-    dialect::{
-        Body, Contents, Dialect, Flask, Sealed, Timestamp,
-    },
+    dialect::{Body, Contents, Dialect, Flask, Sealed, Timestamp},
     encoding::{Encoding, Json},
 };
 
@@ -37,7 +35,8 @@ pub struct Known {
 /// Some of every kind. An entry `who` says which one it is.
 pub fn all() -> Vec<Known> {
     let mut known = Vec::new();
-    for (reader, name) in [(Reader::Host, "__Host-Http-session"), (Reader::Http, "session"), (Reader::Flask, "session")] {
+    for (reader, name) in [(Reader::Host, "__Host-Http-session"), (Reader::Http, "session"), (Reader::Flask, "session")]
+    {
         for old in [false, true] {
             let keyring = if old { old_keyring() } else { keyring() };
             for (issued, opens) in [(0, true), (-3600, true), (-40 * 86_400, false), (3600, false)] {
@@ -63,5 +62,5 @@ fn write(reader: Reader, name: &str, keyring: &Keyring, issued: Timestamp, who: 
     insert("who", encoding.write(&who).expect("a number"));
     insert("text", encoding.write(&"x".repeat(rest)).expect("text"));
     let mut random = random(u64::from(who) + 1);
-    dialect.write(Body::Data(&contents), name, issued, &mut random).expect("a small session").remove(0)
+    dialect.write(Body::Data(&contents), name, issued, &mut random).expect("a small session").remove(0).value
 }

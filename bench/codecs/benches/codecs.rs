@@ -13,7 +13,7 @@ use criterion::{
 };
 use dewar::{
     Keyring, Secret,
-    dialect::{Body, Contents, Cookies, Dialect, Flask, Limits, Sealed, Timestamp, Token},
+    dialect::{Body, Contents, Dialect, Flask, Jar, Limits, Sealed, Steps, Timestamp, Token},
 };
 use hmac::{Hmac, Mac};
 use serde::de::IgnoredAny;
@@ -58,16 +58,16 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const NAME: &str = "session";
 
 fn dialect(c: &mut Criterion, name: &str, dialect: &dyn Dialect) {
-    let encoding = dialect.policy().encoding;
+    let encoding = dialect.profile().encoding;
     let mut contents = Contents::new(NOW, 86_400, None, false);
     for (name, value) in peers::session() {
         contents.data.insert(name.as_bytes(), encoding.write(&value).unwrap());
     }
     // Any bytes serve: what random numbers cost is measured with the whole request.
     let mut random = |bytes: &mut [u8]| bytes.fill(7);
-    let token = dialect.write(Body::Data(&contents), NAME, NOW, &mut random).unwrap().remove(0);
-    let limits = Limits { now: NOW, idle: 86_400, absolute: None, persistent: false, skew: Duration::ZERO };
-    let open = || match dialect.read(&Cookies { name: NAME, values: &[Some(black_box(&token))] }, &limits) {
+    let token = dialect.write(Body::Data(&contents), NAME, NOW, &mut random).unwrap().remove(0).value;
+    let limits = Limits::new(NOW, 86_400);
+    let open = || match dialect.read(&Jar::of(NAME, &[("", black_box(&token))]), &limits, &mut Steps::off()) {
         Ok(Token::Data { contents, .. }) => contents,
         other => panic!("{other:?}"),
     };
