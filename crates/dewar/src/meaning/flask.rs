@@ -65,9 +65,30 @@ fn written<T: serde::Serialize + ?Sized>(encoding: Encoding, entry: &str, value:
     encoding.write(value).map_err(|why| Error::entry(entry.as_bytes(), why))
 }
 
-/// Flask-Login's `_create_identifier`: the digest of `address|user agent`, in hexadecimal.
+/// Flask-Login's `_create_identifier`: the digest of address and user agent, in hexadecimal, each as Python shows bytes: `b'127.0.0.1'|b'curl/8'`.
 fn client(login: &Login) -> Option<String> {
     let (address, user_agent) = login.client.as_ref()?;
-    let digest = Sha512::digest(format!("{address}|{user_agent}"));
+    let address = address.split(',').next().unwrap_or_default().trim();
+    let digest = Sha512::digest(format!("{}|{}", shown(address), shown(user_agent)));
     Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// `repr(header.encode())`, where WSGI gave the bytes of the header as Latin-1.
+fn shown(header: &str) -> String {
+    let bytes: Vec<u8> = header.bytes().map(char::from).collect::<String>().into_bytes();
+    let quote = if header.contains('\'') && !header.contains('"') { '"' } else { '\'' };
+    let mut text = format!("b{quote}");
+    for byte in bytes {
+        match char::from(byte) {
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\\' => text.push_str("\\\\"),
+            letter if letter == quote => text.extend(['\\', quote]),
+            letter @ ' '..='~' => text.push(letter),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text.push(quote);
+    text
 }
