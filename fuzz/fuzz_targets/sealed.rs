@@ -189,7 +189,7 @@ fn assert_same(a: &Contents, b: &Contents) {
         (contents.created, contents.issued, contents.idle, contents.absolute, contents.persistent)
     };
     assert_eq!(facts(a), facts(b));
-    assert_eq!((&a.principal, &a.label, &a.beside), (&b.principal, &b.label, &b.beside));
+    assert_eq!((&a.principal, &a.label, &a.extra), (&b.principal, &b.label, &b.extra));
     assert!(a.data.iter().eq(b.data.iter()));
 }
 

@@ -42,7 +42,7 @@ fn record() -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Default::default(),
+        extra: Default::default(),
     }
 }
 

@@ -208,7 +208,7 @@ pub struct Contents {
     /// What the application calls this session in a list of devices.
     pub label: Option<Box<str>>,
     /// What another framework keeps beside the entries (express-session's `cookie`), untouched.
-    pub beside: Bytes,
+    pub extra: Bytes,
     /// Names the session of a principal across renewals; zero without one.
     pub(crate) lineage: u64,
     /// The epoch of its principal that it began in; `None`: it begins now.
@@ -236,7 +236,7 @@ impl Contents {
             persistent,
             principal: None,
             label: None,
-            beside: Bytes::new(),
+            extra: Bytes::new(),
             lineage: 0,
             epoch: None,
             guarded_until: None,

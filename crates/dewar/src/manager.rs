@@ -383,8 +383,8 @@ impl Inner {
                     }
                 }
             }
-            Ok(Some(Token::Data { contents, outdated, slides, .. })) if self.former.is_none() => {
-                Ok(self.open_cookie(contents, outdated, slides, now))
+            Ok(Some(Token::Data { contents, outdated, sliding, .. })) if self.former.is_none() => {
+                Ok(self.open_cookie(contents, outdated, sliding, now))
             }
             Ok(Some(token)) => {
                 return Err(Box::pin(async move {
@@ -414,13 +414,15 @@ impl Inner {
                 let until = contents.expires();
                 Box::pin(self.take_over(contents, &unique, until, now)).await
             }
-            Token::Data { contents, outdated, slides, .. } => Ok(Ok(self.open_cookie(contents, outdated, slides, now))),
+            Token::Data { contents, outdated, sliding, .. } => {
+                Ok(Ok(self.open_cookie(contents, outdated, sliding, now)))
+            }
         }
     }
 
     /// The session that is in the cookie itself.
-    fn open_cookie(&self, contents: Contents, outdated: bool, slides: bool, now: Timestamp) -> (Contents, Origin) {
-        let due = slides && self.reissue.is_due(contents.issued, contents.idle, now);
+    fn open_cookie(&self, contents: Contents, outdated: bool, sliding: bool, now: Timestamp) -> (Contents, Origin) {
+        let due = sliding && self.reissue.is_due(contents.issued, contents.idle, now);
         (contents, Origin::Cookie { reissue: outdated || due })
     }
 

@@ -165,7 +165,7 @@ impl Session {
         match written {
             Ok(value) => {
                 dropped = self.put(&mut state, name, value);
-                state.heal(name);
+                state.forget_failure(name);
             }
             Err(why) => state.fail(Failing::Entry(name.into()), Error::entry(name.as_bytes(), why)),
         }
@@ -223,7 +223,7 @@ impl Session {
         let name = name.name();
         let encoded = {
             let mut state = self.writable("remove", name)?;
-            state.heal(name);
+            state.forget_failure(name);
             if self.keeps_principal_in(name) {
                 state.removed = self.format().principal(&state.contents).or_else(|| state.removed.take());
             }
@@ -406,7 +406,7 @@ impl Session {
             return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
         }
         if let Some(mut state) = self.writable("set_lifetime", "") {
-            state.heal_method("set_lifetime");
+            state.forget_failure_of("set_lifetime");
             state.sets_lifetime = true;
         }
         self.apply(
@@ -443,7 +443,7 @@ impl Session {
             return self.fail("set_principal", Error::setting(why));
         }
         let Some(mut state) = self.writable("set_principal", "") else { return };
-        state.heal_method("set_principal");
+        state.forget_failure_of("set_principal");
         let former = format.principal(&state.contents);
         let mut dropped = Vec::new();
         if former.is_some_and(|former| !former.is(&login.id)) {
@@ -561,7 +561,7 @@ impl Session {
     fn apply(&self, what: &'static str, operation: Operation) {
         let Some(mut state) = self.writable(what, "") else { return };
         if let Operation::SetLabel { .. } = operation {
-            state.heal_method(what);
+            state.forget_failure_of(what);
         }
         match operation.replay(&mut state.contents, self.format()) {
             Ok(()) => self.note(&mut state, |_| operation),

@@ -270,14 +270,14 @@ impl State {
         self.failures.insert(what, error);
     }
 
-    pub(crate) fn heal(&mut self, entry: &str) {
+    pub(crate) fn forget_failure(&mut self, entry: &str) {
         if !self.failures.is_empty() {
             self.failures.remove(&Failing::Entry(entry.into()));
         }
     }
 
     /// The later good call of this method counts.
-    pub(crate) fn heal_method(&mut self, method: &'static str) {
+    pub(crate) fn forget_failure_of(&mut self, method: &'static str) {
         self.failures.remove(&Failing::Method(method));
     }
 

@@ -43,7 +43,7 @@ async fn store_of(json: &'static str, left: Duration) -> MemoryStore {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     };
     let store = MemoryStore::new();
     store.create(&key(), Version::from_bits(1), record, NOW).await.unwrap();

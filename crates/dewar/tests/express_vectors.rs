@@ -266,7 +266,7 @@ fn record(data: Bytes, now: Timestamp, left: Duration) -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     }
 }
 
@@ -429,13 +429,13 @@ async fn what_express_session_writes_is_read_and_written_byte_for_byte() {
         let cookie = dialect.write(Body::Id(&read), "", now, &mut |_| ()).unwrap();
         assert_eq!(cookie, [SetValue::new("", vector["set_cookie"][0]["value"].as_str().unwrap().into())], "{id}");
         let layout = dialect.layout().unwrap();
-        let Kept { data: entries, beside, lifetime } = layout.read(&data, &mut Steps::off()).unwrap();
+        let Kept { data: entries, extra, lifetime } = layout.read(&data, &mut Steps::off()).unwrap();
         let idle = Duration::from_secs(vector["store"]["ttl_seconds"].as_u64().unwrap());
         let persistent = config["cookie"]["maxAge"].is_u64();
         let expected = if persistent { Lifetime::persistent().idle(idle) } else { Lifetime::browser() };
         assert_eq!(lifetime, Some(expected), "{id}: the TTL that Redis had");
         let mut contents = Contents::new(now, idle.as_secs() as u32, None, persistent);
-        (contents.data, contents.beside) = (entries, beside);
+        (contents.data, contents.extra) = (entries, extra);
         assert_eq!(layout.write(&contents, &dialect.profile().cookie).unwrap(), data, "{id}");
 
         // Through the manager, but for attributes that browsers throw away (Partitioned without Secure) or that it has not (Priority).

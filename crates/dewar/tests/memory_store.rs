@@ -32,7 +32,7 @@ fn record(data: &[u8], seconds: u64) -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     }
 }
 

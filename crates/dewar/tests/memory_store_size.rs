@@ -63,7 +63,7 @@ fn a_million_sessions_cost_at_most_170_bytes_each_beyond_their_payload() {
             lineage: 0,
             epoch: None,
             guarded_until: None,
-            beside: Default::default(),
+            extra: Default::default(),
         };
         now(store.create(&key(number), Version::from_bits(number), record, NOW)).unwrap();
     }

@@ -154,7 +154,7 @@ impl Dialect for CookieSession {
         let mut contents = Contents::new(limits.now, limits.idle, None, limits.persistent);
         contents.data = Data::parse(JSON, &text).ok_or(Refusal::Malformed)?;
         RESERVED.drop_from(&mut contents.data);
-        Ok(Token::Data { contents, outdated: key != 0, slides: limits.persistent, unique: None })
+        Ok(Token::Data { contents, outdated: key != 0, sliding: limits.persistent, unique: None })
     }
 
     fn write(

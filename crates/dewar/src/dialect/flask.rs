@@ -178,7 +178,7 @@ impl Dialect for Flask {
         let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| value == b"true");
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
         contents.data = data;
-        Ok(Token::Data { contents, outdated: signed.secret != 0, slides: permanent, unique: None })
+        Ok(Token::Data { contents, outdated: signed.secret != 0, sliding: permanent, unique: None })
     }
 
     fn write(

@@ -2,8 +2,8 @@
 //!
 //! A dialect is pure: text and bytes in, text and bytes out, with time and randomness as
 //! arguments. It knows no store, no HTTP library and no runtime. What differs from one to the next
-//! and is not computed stands in its [`Profile`], as data. What its entries mean is its [`Meaning`](crate::meaning::Meaning)'s, and how a
-//! record looks that its id leads to its [`Layout`](crate::layout::Layout)'s.
+//! and is not computed stands in its [`Profile`], as data. What its entries mean is its [`Meaning`]'s, and how a
+//! record looks that its id leads to its [`Layout`]'s.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -157,7 +157,7 @@ pub enum Token {
         /// Whether it should be written again, because an older secret protects it.
         outdated: bool,
         /// Whether it is issued again from time to time, so that it does not run out.
-        slides: bool,
+        sliding: bool,
         /// 32 bytes that tell this very cookie from every other, where the format makes each cookie another one (by a nonce): an id may be derived from
         /// them. `None` where two strangers with the same entries in the same second hold the same bytes, as with every format that is only signed.
         unique: Option<[u8; 32]>,

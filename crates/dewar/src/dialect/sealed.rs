@@ -275,7 +275,7 @@ impl Dialect for Sealed {
         if contents.expires() <= limits.now {
             return Err(Refusal::Expired);
         }
-        Ok(Token::Data { contents, outdated: secret != 0, slides: true, unique: Some(fingerprint) })
+        Ok(Token::Data { contents, outdated: secret != 0, sliding: true, unique: Some(fingerprint) })
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
@@ -392,7 +392,7 @@ fn read_plaintext(mut text: Bytes, encoding: crate::encoding::Encoding) -> Optio
         persistent: flags & 1 != 0,
         principal,
         label,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
         lineage: 0,
         epoch: None,
         guarded_until: None,

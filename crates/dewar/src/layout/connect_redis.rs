@@ -98,21 +98,21 @@ impl Layout for ConnectRedis {
 
     fn read(&self, found: &Bytes, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
         let mut data = Data::parse(JSON, found).ok_or(Refusal::Malformed)?;
-        let beside = data.remove(COOKIE.as_bytes()).ok_or(Refusal::Malformed)?;
-        steps.note("cookie", || String::from_utf8_lossy(&beside).into_owned());
-        let lifetime = match max_age(&Data::parse(JSON, &beside).ok_or(Refusal::Malformed)?) {
+        let extra = data.remove(COOKIE.as_bytes()).ok_or(Refusal::Malformed)?;
+        steps.note("cookie", || String::from_utf8_lossy(&extra).into_owned());
+        let lifetime = match max_age(&Data::parse(JSON, &extra).ok_or(Refusal::Malformed)?) {
             Some(max_age) => Lifetime::persistent().idle(rounded_up(max_age)),
             None => Lifetime::browser(),
         };
         RESERVED.drop_from(&mut data);
-        Ok(Kept { data, beside, lifetime: Some(lifetime) })
+        Ok(Kept { data, extra, lifetime: Some(lifetime) })
     }
 
     fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Bytes, Error> {
         RESERVED.check(&contents.data)?;
         let now = contents.issued;
         let member =
-            if contents.beside.is_empty() { new_member(contents, cookie, now)? } else { moved_member(contents, now)? };
+            if contents.extra.is_empty() { new_member(contents, cookie, now)? } else { moved_member(contents, now)? };
         let members = iter::once((COOKIE.as_bytes(), &member[..])).chain(contents.data.iter());
         let mut out = Vec::with_capacity(512);
         JSON.join(members, &mut out);
@@ -159,7 +159,8 @@ fn new_member(contents: &Contents, cookie: &Attributes, now: Timestamp) -> Resul
 
 /// The member that is there, with its two times as the session now has them.
 fn moved_member(contents: &Contents, now: Timestamp) -> Result<Vec<u8>, Error> {
-    let mut member = Data::parse(JSON, &contents.beside).unwrap_or_default();
+    let mut member = Data::parse(JSON, &contents.extra)
+        .ok_or_else(|| Error::entry(COOKIE.as_bytes(), "what stands beside the entries is no JSON object"))?;
     let said = max_age(&member);
     let max_age = match said {
         // What was said to the millisecond stays as it was said.
@@ -167,13 +168,13 @@ fn moved_member(contents: &Contents, now: Timestamp) -> Result<Vec<u8>, Error> {
         _ => contents.persistent.then(|| idle(contents)),
     };
     if max_age.is_none() && said.is_none() {
-        return Ok(contents.beside.to_vec());
+        return Ok(contents.extra.to_vec());
     }
     if max_age != said {
         member.insert(MAX_AGE.as_bytes(), encode(&max_age.map(in_millis))?);
     }
     member.insert(EXPIRES.as_bytes(), encode(&max_age.map(|max_age| iso(now.after(max_age))))?);
-    let mut out = Vec::with_capacity(contents.beside.len() + 32);
+    let mut out = Vec::with_capacity(contents.extra.len() + 32);
     member.write(JSON, &mut out);
     Ok(out)
 }

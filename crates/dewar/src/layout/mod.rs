@@ -60,8 +60,8 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
 pub struct Kept {
     /// The entries.
     pub data: Data,
-    /// What stands beside them, untouched: [`Contents::beside`].
-    pub beside: Bytes,
+    /// What stands beside them, untouched: [`Contents::extra`].
+    pub extra: Bytes,
     /// How long this session lives, where the record says so: a timeout that is not said is the manager's.
     pub lifetime: Option<Lifetime>,
 }

@@ -365,7 +365,7 @@ impl Inner {
                 state.origin = Origin::Fresh { refused: false };
                 Ok(())
             }
-            Ok(Done::Dead(why)) => self.bury(job, why),
+            Ok(Done::Dead(why)) => self.session_died(job, why),
             Err(Failed { error, doubt }) => {
                 job.changes.doubt = doubt.or(job.changes.doubt);
                 let dropped = give_back(job);
@@ -376,7 +376,7 @@ impl Inner {
     }
 
     /// The session died under this request.
-    fn bury(&self, job: Job, why: Option<Why>) -> Result<(), Error> {
+    fn session_died(&self, job: Job, why: Option<Why>) -> Result<(), Error> {
         let now = job.now;
         let told = plan(&Facts {
             origin: &Origin::Lost(why.clone()),

@@ -172,7 +172,7 @@ impl Inner {
             lineage: contents.lineage,
             epoch: contents.epoch,
             guarded_until: contents.guarded_until,
-            beside: contents.beside.clone(),
+            extra: contents.extra.clone(),
         })
     }
 
@@ -202,7 +202,7 @@ impl Inner {
             persistent: record.persistent,
             principal: record.principal,
             label: record.label,
-            beside: record.beside,
+            extra: record.extra,
             lineage: record.lineage,
             epoch: record.epoch,
             guarded_until: record.guarded_until,

@@ -135,7 +135,7 @@ impl<S: SessionStore> Case<S> {
             lineage: 0,
             epoch: None,
             guarded_until: None,
-            beside: Bytes::new(),
+            extra: Bytes::new(),
         }
     }
 
@@ -208,10 +208,10 @@ impl<S: SessionStore> Case<S> {
     }
 
     async fn delete(&self, at: Option<Version>) -> Delete {
-        self.bury(at, self.ended()).await
+        self.delete_as(at, self.ended()).await
     }
 
-    async fn bury(&self, at: Option<Version>, tombstone: Tombstone) -> Delete {
+    async fn delete_as(&self, at: Option<Version>, tombstone: Tombstone) -> Delete {
         works("delete", self.store.delete(&self.key, at, tombstone, self.now).await)
     }
 

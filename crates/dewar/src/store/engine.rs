@@ -143,7 +143,7 @@ fn record(data: Bytes, expires: Timestamp, now: Timestamp) -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     }
 }
 

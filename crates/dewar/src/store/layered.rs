@@ -38,7 +38,7 @@ impl Layered {
     }
 
     fn read(&self, data: &bytes::Bytes, expires: Timestamp, now: Timestamp) -> Option<Record> {
-        let Kept { data, beside, lifetime } = self.layout.read(data, &mut Steps::off()).ok()?;
+        let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off()).ok()?;
         let mut entries = Vec::new();
         data.write(self.layout.encoding(), &mut entries);
         Some(Record {
@@ -53,7 +53,7 @@ impl Layered {
             lineage: 0,
             epoch: None,
             guarded_until: None,
-            beside,
+            extra,
         })
     }
 
@@ -61,7 +61,7 @@ impl Layered {
         let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
         let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
         contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
-        contents.beside = record.beside.clone();
+        contents.extra = record.extra.clone();
         self.layout.write(&contents, &self.cookie)
     }
 

@@ -320,7 +320,7 @@ impl Inner {
         let put = target.as_deref_mut().unwrap_or(&mut source).put_new(to, version, record, now, &self.shared);
         match put {
             Ok(written) => {
-                source.bury(at, tombstone, &self.shared);
+                source.put_tombstone(at, tombstone, &self.shared);
                 Ok(Rename::Renamed(written))
             }
             Err(Refused::Outdated) => Ok(Rename::Outdated),

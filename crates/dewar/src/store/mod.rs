@@ -94,7 +94,7 @@ pub struct Record {
     /// The cookie that it was moved here from could come back until this moment. `None`: there is none.
     pub guarded_until: Option<Timestamp>,
     /// What another framework's layout keeps beside the entries. A record of our own has nothing there, and a store need not keep it.
-    pub beside: Bytes,
+    pub extra: Bytes,
 }
 
 impl Record {

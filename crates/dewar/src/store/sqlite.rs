@@ -326,10 +326,10 @@ impl SessionAdmin for SqliteStore {
         let mut purged = 0;
         while purged < limit {
             let most = PURGED_AT_ONCE.min(limit - purged);
-            let (buried, removed) = self.write(move |connection| statements::purge(connection, most, now)).await?;
+            let (ended, removed) = self.write(move |connection| statements::purge(connection, most, now)).await?;
             purged += removed;
             // Those that leave a tombstone are no part of the limit: each is met once.
-            if buried < most && removed < most {
+            if ended < most && removed < most {
                 break;
             }
         }

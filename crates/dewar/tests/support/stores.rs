@@ -33,7 +33,7 @@ pub(crate) fn record(data: &[u8]) -> Record {
         lineage: 0,
         epoch: None,
         guarded_until: None,
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     }
 }
 

@@ -52,7 +52,7 @@ impl Layout for Verbatim {
 
     fn read(&self, found: &Bytes, _steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
         let data = Data::parse(self.encoding(), &held(found)).ok_or(Refusal::Malformed)?;
-        Ok(Kept { data, beside: Bytes::new(), lifetime: None })
+        Ok(Kept { data, extra: Bytes::new(), lifetime: None })
     }
 
     fn write(&self, contents: &Contents, _cookie: &Attributes) -> Result<Bytes, Error> {

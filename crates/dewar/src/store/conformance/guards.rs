@@ -102,7 +102,7 @@ async fn a_delete_prolongs_a_guard_and_never_shortens_it<S: SessionStore>(case: 
     promise(sentence, expired.load().await, Load::Gone(guard.clone()));
     let longer = expired.ended().until(Some(case.now.after(9 * HOUR)));
     let prolonged = guard.until(Some(longer.until));
-    promise(sentence, expired.bury(None, longer).await, Delete::Gone(Some(prolonged.clone())));
+    promise(sentence, expired.delete_as(None, longer).await, Delete::Gone(Some(prolonged.clone())));
     case.later(8 * HOUR).is_gone(sentence, &prolonged).await;
     case.later(9 * HOUR).is_free(sentence).await;
 }

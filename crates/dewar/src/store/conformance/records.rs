@@ -36,7 +36,7 @@ fn full_record<S: SessionStore>(case: &Case<S>) -> Record {
         lineage: u64::MAX >> 1,
         epoch: Some(case.now.as_millis()),
         guarded_until: Some(case.now.after(Duration::from_millis(86_400_003))),
-        beside: Bytes::new(),
+        extra: Bytes::new(),
         label: Some("Firefox on Linux – Zürich ☂ 'quoted' \"twice\" \\".into()),
     }
 }

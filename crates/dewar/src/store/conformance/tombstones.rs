@@ -42,9 +42,9 @@ async fn every_verb_says_why_a_record_is_dead<S: SessionStore>(case: Case<S>) {
             let version = case.created(case.record(b"x")).await;
             let dead = Tombstone::new(why.clone(), fresh_version().bits(), case.now);
             let at = (!takes_any).then_some(version);
-            promise("delete removes a record", case.bury(at, dead.clone()).await, Delete::Deleted);
+            promise("delete removes a record", case.delete_as(at, dead.clone()).await, Delete::Deleted);
             case.is_gone("every verb says why a record is dead, and whose tombstone stands", &dead).await;
-            let again = case.bury(None, case.ended()).await;
+            let again = case.delete_as(None, case.ended()).await;
             promise(
                 "every verb says why a record is dead, and whose tombstone stands",
                 again,
@@ -58,7 +58,7 @@ async fn a_tombstone_stands_until_its_moment<S: SessionStore>(case: Case<S>) {
     let until = case.now.after(Duration::from_millis(7 * 3_600_000 + 7));
     case.created(case.record(b"x")).await;
     let dead = case.ended().until(Some(until));
-    case.bury(None, dead.clone()).await;
+    case.delete_as(None, dead.clone()).await;
     let sentence = "a tombstone stands until the moment that it names, to the millisecond";
     case.at(Timestamp::from_millis(until.as_millis() - 1)).is_gone(sentence, &dead).await;
     let case = case.at(until);
@@ -107,17 +107,17 @@ async fn the_first_tombstone_stays_as_long_as_the_later<S: SessionStore>(case: C
     let case = case.later(MINUTE);
     let later = Tombstone::new(Why::BegunAgain, fresh_version().bits(), case.now).until(Some(case.now.after(HOUR)));
     let sentence = "a delete at a version does not prolong a tombstone";
-    let at = case.bury(Some(fresh_version()), later.clone()).await;
+    let at = case.delete_as(Some(fresh_version()), later.clone()).await;
     promise(sentence, at, Delete::Gone(Some(first.clone())));
     promise(sentence, case.load().await, Load::Gone(first.clone()));
 
     let sentence = "where a tombstone stands it stays, for as long as the later of both";
     let prolonged = first.until(Some(later.until));
-    promise(sentence, case.bury(None, later.clone()).await, Delete::Gone(Some(prolonged.clone())));
+    promise(sentence, case.delete_as(None, later.clone()).await, Delete::Gone(Some(prolonged.clone())));
     case.is_gone(sentence, &prolonged).await;
     let case = case.later(2 * MINUTE);
     let shorter = Tombstone::new(Why::BegunAgain, fresh_version().bits(), case.now);
-    promise(sentence, case.bury(None, shorter).await, Delete::Gone(Some(prolonged.clone())));
+    promise(sentence, case.delete_as(None, shorter).await, Delete::Gone(Some(prolonged.clone())));
     case.at(Timestamp::from_millis(later.until.as_millis() - 1)).is_gone(sentence, &prolonged).await;
     promise(sentence, case.at(later.until).load().await, Load::Missing);
 }

@@ -186,7 +186,7 @@ impl Shard {
     ) -> Delete {
         let answer = match self.at_version(key, at, now, Delete::Conflict, Delete::Gone) {
             Ok(at) => {
-                self.bury(at, tombstone, shared);
+                self.put_tombstone(at, tombstone, shared);
                 return Delete::Deleted;
             }
             Err(answer) => answer,
@@ -205,7 +205,7 @@ impl Shard {
         }
     }
 
-    /// The record that a rename takes away, to be [buried](Self::bury).
+    /// The record that a rename takes away, to be given [a tombstone](Self::put_tombstone).
     pub(super) fn renamed(
         &self,
         key: &Digest,
@@ -222,10 +222,10 @@ impl Shard {
     }
 
     /// Puts the tombstone in a record's place.
-    pub(super) fn bury(&mut self, at: u32, tombstone: Tombstone, shared: &Shared) {
+    pub(super) fn put_tombstone(&mut self, at: u32, tombstone: Tombstone, shared: &Shared) {
         let slot = self.slot(at);
-        let buried = Slot::of_tombstone(slot.key, tombstone, slot.guarded_until());
-        self.put(at, buried, shared);
+        let tombstone = Slot::of_tombstone(slot.key, tombstone, slot.guarded_until());
+        self.put(at, tombstone, shared);
     }
 
     /// Lets the tombstone that stands stay for as long as the later of both.
@@ -257,7 +257,7 @@ impl Shard {
                 && raise.passes != Some(rare.lineage)
         });
         if ends {
-            self.bury(at, tombstone.clone(), shared);
+            self.put_tombstone(at, tombstone.clone(), shared);
         }
         ends
     }
@@ -281,7 +281,7 @@ impl Shard {
         if slot.is_expired(now) {
             return Ended::Expired;
         }
-        self.bury(at, tombstone.clone(), shared);
+        self.put_tombstone(at, tombstone.clone(), shared);
         Ended::Deleted
     }
 
@@ -292,7 +292,7 @@ impl Shard {
             let slot = self.slot(at);
             let began_after = slot.rare.as_ref().is_some_and(|rare| rare.principal.is_some() && rare.epoch >= epoch);
             if slot.kind == Kind::Record && !slot.is_expired(now) && !began_after {
-                self.bury(at, tombstone.clone(), shared);
+                self.put_tombstone(at, tombstone.clone(), shared);
                 deleted += 1;
             }
         }
@@ -491,7 +491,7 @@ impl Shard {
     /// Removes what stands here, but for its guard.
     fn give_up(&mut self, at: u32, now: Timestamp, shared: &Shared) {
         match self.slot(at).guard(now) {
-            Some(guard) => self.bury(at, guard, shared),
+            Some(guard) => self.put_tombstone(at, guard, shared),
             None => self.remove(at, shared),
         }
     }

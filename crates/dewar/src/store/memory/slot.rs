@@ -178,7 +178,7 @@ impl Slot {
             lineage: rare.map_or(0, |rare| rare.lineage),
             epoch: rare.filter(|rare| rare.principal.is_some()).map(|rare| rare.epoch),
             guarded_until: rare.and_then(|rare| rare.guarded_until),
-            beside: Bytes::new(),
+            extra: Bytes::new(),
         }
     }
 

@@ -41,11 +41,11 @@ impl Engine for Strings {
     fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found> {
         Box::pin(async move {
             let mut reads = pipe();
-            reads.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("GET").arg(beside(name));
-            let (data, ttl, stone): (Option<Vec<u8>>, i64, Option<Vec<u8>>) =
+            reads.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("GET").arg(tombstone_key(name));
+            let (data, ttl, tombstone): (Option<Vec<u8>>, i64, Option<Vec<u8>>) =
                 self.0.ask("load", Request::Reads(&reads)).await?;
-            let stone = stone.map(|bytes| tombstone_of(name, bytes)).transpose()?;
-            if let Some(tombstone) = stone.filter(|tombstone| tombstone.until > now) {
+            let tombstone = tombstone.map(|bytes| tombstone_of(name, bytes)).transpose()?;
+            if let Some(tombstone) = tombstone.filter(|tombstone| tombstone.until > now) {
                 if data.is_some() {
                     self.run("load", name, &on(&SWEEP, name, now)).await?;
                 }
@@ -111,7 +111,7 @@ impl Engine for Strings {
         Box::pin(async move {
             let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let mut script = on(&RENAME, from, now);
-            script.key(to).key(beside(to)).arg(at.map(Version::hex).unwrap_or_default());
+            script.key(to).key(tombstone_key(to)).arg(at.map(Version::hex).unwrap_or_default());
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             script.arg(seconds(expires, now)).arg(&*data);
             self.run("rename", from, &script).await
@@ -124,7 +124,7 @@ impl Engine for Strings {
 }
 
 /// Where the tombstone of a record stands: in the same slot.
-fn beside(name: &str) -> String {
+fn tombstone_key(name: &str) -> String {
     let has_tag =
         name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
     if has_tag { format!("dewar-ended:{name}") } else { format!("dewar-ended:{{{name}}}") }
@@ -137,7 +137,7 @@ fn tombstone_of(name: &str, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
 /// A script on a record and its tombstone. The first argument is now.
 fn on<'a>(script: &'a Script, name: &str, now: Timestamp) -> ScriptInvocation<'a> {
     let mut script = script.key(name);
-    script.key(beside(name)).arg(now.as_millis());
+    script.key(tombstone_key(name)).arg(now.as_millis());
     script
 }
 
@@ -154,12 +154,12 @@ fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
 macro_rules! living {
     () => {
         r"
-        local function until_of(stone) return struct.unpack('>I8', stone, 11) end
-        local stone = redis.call('GET', KEYS[2])
-        if stone and until_of(stone) > tonumber(ARGV[1]) then
+        local function until_of(tombstone) return struct.unpack('>I8', tombstone, 11) end
+        local tombstone = redis.call('GET', KEYS[2])
+        if tombstone and until_of(tombstone) > tonumber(ARGV[1]) then
             redis.call('DEL', KEYS[1])
         else
-            stone = nil
+            tombstone = nil
         end
         "
     };
@@ -169,7 +169,7 @@ macro_rules! living {
 macro_rules! same {
     () => {
         r"
-        if stone then return stone end
+        if tombstone then return tombstone end
         local value = redis.call('GET', KEYS[1])
         if not value then return 0 end
         if ARGV[2] ~= '' and string.sub(redis.sha1hex(value), 1, 30) ~= ARGV[2] then return 1 end
@@ -178,14 +178,14 @@ macro_rules! same {
 }
 
 /// now
-static SWEEP: LazyLock<Script> = LazyLock::new(|| script(concat!(without_room!(), living!(), "return stone or 0")));
+static SWEEP: LazyLock<Script> = LazyLock::new(|| script(concat!(without_room!(), living!(), "return tombstone or 0")));
 
 /// now, nothing, TTL in seconds, data
 static CREATE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         living!(),
         r"
-        if stone then return stone end
+        if tombstone then return tombstone end
         if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
         redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
         return 2
@@ -223,12 +223,12 @@ static END: LazyLock<Script> = LazyLock::new(|| {
         without_room!(),
         living!(),
         r"
-        if stone then
-            if until_of(ARGV[4]) > until_of(stone) then
-                stone = string.sub(stone, 1, 10) .. string.sub(ARGV[4], 11, 18) .. string.sub(stone, 19)
-                redis.call('SET', KEYS[2], stone, 'PX', ARGV[3])
+        if tombstone then
+            if until_of(ARGV[4]) > until_of(tombstone) then
+                tombstone = string.sub(tombstone, 1, 10) .. string.sub(ARGV[4], 11, 18) .. string.sub(tombstone, 19)
+                redis.call('SET', KEYS[2], tombstone, 'PX', ARGV[3])
             end
-            return stone
+            return tombstone
         end
         local value = redis.call('GET', KEYS[1])
         if ARGV[2] ~= '' then

@@ -168,7 +168,7 @@ fn read(key: &StoreKey, mut bytes: Bytes) -> Option<Found> {
         principal,
         label,
         guarded_until: (guarded_until != Timestamp::default()).then_some(guarded_until),
-        beside: Bytes::new(),
+        extra: Bytes::new(),
     };
     Some(Found::Record(record, version))
 }
@@ -242,7 +242,7 @@ mod tests {
             lineage: 5,
             epoch: Some(6),
             guarded_until: Some(Timestamp::from_millis(7)),
-            beside: Bytes::new(),
+            extra: Bytes::new(),
         }
     }
 

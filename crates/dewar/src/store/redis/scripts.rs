@@ -100,7 +100,7 @@ macro_rules! common {
         end
 
         -- Puts a tombstone that stands at least until the guard.
-        local function bury(key, tombstone, guard)
+        local function put_tombstone(key, tombstone, guard)
             if guard and number(guard) > number(string.sub(tombstone, 11, 18)) then
                 tombstone = string.sub(tombstone, 1, 10) .. guard .. string.sub(tombstone, 19)
             end
@@ -112,7 +112,7 @@ macro_rules! common {
             if it.principal then redis.call('HSET', 'dewar-sessions:' .. it.principal, digest, it.lineage) end
         end
 
-        local function strike(it, digest)
+        local function unlist(it, digest)
             if not it.principal then return 0 end
             redis.call('ZREM', 'dewar-principal:' .. it.principal, digest)
             return redis.call('HDEL', 'dewar-sessions:' .. it.principal, digest)
@@ -179,7 +179,7 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
         local it = parse(ARGV[2], ARGV[3])
         local epoch = admitted(it)
         if not epoch then return 3 end
-        strike(before, ARGV[3])
+        unlist(before, ARGV[3])
         enlist(it, ARGV[3])
         put(KEYS[1], carrying(ARGV[2], epoch), it)
         return { epoch, it.principal and redis.call('HLEN', 'dewar-sessions:' .. it.principal) or 0 }
@@ -203,7 +203,7 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
             record = carrying(record, struct.pack('>I8', present(it.principal)))
         end
         if before.format == 1 or before.principal ~= it.principal or before.lineage ~= it.lineage then
-            strike(before, ARGV[4])
+            unlist(before, ARGV[4])
             enlist(it, ARGV[4])
         end
         put(KEYS[1], record, it)
@@ -239,16 +239,16 @@ pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
             if not it.lives then return it.tombstone or 0 end
             if it.version ~= ARGV[2] then return 1 end
         end
-        strike(it, ARGV[4])
+        unlist(it, ARGV[4])
         if it.tombstone then
             local stands = it.tombstone
             if string.byte(stands) == 1 then
                 local made = struct.pack('>I8', math.max(0, number(it.idle) - 120000))
                 stands = '\2\1' .. ZERO .. it.idle .. made .. '\0'
             end
-            return bury(KEYS[1], stands, string.sub(ARGV[3], 11, 18))
+            return put_tombstone(KEYS[1], stands, string.sub(ARGV[3], 11, 18))
         end
-        bury(KEYS[1], ARGV[3], it.lives and it.guard)
+        put_tombstone(KEYS[1], ARGV[3], it.lives and it.guard)
         return it.lives and 2 or 0
         "
     ))
@@ -270,11 +270,11 @@ pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
         if number(before.epoch) < epoch_of('everyone') then return 3 end
         local epoch = admitted(it)
         if not epoch then return 3 end
-        strike(target, ARGV[6])
-        strike(before, ARGV[5])
+        unlist(target, ARGV[6])
+        unlist(before, ARGV[5])
         enlist(it, ARGV[6])
         put(KEYS[2], carrying(ARGV[3], epoch), it)
-        bury(KEYS[1], ARGV[4], before.guard)
+        put_tombstone(KEYS[1], ARGV[4], before.guard)
         return { epoch, 0 }
         "
     ))
@@ -317,8 +317,8 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
             local it = standing(key, digest)
             local is_meant = ARGV[4] == '' or it.principal and ARGV[4] == 'dewar-sessions:' .. it.principal
             if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
-                strike(it, digest)
-                bury(key, ARGV[2], it.guard)
+                unlist(it, digest)
+                put_tombstone(key, ARGV[2], it.guard)
                 ended = ended + 1
             end
         end
@@ -358,8 +358,8 @@ pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
                 local key = key_of(digest)
                 local it = standing(key, digest)
                 if it.lives and it.principal == ARGV[3] and it.lineage == ARGV[4] then
-                    strike(it, digest)
-                    bury(key, ARGV[2], it.guard)
+                    unlist(it, digest)
+                    put_tombstone(key, ARGV[2], it.guard)
                     ended = ended + 1
                 end
             end

@@ -83,8 +83,8 @@ macro_rules! tombstone_columns {
     };
 }
 
-/// A tombstone in the place of a record, from ?1 to ?5: what `buried` gives.
-macro_rules! bury {
+/// A tombstone in the place of a record, from ?1 to ?5: what `tombstone_columns` gives.
+macro_rules! put_tombstone {
     () => {
         "UPDATE dewar_session SET gone = 1, expires = max(?1, coalesce(guarded_until, 0)), guarded_until = NULL, \
          why = ?2, nonce = ?3, made = ?4, successor = ?5, principal = NULL, label = NULL, lineage = NULL, epoch = NULL, \
@@ -131,13 +131,14 @@ const TOUCH: &str = "
     UPDATE dewar_session SET idle_expires = ?1, expires = min(?1, coalesce(absolute_expires, ?1))
     WHERE key = ?2 AND version = ?3 AND gone = 0 AND expires > ?4";
 
-const BURY: &str = concat!(bury!(), "key = ?6 AND expires > ?7 AND (?8 IS NULL OR version = ?8)");
+const BURY: &str = concat!(put_tombstone!(), "key = ?6 AND expires > ?7 AND (?8 IS NULL OR version = ?8)");
 
-const BURY_ALL_OF: &str = concat!(bury!(), "principal = ?6 AND expires > ?7 AND lineage IS NOT ?8");
+const BURY_ALL_OF: &str = concat!(put_tombstone!(), "principal = ?6 AND expires > ?7 AND lineage IS NOT ?8");
 
-const BURY_LINEAGE: &str = concat!(bury!(), "principal = ?6 AND expires > ?7 AND lineage = ?8");
+const BURY_LINEAGE: &str = concat!(put_tombstone!(), "principal = ?6 AND expires > ?7 AND lineage = ?8");
 
-const BURY_BETWEEN: &str = concat!(bury!(), "rowid > ?6 AND rowid <= ?7 AND expires > ?8 AND coalesce(epoch, 0) < ?9");
+const BURY_BETWEEN: &str =
+    concat!(put_tombstone!(), "rowid > ?6 AND rowid <= ?7 AND expires > ?8 AND coalesce(epoch, 0) < ?9");
 
 const BEGUN_BEFORE: &str = "
     SELECT rowid FROM dewar_session
@@ -309,7 +310,7 @@ pub(super) fn delete(
     tombstone: &Tombstone,
     now: Timestamp,
 ) -> Result<Delete> {
-    if bury(connection, key, at, tombstone, now)? {
+    if put_tombstone(connection, key, at, tombstone, now)? {
         return Ok(Delete::Deleted);
     }
     Ok(match (standing(connection, key, now)?, at) {
@@ -352,7 +353,7 @@ pub(super) fn rename(
     // A session of nobody's began when it did, whatever it is called since.
     let epoch = if record.principal.is_some() { epoch } else { begun };
     let Create::Created(written) = insert(connection, to, version, record, epoch, now)? else { return Ok(None) };
-    bury(connection, from, None, tombstone, now)?;
+    put_tombstone(connection, from, None, tombstone, now)?;
     Ok(Some(Rename::Renamed(written)))
 }
 
@@ -413,7 +414,7 @@ pub(super) fn revoke(
     if lineage.is_some() {
         add_lineages(connection, principal)?;
     }
-    let (until, why, nonce, made, successor) = buried(tombstone);
+    let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
     let all = params![until, why, nonce, made, successor, principal, millis(now), lineage];
     Ok(connection.prepare_cached(end)?.execute(all)? as u64)
 }
@@ -436,7 +437,7 @@ pub(super) fn end_begun_before(
     let mut statement = connection.prepare_cached(BEGUN_BEFORE)?;
     let mut rows = statement.query_map(params![after, millis(now), epoch, limit as i64], |row| row.get::<_, i64>(0))?;
     let Some(last) = rows.try_fold(None, |_, row| row.map(Some))? else { return Ok(None) };
-    let (until, why, nonce, made, successor) = buried(tombstone);
+    let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
     let some = params![until, why, nonce, made, successor, after, last, millis(now), epoch];
     let ended = connection.prepare_cached(BURY_BETWEEN)?.execute(some)?;
     Ok(Some((ended as u64, last)))
@@ -446,13 +447,13 @@ pub(super) fn end_begun_before(
 /// all else that has expired. Returns how many of either.
 pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Result<(usize, usize)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let buried = connection.prepare_cached(BURY_EXPIRED)?.execute(params![millis(now), limit])?;
-    // It would walk over all that are to be buried yet, each time.
-    if buried as i64 == limit {
-        return Ok((buried, 0));
+    let tombstone_columns = connection.prepare_cached(BURY_EXPIRED)?.execute(params![millis(now), limit])?;
+    // It would walk over all that are to be tombstone_columns yet, each time.
+    if tombstone_columns as i64 == limit {
+        return Ok((tombstone_columns, 0));
     }
     let removed = connection.prepare_cached(PURGE)?.execute(params![millis(now), limit])?;
-    Ok((buried, removed))
+    Ok((tombstone_columns, removed))
 }
 
 fn insert(
@@ -513,21 +514,21 @@ fn standing(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<O
 }
 
 /// Puts the tombstone in the place of a live record; `false`: there is none of this version.
-fn bury(
+fn put_tombstone(
     connection: &Connection,
     key: &StoreKey,
     at: Option<Version>,
     tombstone: &Tombstone,
     now: Timestamp,
 ) -> Result<bool> {
-    let (until, why, nonce, made, successor) = buried(tombstone);
+    let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
     let at = at.map(|version| version.bits() as i64);
     let one = params![until, why, nonce, made, successor, Key(key), millis(now), at];
     Ok(connection.prepare_cached(BURY)?.execute(one)? == 1)
 }
 
 fn erect(connection: &Connection, key: &StoreKey, tombstone: &Tombstone) -> Result<()> {
-    let (until, why, nonce, made, successor) = buried(tombstone);
+    let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
     let one = params![until, why, nonce, made, successor, Key(key)];
     connection.prepare_cached(ERECT)?.execute(one).map(drop)
 }
@@ -600,7 +601,7 @@ fn record(row: &Row<'_>, key: &StoreKey) -> Result<Record> {
         lineage,
         epoch,
         guarded_until: row.get::<_, Option<i64>>(12)?.map(timestamp),
-        beside: Bytes::new(),
+        extra: Bytes::new(),
         principal,
     })
 }
@@ -631,7 +632,7 @@ fn tombstone(row: &Row<'_>, first: usize, now: Timestamp) -> Result<Option<Tombs
 }
 
 /// What the columns of a tombstone hold.
-fn buried(tombstone: &Tombstone) -> (i64, i64, i64, i64, Option<Key<'_>>) {
+fn tombstone_columns(tombstone: &Tombstone) -> (i64, i64, i64, i64, Option<Key<'_>>) {
     let (why, successor) = match &tombstone.why {
         Why::Ended => (0, None),
         Why::BegunAgain => (1, None),
