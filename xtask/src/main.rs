@@ -10,15 +10,14 @@ const HELP: &str = "\
 cargo xtask live [PART]...          tests against real frameworks, servers and a browser; prepares what is missing
 cargo xtask live --long [PART]...   the same, and the proofs that take most of an hour
 cargo xtask live help               the parts, and what can be set
+cargo xtask vectors [PATH]...       sessions that other frameworks wrote: read, written and refused as they do; --help says more
 cargo xtask help                    this text";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("live") => live(&arguments[1..]).unwrap_or_else(|error| {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }),
+        Some("live") => run("dewar-live", &["questions"], &arguments[1..]),
+        Some("vectors") => run("dewar-vectors", &[], &arguments[1..]),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             ExitCode::SUCCESS
@@ -30,18 +29,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the example and the suite, and runs the suite.
-fn live(parts: &[String]) -> std::io::Result<ExitCode> {
+/// Builds a program of this workspace, and what it needs beside it, and runs it.
+fn run(program: &str, beside: &[&str], arguments: &[String]) -> ExitCode {
+    build_and_run(program, beside, arguments).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn build_and_run(program: &str, beside: &[&str], arguments: &[String]) -> std::io::Result<ExitCode> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let packages = beside.iter().chain([&program]).flat_map(|package| ["--package", package]);
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "questions", "--package", "dewar-live"])
+        .args(["build", "--quiet"])
+        .args(packages)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status()?;
     if !built.success() {
         return Ok(ExitCode::FAILURE);
     }
     // Cargo puts the programs of one workspace side by side.
-    let suite = env::current_exe()?.with_file_name(format!("dewar-live{}", env::consts::EXE_SUFFIX));
-    let ran = Command::new(suite).args(parts).status()?;
+    let program = env::current_exe()?.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX));
+    let ran = Command::new(program).args(arguments).status()?;
     Ok(ran.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -116,3 +116,27 @@ impl fmt::Display for Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dialect::{self, Timestamp},
+        secret::{Keyring, Secret},
+    };
+
+    #[test]
+    fn nothing_but_separators_is_explained_as_it_is_refused() {
+        let keyring = Keyring::new(Secret::generate());
+        let limits = Limits::new(Timestamp::from_secs(1_700_000_000), 86_400);
+        for known in dialect::all() {
+            let dialect = (known.new)(&keyring);
+            for value in ["", ".", "..", "...", "s:", "s:.", "s%3A."] {
+                let values = [("", value), (".sig", value)];
+                let jar = Jar::of("session", &values);
+                let refusal = dialect.read(&jar, &limits, &mut Steps::off()).unwrap_err();
+                assert_eq!(Report::of(&*dialect, &jar, &limits).verdict.unwrap_err(), refusal, "{value:?}");
+            }
+        }
+    }
+}

@@ -12,13 +12,6 @@ use serde_json::Value as Vector;
 use std::{collections::BTreeSet, time::Duration};
 use support::typed::{hex, same, value};
 
-/// Accepted by Flask though it never writes them; refused here: base64 has one spelling.
-const REFUSED: [&str; 3] = [
-    "flask/default/lenient-signature-padded",
-    "flask/default/lenient-signature-spare-bits",
-    "flask/default/lenient-signature-noise",
-];
-
 fn keyring(config: &Vector) -> Keyring {
     let secret = Secret::dangerously_weak(hex(config["secret_hex"].as_str().unwrap()));
     let older = config["fallbacks"].as_array().unwrap();
@@ -91,10 +84,15 @@ fn refusal(config: &Vector, vector: &Vector) -> String {
 #[tokio::test]
 async fn every_cookie_of_flask_opens_the_same_session_and_every_refused_one_an_empty_one() {
     let file = support::vectors("flask.json");
-    let (mut read, mut refused, mut written) = (0, 0, 0);
-    let mut strict = BTreeSet::new();
+    support::assert_counted(&file, &["cookie", "set_cookie", "message"]);
+    let (mut cookies, mut read, mut refused, mut written, mut exact) = (0, 0, 0, 0, 0);
+    let (mut strict, mut otherwise) = (BTreeSet::new(), BTreeSet::new());
     for vector in file["vectors"].as_array().unwrap().iter().filter(|vector| vector["kind"] == "cookie") {
+        cookies += 1;
         let id = vector["id"].as_str().unwrap();
+        if support::is_spelled_otherwise(vector) {
+            otherwise.insert(id);
+        }
         let config = &file["configs"][vector["config"].as_str().unwrap()];
         let Some(cookie) = vector["request_cookie"].as_str() else { panic!("{id} has no request cookie") };
         let manager = manager(config, &vector["time"]["read"]);
@@ -122,16 +120,23 @@ async fn every_cookie_of_flask_opens_the_same_session_and_every_refused_one_an_e
         let found: Vec<_> = session.iter().map(|(name, value)| (Value::from(name), value)).collect();
         let names: BTreeSet<_> = session.keys().into_iter().collect();
         assert_eq!(names.len(), entries(&expected).len(), "{id}");
+        read += 1;
         // A name with a lone surrogate has no text of its own; the wire vectors compare those.
         if entries(&expected).iter().all(|(name, _)| matches!(name, Value::Text(_))) {
             assert!(same(&Value::Map(found), &expected), "{id}");
-            read += 1;
+            exact += usize::from(vector["reencode"] == "exact" && is_kept(&vector["set_cookie"][0]));
             written += usize::from(write_back(&manager, config, vector, &expected).await);
         }
     }
-    assert_eq!(strict, REFUSED.into_iter().collect());
-    // Of the 125 cookies: read, refused here and there, and written to the byte.
-    assert_eq!((read, refused, written), (90, 32, 43));
+    assert_eq!(strict, otherwise);
+    assert_eq!((read + refused + strict.len(), written), (cookies, exact));
+    assert!(read > 0 && refused > 0 && written > 0, "the file has cookies of each class");
+}
+
+/// Whether Flask set this cookie, and a browser keeps it.
+fn is_kept(cookie: &Vector) -> bool {
+    let length = |member: &str| cookie[member].as_str().map_or(0, str::len);
+    cookie.is_object() && length("name") + length("value") <= 4096
 }
 
 /// Writes the session as the application did, and compares with the bytes that Flask wrote.
@@ -194,5 +199,5 @@ async fn a_permanent_session_is_issued_again_with_expires_and_an_emptied_one_is_
         assert_eq!(all(manager.open(&again).await.unwrap()), all(manager.open(&theirs).await.unwrap()), "{id}");
         checked += 1;
     }
-    assert_eq!(checked, 3);
+    assert_ne!(checked, 0, "the file has no response of Flask's alone");
 }

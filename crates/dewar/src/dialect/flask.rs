@@ -218,7 +218,7 @@ impl Flask {
         let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
         steps.note("payload", || match self.decode(payload) {
             Ok(text) => {
-                format!("{} bytes of JSON{}", text.len(), if payload[..1] == *b"." { ", compressed" } else { "" })
+                format!("{} bytes of JSON{}", text.len(), if payload.starts_with(b".") { ", compressed" } else { "" })
             }
             Err(refusal) => refusal.to_string(),
         });

@@ -1,0 +1,228 @@
+//! The frameworks whose vectors are run: one entry in [`ALL`] each, and a function that makes the dialect of a config.
+//!
+//! To add one: an entry here with the words that its vectors' `framework` begins with, its `kind`, and its function.
+
+use dewar::{
+    Keyring, Secret,
+    dialect::{Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, SameSite, wire::inflate::inflate},
+    encoding::base64,
+    value::Value,
+};
+use serde_json::Value as Json;
+
+use crate::{file::Vector, typed};
+
+/// How the vectors of one framework become calls of a dialect.
+pub(crate) struct Framework {
+    /// What `framework` begins with, in whole words: a version may be among them.
+    pub(crate) name: &'static str,
+    /// The `kind` that its sessions are of.
+    kind: &'static str,
+    /// The dialect of a config.
+    pub(crate) setting: fn(&Json) -> Result<Setting, NoSetting>,
+    /// The random bytes that the framework drew for a vector, in the order in which the dialect asks for them.
+    pub(crate) drawn: fn(&Json) -> Option<Vec<u8>>,
+    /// The text in a cookie's value, where it may be compressed: another deflate gives other bytes.
+    pub(crate) text: fn(&str) -> Option<Text>,
+    /// Why the dialect refuses to write what the framework writes, where it does so on purpose.
+    pub(crate) refuses: fn(&Value) -> Option<&'static str>,
+}
+
+const ALL: &[Framework] = &[
+    Framework { name: "Flask", kind: "cookie", setting: flask, drawn: |_| None, text: flask_text, refuses: |_| None },
+    Framework {
+        name: "cookie-session",
+        kind: "cookie",
+        setting: cookie_session,
+        drawn: |_| None,
+        text: |_| None,
+        refuses: not_finite,
+    },
+    Framework {
+        name: "express-session",
+        kind: "store",
+        setting: express_session,
+        drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
+        text: |_| None,
+        refuses: not_finite,
+    },
+];
+
+/// What a cookie's value says before compression, and whether it is compressed.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_compressed: bool,
+}
+
+/// A dialect as one config wants it.
+pub(crate) struct Setting {
+    pub(crate) dialect: Box<dyn Dialect>,
+    pub(crate) cookie: Attributes,
+    /// The idle timeout in seconds.
+    pub(crate) idle: u32,
+    /// Whether the cookie outlives the browser.
+    pub(crate) persistent: bool,
+    /// What of the config a new record cannot say, on purpose. One that was read keeps it.
+    pub(crate) unsaid: Option<&'static str>,
+}
+
+/// Why a config has no dialect.
+pub(crate) enum NoSetting {
+    /// It asks for something that the dialect has not: the vector is left out.
+    Unknown(String),
+    /// It is not as it should be, which is a mismatch.
+    Broken(String),
+}
+
+impl<S: Into<String>> From<S> for NoSetting {
+    fn from(why: S) -> Self {
+        Self::Broken(why.into())
+    }
+}
+
+/// The entry that runs a vector. An error: why none does.
+pub(crate) fn of(vector: &Vector<'_>) -> Result<&'static Framework, String> {
+    let (framework, kind) = (vector.text("framework"), vector.text("kind"));
+    let why = match kind {
+        "cookie" | "store" => {
+            let is_it = |entry: &&Framework| entry.kind == kind && begins_with(framework, entry.name);
+            return ALL.iter().find(is_it).ok_or_else(|| format!("no dialect reads {framework}"));
+        }
+        "message" => "a signed or sealed message is no session",
+        "value" => "one stored value is no session",
+        "derive" => "a derived key is no session",
+        "set_cookie" => "the attributes of a response's cookies are the manager's, not a dialect's",
+        "encode-error" => "the framework wrote nothing",
+        "config-error" => "the framework refused the config",
+        other => return Err(format!("vectors of the kind {other:?} are not known here")),
+    };
+    Err(why.into())
+}
+
+/// In whole words: `Flask` is not `Flask-Session`, and `iron-session 8` is `iron-session 8.0.4`.
+fn begins_with(framework: &str, name: &str) -> bool {
+    framework.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '.']))
+}
+
+fn flask(config: &Json) -> Result<Setting, NoSetting> {
+    for (name, own) in [("salt", "cookie-session"), ("key_derivation", "hmac")] {
+        if config[name] != own {
+            return Err(NoSetting::Unknown(format!("the dialect Flask has no {name} but {own:?}")));
+        }
+    }
+    let secret = typed::bytes(text(config, "secret_hex")?).ok_or("secret_hex is not in hex digits")?;
+    let keys = [secret].into_iter().chain(texts(&config["fallbacks"]).map(|key| key.as_bytes().to_vec()));
+    let dialect = Flask::new(&keyring(keys))
+        .digest(digest(config)?)
+        .sort_keys(config["json_sort_keys"] != false)
+        .ensure_ascii(config["json_ensure_ascii"] != false);
+    let lifetime = &config["permanent_session_lifetime_seconds"];
+    let lifetime = lifetime.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: lifetime.ok_or("permanent_session_lifetime_seconds is no number of seconds")?,
+        persistent: false,
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+/// The JSON in a cookie of Flask, inflated.
+fn flask_text(value: &str) -> Option<Text> {
+    let payload = value.rsplitn(3, '.').nth(2)?;
+    let bytes = match payload.strip_prefix('.') {
+        Some(compressed) => inflate(&base64::decode_url(compressed.as_bytes())?, 1 << 20).ok()?,
+        None => base64::decode_url(payload.as_bytes())?,
+    };
+    Some(Text { bytes, is_compressed: payload.starts_with('.') })
+}
+
+fn cookie_session(config: &Json) -> Result<Setting, NoSetting> {
+    let keyring = keyring(texts(&config["keys"]).map(|key| key.as_bytes().to_vec()));
+    let mut dialect = CookieSession::new(&keyring).digest(digest(config)?);
+    if config["signed"] == false {
+        dialect = dialect.dangerously_unsigned();
+    }
+    express(config, &config["options"], Box::new(dialect))
+}
+
+fn express_session(config: &Json) -> Result<Setting, NoSetting> {
+    if config["digest"] != "sha256" {
+        return Err(NoSetting::Unknown(format!("the dialect ExpressSession has no digest {}", config["digest"])));
+    }
+    let keyring = keyring(texts(&config["secrets"]).map(|key| key.as_bytes().to_vec()));
+    let dialect = ExpressSession::new(&keyring).prefix(text(config, "prefix")?);
+    express(config, &config["cookie"], Box::new(dialect))
+}
+
+/// What both say of their cookie, in milliseconds and small letters.
+fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<Setting, NoSetting> {
+    const DAY: u64 = 86_400;
+    let max_age = options["maxAge"].as_u64();
+    let idle = max_age.map_or(config["store_ttl"].as_u64().unwrap_or(DAY), |millis| millis.div_ceil(1000));
+    let own = Attributes::new(text(config, "cookie_name")?);
+    let unsaid = if !options["priority"].is_null() {
+        Some("a new record says no cookie priority")
+    } else {
+        max_age.filter(|millis| millis % 1000 != 0).map(|_| "a new record's lifetime has whole seconds")
+    };
+    Ok(Setting {
+        dialect,
+        idle: u32::try_from(idle).map_err(|_| "the lifetime is too long")?,
+        persistent: max_age.is_some(),
+        unsaid,
+        cookie: Attributes {
+            path: options["path"].as_str().unwrap_or("/").into(),
+            domain: options["domain"].as_str().map(Into::into),
+            secure: options["secure"] == true,
+            http_only: options["httpOnly"] != false,
+            same_site: match &options["sameSite"] {
+                Json::Bool(true) => Some(SameSite::Strict),
+                Json::String(site) if site == "strict" => Some(SameSite::Strict),
+                Json::String(site) if site == "lax" => Some(SameSite::Lax),
+                Json::String(site) if site == "none" => Some(SameSite::None),
+                _ => None,
+            },
+            partitioned: options["partitioned"] == true,
+            ..own
+        },
+    })
+}
+
+/// `JSON.stringify` makes them null without a word.
+fn not_finite(value: &Value) -> Option<&'static str> {
+    let is_in = |value: &Value| not_finite(value).is_some();
+    let found = match value {
+        Value::Float(float) => !float.is_finite(),
+        Value::List(items) | Value::Tuple(items) => items.iter().any(is_in),
+        Value::Map(members) => members.iter().any(|(_, value)| is_in(value)),
+        _ => false,
+    };
+    found.then_some("NaN and the infinities are refused by name in JavaScript's JSON, which would write null")
+}
+
+fn digest(config: &Json) -> Result<Digest, NoSetting> {
+    match text(config, "digest")? {
+        "sha1" => Ok(Digest::Sha1),
+        "sha256" => Ok(Digest::Sha256),
+        "sha384" => Ok(Digest::Sha384),
+        "sha512" => Ok(Digest::Sha512),
+        other => Err(NoSetting::Unknown(format!("no dialect has the digest {other:?}"))),
+    }
+}
+
+/// Without a key there is nothing signed, and the one that stands in for it is of no use.
+fn keyring(keys: impl Iterator<Item = Vec<u8>>) -> Keyring {
+    let mut keys = keys.map(Secret::dangerously_weak);
+    let first = keys.next().unwrap_or_else(|| Secret::dangerously_weak("of no use"));
+    keys.fold(Keyring::new(first), Keyring::fallback)
+}
+
+fn texts(list: &Json) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Json::as_str)
+}
+
+fn text<'a>(config: &'a Json, name: &str) -> Result<&'a str, String> {
+    config[name].as_str().ok_or_else(|| format!("the config has no text {name:?}"))
+}
