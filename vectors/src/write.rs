@@ -104,10 +104,10 @@ impl Writing<'_> {
         if same != Same::Bytes {
             return Ok(());
         }
-        let Kept { data, beside, .. } = kept(&*self.setting.dialect, record.clone())?
+        let Kept { data, extra, .. } = kept(&*self.setting.dialect, record.clone())?
             .map_err(|refusal| format!("the record is refused as {refusal}"))?;
         let mut contents = contents(self.setting, self.now);
-        (contents.data, contents.beside) = (data, beside);
+        (contents.data, contents.extra) = (data, extra);
         let again = layout.write(&contents, &self.setting.cookie).map_err(|error| error.to_string())?;
         bytes(&again, &record).map_err(|why| format!("the unchanged record is written as {why}"))
     }
