@@ -190,6 +190,7 @@ fn bit(at: usize) -> u64 {
 ///
 /// This is what a dialect that keeps data in the cookie reads and writes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Contents {
     /// The entries.
     pub data: Data,

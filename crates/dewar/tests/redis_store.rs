@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dewar::layout::{Shape, Stored};
 use dewar::store::{
     self, Applied, Create, Delete, Found, Guard, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore,
     StoreKey, Timestamp, Tombstone, Touch, Version, Why, Write, Written, conformance, redis::RedisStore, redis1,
@@ -124,16 +125,19 @@ async fn the_server_lets_records_and_tombstones_go_by_itself() {
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn a_record_of_another_framework_is_its_bytes_and_nothing_else() {
     let server = Server::start(&[]);
-    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
+    let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
     let mut client = client(&server).await;
     let write = |data: &'static str| {
         let (data, expires) = (Bytes::from_static(data.as_bytes()), NOW.after(Duration::from_secs(3600)));
-        Write::Record { version: Version::digest(&data), data, expires }
+        Write::Record { version: Version::digest(&data), data: Stored::Blob(data), expires }
     };
 
     // The other side writes, we read and change; the other side reads.
     client.set_ex("sess:a", r#"{"n":1}"#, 100).await.unwrap();
-    let Found::Record { data, version: at, expires } = engine.load("sess:a", NOW).await.unwrap() else { panic!() };
+    let Found::Record { data: Stored::Blob(data), version: at, expires } = engine.load("sess:a", NOW).await.unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(&*data, br#"{"n":1}"#);
     assert!((99..=100).contains(&expires.since(NOW).as_millis().div_ceil(1000)), "{expires:?}");
     let applied = engine.apply("sess:a", Guard::Is(at), write(r#"{"n":2}"#), NOW).await.unwrap();
@@ -146,7 +150,7 @@ async fn a_record_of_another_framework_is_its_bytes_and_nothing_else() {
     client.set_ex("sess:a", r#"{"n":3}"#, 100).await.unwrap();
     let late = engine.apply("sess:a", Guard::Is(at), write("late"), NOW).await.unwrap();
     assert!(matches!(late, Applied::Conflict));
-    assert!(matches!(engine.end("sess:a", Some(at), ended(1), NOW).await.unwrap(), Applied::Conflict));
+    assert!(matches!(engine.end("sess:a", Guard::Is(at), ended(1), NOW).await.unwrap(), Applied::Conflict));
     assert_eq!(client.get("sess:a").await.unwrap().as_deref(), Some(r#"{"n":3}"#));
 
     // It deletes: our write comes to nothing.
@@ -166,11 +170,11 @@ async fn a_record_of_another_framework_is_its_bytes_and_nothing_else() {
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_goes() {
     let server = Server::start(&[]);
-    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
+    let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
     let mut client = client(&server).await;
     for name in ["sess:a", "tagged{user}:a"] {
         client.set_ex(name, "1", 100).await.unwrap();
-        assert!(matches!(engine.end(name, None, ended(1), NOW).await.unwrap(), Applied::Done));
+        assert!(matches!(engine.end(name, Guard::Any, ended(1), NOW).await.unwrap(), Applied::Done));
         assert!(!client.exists(name).await.unwrap());
         // A request of the framework's that had loaded it before ends now.
         client.set_ex(name, "2", 100).await.unwrap();
@@ -178,8 +182,11 @@ async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_go
         assert_eq!(tombstone, ended(1));
         assert!(!client.exists(name).await.unwrap(), "{name}: it goes when it is met");
         client.set_ex(name, "2", 100).await.unwrap();
-        let write =
-            Write::Record { version: Version::digest(b"3"), data: Bytes::from_static(b"3"), expires: later(60) };
+        let write = Write::Record {
+            version: Version::digest(b"3"),
+            data: Stored::Blob(Bytes::from_static(b"3")),
+            expires: later(60),
+        };
         for guard in [Guard::Absent, Guard::Is(Version::digest(b"2"))] {
             let applied = engine.apply(name, guard, write.clone(), NOW).await.unwrap();
             assert!(matches!(applied, Applied::Gone(Some(_))), "{name}");
@@ -195,23 +202,26 @@ async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_go
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn a_record_of_another_framework_is_renamed_in_one_step() {
     let server = Server::start(&[]);
-    let engine = RedisStore::open(&server.url()).unwrap().engine().unwrap();
+    let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
     let mut client = client(&server).await;
     client.set_ex("sess:a", "1", 100).await.unwrap();
     client.set_ex("sess:taken", "1", 100).await.unwrap();
-    let rename = async |from: &'static str, at: Option<Version>, to: &'static str| {
-        let write =
-            Write::Record { version: Version::digest(b"2"), data: Bytes::from_static(b"2"), expires: later(60) };
-        engine.rename(from, at, to, write, ended(1), NOW).await
+    let rename = async |from: &'static str, guard: Guard, to: &'static str| {
+        let write = Write::Record {
+            version: Version::digest(b"2"),
+            data: Stored::Blob(Bytes::from_static(b"2")),
+            expires: later(60),
+        };
+        engine.rename(from, guard, to, write, ended(1), NOW).await
     };
 
-    assert!(matches!(rename("sess:a", Some(Version::digest(b"0")), "sess:b").await.unwrap(), Applied::Conflict));
-    assert!(rename("sess:a", None, "sess:taken").await.is_err());
-    assert!(matches!(rename("sess:a", Some(Version::digest(b"1")), "sess:b").await.unwrap(), Applied::Done));
+    assert!(matches!(rename("sess:a", Guard::Is(Version::digest(b"0")), "sess:b").await.unwrap(), Applied::Conflict));
+    assert!(rename("sess:a", Guard::Any, "sess:taken").await.is_err());
+    assert!(matches!(rename("sess:a", Guard::Is(Version::digest(b"1")), "sess:b").await.unwrap(), Applied::Done));
     assert_eq!(client.get("sess:b").await.unwrap().as_deref(), Some("2"));
     assert!(!client.exists("sess:a").await.unwrap());
-    assert!(matches!(rename("sess:a", None, "sess:c").await.unwrap(), Applied::Gone(Some(_))));
-    assert!(matches!(rename("sess:nothing", None, "sess:c").await.unwrap(), Applied::Gone(None)));
+    assert!(matches!(rename("sess:a", Guard::Any, "sess:c").await.unwrap(), Applied::Gone(Some(_))));
+    assert!(matches!(rename("sess:nothing", Guard::Any, "sess:c").await.unwrap(), Applied::Gone(None)));
 }
 
 #[tokio::test]

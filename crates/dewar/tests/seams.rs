@@ -9,6 +9,7 @@ use dewar::{
         Report, Sealed, SetValue, Steps, Token,
     },
     encoding::Encoding,
+    layout::Shape,
     meaning::{Change, Data, Meaning},
     store::{Load, SessionStore, StoreKey, Timestamp, memory::MemoryStore},
     testing::Visitor,
@@ -231,7 +232,7 @@ async fn a_log_in_is_one_that_flask_login_believes() {
 
 #[tokio::test]
 async fn a_store_of_other_records_than_the_dialect_s_is_refused_at_start_up() {
-    let engine = MemoryStore::new().engine().unwrap();
+    let engine = MemoryStore::new().engine(Shape::Blob).unwrap();
     let layout = ExpressSession::new(&keyring()).layout().unwrap();
     let layered = dewar::store::Layered::new(layout, engine);
     let error = SessionLayer::new(SECRET).unwrap().store(layered.clone()).manager().unwrap_err();

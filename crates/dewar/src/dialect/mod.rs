@@ -126,6 +126,7 @@ pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
 
 /// What decides whether a session is over.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// The moment it is.
     pub now: Timestamp,

@@ -20,10 +20,9 @@
 
 use std::{iter, time::Duration};
 
-use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Kept, Layout};
+use super::{Kept, Layout, Stored};
 use crate::{
     cookie::{Attributes, SameSite},
     data::{Contents, Data},
@@ -96,7 +95,8 @@ impl Layout for ConnectRedis {
         self.longest_request
     }
 
-    fn read(&self, found: &Bytes, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
+    fn read(&self, found: &Stored, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
+        let Stored::Blob(found) = found;
         let mut data = Data::parse(JSON, found).ok_or(Refusal::Malformed)?;
         let extra = data.remove(COOKIE.as_bytes()).ok_or(Refusal::Malformed)?;
         steps.note("cookie", || String::from_utf8_lossy(&extra).into_owned());
@@ -105,10 +105,10 @@ impl Layout for ConnectRedis {
             None => Lifetime::browser(),
         };
         RESERVED.drop_from(&mut data);
-        Ok(Kept { data, extra, lifetime: Some(lifetime) })
+        Ok(Kept { extra, lifetime: Some(lifetime), ..Kept::new(data) })
     }
 
-    fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Bytes, Error> {
+    fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Stored, Error> {
         RESERVED.check(&contents.data)?;
         let now = contents.issued;
         let member =
@@ -116,7 +116,7 @@ impl Layout for ConnectRedis {
         let members = iter::once((COOKIE.as_bytes(), &member[..])).chain(contents.data.iter());
         let mut out = Vec::with_capacity(512);
         JSON.join(members, &mut out);
-        Ok(out.into())
+        Ok(Stored::Blob(out.into()))
     }
 }
 

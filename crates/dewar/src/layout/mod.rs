@@ -32,6 +32,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     /// What is kept of a session beside its entries.
     fn holds(&self) -> Holds;
 
+    /// What a record is to the engine.
+    fn shape(&self) -> Shape {
+        Shape::Blob
+    }
+
     /// The name of the record that an id leads to.
     fn name(&self, id: &str) -> String;
 
@@ -44,19 +49,36 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Where it is no record of this layout. Whatever the bytes, never a panic.
-    fn read(&self, found: &Bytes, steps: &mut Steps<'_>) -> Result<Kept, Refusal>;
+    /// Where it is no record of this layout; where it says itself that it is over, [`Refusal::Expired`]. Whatever the bytes, never a panic.
+    fn read(&self, found: &Stored, steps: &mut Steps<'_>) -> Result<Kept, Refusal>;
 
     /// Writes a record, issued when the contents say. `cookie` is the one that leads to it, as the manager sets it.
     ///
     /// # Errors
     ///
     /// Where the format cannot hold the session; the message names the entry.
-    fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Bytes, Error>;
+    fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Stored, Error>;
+}
+
+/// What a record is to the engine that keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// Bytes, written as a whole.
+    Blob,
+}
+
+/// A record as an engine keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stored {
+    /// Bytes, written as a whole.
+    Blob(Bytes),
 }
 
 /// What a record holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Kept {
     /// The entries.
     pub data: Data,
@@ -64,4 +86,11 @@ pub struct Kept {
     pub extra: Bytes,
     /// How long this session lives, where the record says so: a timeout that is not said is the manager's.
     pub lifetime: Option<Lifetime>,
+}
+
+impl Kept {
+    /// These entries, and nothing beside them.
+    pub fn new(data: Data) -> Self {
+        Self { data, extra: Bytes::new(), lifetime: None }
+    }
 }

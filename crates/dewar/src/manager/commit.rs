@@ -215,7 +215,7 @@ impl Inner {
             state.contents.guarded_until = None;
         }
         self.renewed(state.intent, &mut state.contents)?;
-        let record = self.record(&state.contents, now)?;
+        let mut record = self.record(&state.contents, now)?;
         if record.data.len() > LARGEST_RECORD {
             let largest = super::largest_entries(&state.contents);
             let bytes = record.data.len();
@@ -224,7 +224,9 @@ impl Inner {
             );
             return Err(Error::new(Kind::TooLarge, why));
         }
-        let version = self.version(&record, now)?;
+        let version = self.version(&mut record, now)?;
+        // Another commit goes on from what this one writes.
+        state.contents.extra = record.extra.clone();
         let earlier = state.made.as_ref().and_then(|made| made.id.clone());
         let new_id = plan.makes_an_id().then(|| earlier.unwrap_or_else(|| self.dialect.new_id(&mut random)));
         let id = match (&new_id, &state.origin) {

@@ -301,7 +301,7 @@ impl Inner {
                 at = version;
                 merged = Some(contents);
             }
-            job.version = self.version(&job.record, job.now)?;
+            job.version = self.version(&mut job.record, job.now)?;
             let tombstone = Tombstone::new(Why::Renewed { successor: successor.clone() }, job.nonce, job.now);
             match self.rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.now).await? {
                 Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => return self.again(job).await,

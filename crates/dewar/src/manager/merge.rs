@@ -108,7 +108,7 @@ impl Inner {
                         contents.issued = now;
                     }
                     let written = self.record(&contents, now);
-                    let written = written.and_then(|record| Ok((self.version(&record, now)?, record)));
+                    let written = written.and_then(|mut record| Ok((self.version(&mut record, now)?, record)));
                     let (version, record) = match written {
                         Ok(written) => written,
                         Err(error) => return all(batch, &error),

@@ -246,21 +246,25 @@ impl Settings {
     /// Where the store keeps other records than the dialect's ids lead to.
     fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes) -> Result<LaidOut, Error> {
         let Some(store) = &self.store else { return Ok((None, None)) };
-        match (dialect.layout(), store.layout(), store.engine()) {
-            (None, None, _) => Ok((Some(Arc::clone(store)), None)),
-            (Some(own), given, Some(engine)) => {
-                let layout = given.unwrap_or(own);
+        let layout = match (dialect.layout(), store.layout()) {
+            (None, None) => return Ok((Some(Arc::clone(store)), None)),
+            (Some(own), given) => given.unwrap_or(own),
+            (None, Some(_)) => {
+                return Err(Error::setting(
+                    "store: this one keeps another framework's records, so add the .dialect(...) whose cookies lead to them",
+                ));
+            }
+        };
+        match store.engine(layout.shape()) {
+            Some(engine) => {
                 let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
                 Ok((Some(Arc::new(layered)), Some(layout)))
             }
-            (Some(_), _, None) => Err(Error::setting(format!(
+            None => Err(Error::setting(format!(
                 "store: this one keeps records of our own alone, and {} leads to another framework's; \
                  use one with an engine, as RedisStore is",
                 dialect.profile().name
             ))),
-            (None, Some(_), _) => Err(Error::setting(
-                "store: this one keeps another framework's records, so add the .dialect(...) whose cookies lead to them",
-            )),
         }
     }
 }

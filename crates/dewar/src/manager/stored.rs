@@ -181,7 +181,7 @@ impl Inner {
     /// # Errors
     ///
     /// Where the record cannot be written.
-    pub(super) fn version(&self, record: &Record, now: Timestamp) -> Result<Version, Error> {
+    pub(super) fn version(&self, record: &mut Record, now: Timestamp) -> Result<Version, Error> {
         let drawn = self.draw.version(record, now);
         match &self.store {
             Some(store) => store.version(record, drawn),

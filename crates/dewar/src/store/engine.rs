@@ -5,8 +5,10 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Answer, Create, Delete, Load, Record, Rename, Replace, SessionAdmin, StoreKey, Timestamp, Tombstone, Touch, Version,
+    Answer, Create, Delete, Load, Record, Rename, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone,
+    Touch, Version,
 };
+use crate::layout::Stored;
 
 /// Keeps the bytes of records under the names that their framework gives them. It does not look inside.
 ///
@@ -23,21 +25,15 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Writes, if what stands there is what the guard says. Never where there is a tombstone.
     fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied>;
 
-    /// Removes what stands there, whatever its version or (with `Some`) only in this one, and leaves the tombstone, where nothing stood, too.
-    fn end<'a>(
-        &'a self,
-        name: &'a str,
-        at: Option<Version>,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> Answer<'a, Applied>;
+    /// Removes what stands there, if it is what the guard says, and leaves the tombstone; under [`Guard::Any`] also where nothing stood.
+    fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied>;
 
     /// Puts a record under a new name and the tombstone in the place of the old one, both or neither. Where something stands under the new name
     /// already, it is an error.
     fn rename<'a>(
         &'a self,
         from: &'a str,
-        at: Option<Version>,
+        guard: Guard,
         to: &'a str,
         write: Write,
         tombstone: Tombstone,
@@ -45,7 +41,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     ) -> Answer<'a, Applied>;
 
     /// The version that these bytes have once they are written: the one that was drawn for them, where there is room for it.
-    fn version(&self, _data: &Bytes, drawn: Version) -> Version {
+    fn version(&self, _data: &Stored, drawn: Version) -> Version {
         drawn
     }
 
@@ -62,11 +58,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
 /// What stands under a name.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// A record that has not expired.
     Record {
         /// Its bytes.
-        data: Bytes,
+        data: Stored,
         /// Which state of them this is.
         version: Version,
         /// Until when it stands, unless it is touched.
@@ -78,22 +75,36 @@ pub enum Found {
     Missing,
 }
 
-/// What has to stand under a name for a write to be done.
+/// What has to stand under a name for something to be done to it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Guard {
     /// Nothing.
     Absent,
     /// A record in this version.
     Is(Version),
+    /// A record, whatever its version.
+    Any,
+}
+
+impl Guard {
+    /// The version that is asked for, where one is.
+    pub fn version(self) -> Option<Version> {
+        match self {
+            Self::Is(version) => Some(version),
+            Self::Absent | Self::Any => None,
+        }
+    }
 }
 
 /// What is written.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Write {
     /// A whole record.
     Record {
         /// Its bytes.
-        data: Bytes,
+        data: Stored,
         /// The version that [`Engine::version`] said.
         version: Version,
         /// Until when it stands.
@@ -105,6 +116,7 @@ pub enum Write {
 
 /// What came of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Applied {
     /// It was done.
     Done,
@@ -116,7 +128,7 @@ pub enum Applied {
 
 /// An engine made of a store: for a site that keeps another framework's records where only this side reads them.
 ///
-/// A store of one's own says so in one line, and takes every dialect then: `fn engine(&self) -> Option<Arc<dyn Engine>> { Some(engine_of(self.clone())) }`.
+/// A store of one's own says so in one line, and takes every dialect then: `fn engine(&self, _: Shape) -> Option<Arc<dyn Engine>> { Some(engine_of(self.clone())) }`.
 pub fn engine_of(store: impl SessionAdmin) -> Arc<dyn Engine> {
     Arc::new(Own(store))
 }
@@ -129,7 +141,8 @@ impl<S> fmt::Debug for Own<S> {
     }
 }
 
-fn record(data: Bytes, expires: Timestamp, now: Timestamp) -> Record {
+fn record(data: Stored, expires: Timestamp, now: Timestamp) -> Record {
+    let Stored::Blob(data) = data;
     let left = u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX);
     Record {
         data,
@@ -153,7 +166,7 @@ impl<S: SessionAdmin> Engine for Own<S> {
             Ok(match self.0.load(&StoreKey::foreign(name), now).await? {
                 Load::Found(record, version) => {
                     let expires = record.expires();
-                    Found::Record { data: record.data, version, expires }
+                    Found::Record { data: Stored::Blob(record.data), version, expires }
                 }
                 Load::Gone(tombstone) => Found::Gone(tombstone),
                 Load::Missing | Load::Malformed => Found::Missing,
@@ -185,21 +198,17 @@ impl<S: SessionAdmin> Engine for Own<S> {
                     Touch::Conflict => Applied::Conflict,
                     Touch::Gone(tombstone) => Applied::Gone(tombstone),
                 },
-                (Guard::Absent, Write::Touch(_)) => Applied::Gone(None),
+                (Guard::Absent | Guard::Any, _) => {
+                    return Err(StoreError::new("a record is not written over whatever stands there"));
+                }
             })
         })
     }
 
-    fn end<'a>(
-        &'a self,
-        name: &'a str,
-        at: Option<Version>,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> Answer<'a, Applied> {
+    fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied> {
         let key = StoreKey::foreign(name);
         Box::pin(async move {
-            Ok(match self.0.delete(&key, at, tombstone, now).await? {
+            Ok(match self.0.delete(&key, guard.version(), tombstone, now).await? {
                 Delete::Deleted => Applied::Done,
                 Delete::Conflict => Applied::Conflict,
                 Delete::Gone(tombstone) => Applied::Gone(tombstone),
@@ -210,7 +219,7 @@ impl<S: SessionAdmin> Engine for Own<S> {
     fn rename<'a>(
         &'a self,
         from: &'a str,
-        at: Option<Version>,
+        guard: Guard,
         to: &'a str,
         write: Write,
         tombstone: Tombstone,
@@ -219,12 +228,18 @@ impl<S: SessionAdmin> Engine for Own<S> {
         let (from, to) = (StoreKey::foreign(from), StoreKey::foreign(to));
         Box::pin(async move {
             let Write::Record { data, version, expires } = write else { return Ok(Applied::Gone(None)) };
-            Ok(match self.0.rename(&from, at, &to, version, record(data, expires, now), tombstone, now).await? {
-                Rename::Renamed(_) => Applied::Done,
-                Rename::Conflict => Applied::Conflict,
-                Rename::Gone(tombstone) => Applied::Gone(tombstone),
-                Rename::Outdated => Applied::Gone(None),
-            })
+            Ok(
+                match self
+                    .0
+                    .rename(&from, guard.version(), &to, version, record(data, expires, now), tombstone, now)
+                    .await?
+                {
+                    Rename::Renamed(_) => Applied::Done,
+                    Rename::Conflict => Applied::Conflict,
+                    Rename::Gone(tombstone) => Applied::Gone(tombstone),
+                    Rename::Outdated => Applied::Gone(None),
+                },
+            )
         })
     }
 

@@ -6,7 +6,10 @@ use super::{
     Answer, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreKey, Timestamp,
     Tombstone, Touch, Version,
 };
-use crate::{error::Error, layout::Layout};
+use crate::{
+    error::Error,
+    layout::{Layout, Shape},
+};
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync {
@@ -65,8 +68,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
     fn needs_purging(&self) -> bool;
-    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error>;
-    fn engine(&self) -> Option<Arc<dyn Engine>>;
+    fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
     fn layout(&self) -> Option<Arc<dyn Layout>>;
 }
 
@@ -165,12 +168,12 @@ impl<S: SessionAdmin> ErasedStore for S {
         S::needs_purging(self)
     }
 
-    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error> {
+    fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error> {
         S::version(self, record, drawn)
     }
 
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
-        S::engine(self)
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
+        S::engine(self, shape)
     }
 
     fn layout(&self) -> Option<Arc<dyn Layout>> {

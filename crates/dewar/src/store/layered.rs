@@ -9,9 +9,9 @@ use super::{
 use crate::{
     cookie::Attributes,
     data::{Contents, Data},
-    error::Error,
+    error::{Error, Refusal},
     explain::Steps,
-    layout::{Kept, Layout},
+    layout::{Kept, Layout, Shape, Stored},
 };
 
 /// Records of another framework, which reads and writes them, too: its layout over the engine where they are.
@@ -37,11 +37,11 @@ impl Layered {
         Self { cookie, ..self }
     }
 
-    fn read(&self, data: &bytes::Bytes, expires: Timestamp, now: Timestamp) -> Option<Record> {
-        let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off()).ok()?;
+    fn read(&self, data: &Stored, expires: Timestamp, now: Timestamp) -> Result<Record, Refusal> {
+        let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off())?;
         let mut entries = Vec::new();
         data.write(self.layout.encoding(), &mut entries);
-        Some(Record {
+        Ok(Record {
             data: entries.into(),
             created: now,
             idle_seconds: lifetime.and_then(|lifetime| lifetime.idle).unwrap_or(0),
@@ -57,7 +57,7 @@ impl Layered {
         })
     }
 
-    fn write(&self, record: &Record) -> Result<bytes::Bytes, Error> {
+    fn write(&self, record: &Record) -> Result<Stored, Error> {
         let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
         let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
         contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
@@ -78,6 +78,10 @@ impl Layered {
     }
 }
 
+fn guard(at: Option<Version>) -> Guard {
+    at.map_or(Guard::Any, Guard::Is)
+}
+
 /// Without a principal: the epoch is nobody's.
 fn written(version: Version) -> Written {
     Written { version, epoch: 0 }
@@ -86,9 +90,11 @@ fn written(version: Version) -> Written {
 impl SessionStore for Layered {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
         Ok(match self.engine.load(&key.to_string(), now).await? {
-            Found::Record { data, version, expires } => {
-                self.read(&data, expires, now).map_or(Load::Malformed, |record| Load::Found(record, version))
-            }
+            Found::Record { data, version, expires } => match self.read(&data, expires, now) {
+                Ok(record) => Load::Found(record, version),
+                Err(Refusal::Expired | Refusal::Unknown) => Load::Missing,
+                Err(_) => Load::Malformed,
+            },
             Found::Gone(tombstone) => Load::Gone(tombstone),
             Found::Missing => Load::Missing,
         })
@@ -146,7 +152,7 @@ impl SessionStore for Layered {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
-        Ok(match self.engine.end(&key.to_string(), at, self.standing(tombstone, now), now).await? {
+        Ok(match self.engine.end(&key.to_string(), guard(at), self.standing(tombstone, now), now).await? {
             Applied::Done => Delete::Deleted,
             Applied::Conflict => Delete::Conflict,
             Applied::Gone(tombstone) => Delete::Gone(tombstone),
@@ -165,19 +171,19 @@ impl SessionStore for Layered {
     ) -> Result<Rename, StoreError> {
         let (write, version) = self.writes(&record, version)?;
         let (old, new, tombstone) = (from.to_string(), to.to_string(), self.standing(tombstone, now));
-        Ok(match self.engine.rename(&old, at, &new, write, tombstone, now).await? {
+        Ok(match self.engine.rename(&old, guard(at), &new, write, tombstone, now).await? {
             Applied::Done => Rename::Renamed(written(version)),
             Applied::Conflict => Rename::Conflict,
             Applied::Gone(tombstone) => Rename::Gone(tombstone),
         })
     }
 
-    fn version(&self, record: &Record, drawn: Version) -> Result<Version, Error> {
+    fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error> {
         Ok(self.engine.version(&self.write(record)?, drawn))
     }
 
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::clone(&self.engine))
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
+        (shape == self.layout.shape()).then(|| Arc::clone(&self.engine))
     }
 
     fn layout(&self) -> Option<Arc<dyn Layout>> {

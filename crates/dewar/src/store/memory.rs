@@ -30,7 +30,7 @@ use super::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, engine_of,
 };
-use crate::runtime::yield_now;
+use crate::{layout::Shape, runtime::yield_now};
 
 /// How many slots are looked at before the lock is let go.
 const VISITS_PER_LOCK: usize = 1_000;
@@ -206,8 +206,8 @@ impl SessionStore for MemoryStore {
         self.0.make_room(&to.digest(), now);
         Ok(renamed)
     }
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
-        Some(engine_of(self.clone()))
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
+        (shape == Shape::Blob).then(|| engine_of(self.clone()))
     }
 }
 

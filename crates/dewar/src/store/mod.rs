@@ -34,7 +34,10 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use sha1::Digest;
 
-use crate::{error::Error, layout::Layout};
+use crate::{
+    error::Error,
+    layout::{Layout, Shape},
+};
 pub use crate::{id::StoreKey, lifetime::Timestamp};
 
 #[cfg(feature = "conformance")]
@@ -368,15 +371,17 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The version that this record has once it is written: the one that was drawn for it, where there is room for it.
     ///
+    /// It may note in [`Record::extra`] what will stand beside the entries then: whoever goes on from the record as it was written begins with that.
+    ///
     /// # Errors
     ///
     /// Where the record cannot be written at all; the message names the entry.
-    fn version(&self, _record: &Record, drawn: Version) -> Result<Version, Error> {
+    fn version(&self, _record: &mut Record, drawn: Version) -> Result<Version, Error> {
         Ok(drawn)
     }
 
-    /// The engine below, for records of another framework. `None`: it keeps our own only.
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
+    /// The engine below, for another framework's records of this shape. `None`: it keeps none.
+    fn engine(&self, _shape: Shape) -> Option<Arc<dyn Engine>> {
         None
     }
 

@@ -37,6 +37,7 @@ use super::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, Written,
 };
+use crate::layout::Shape;
 
 /// The longest TTL, a hundred years, in milliseconds: Redis refuses what overflows its clock.
 const FOREVER: u64 = 100 * 365 * 24 * 3600 * 1000;
@@ -185,8 +186,10 @@ impl SessionStore for RedisStore {
             other => not_renamed(other),
         }
     }
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Strings::of(self)))
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
+        match shape {
+            Shape::Blob => Some(Arc::new(Strings::of(self))),
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, engine_of,
 };
+use crate::layout::Shape;
 
 /// The most rows that one transaction removes: each has its key on another page, and whoever writes meanwhile waits.
 const PURGED_AT_ONCE: usize = 100;
@@ -270,8 +271,8 @@ impl SessionStore for SqliteStore {
             .await?;
         renamed.ok_or_else(|| StoreError::new("sqlite: cannot rename a session: something stands under the new key"))
     }
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
-        Some(engine_of(self.clone()))
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
+        (shape == Shape::Blob).then(|| engine_of(self.clone()))
     }
 }
 

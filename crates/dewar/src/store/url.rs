@@ -6,6 +6,7 @@ use super::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, memory::MemoryStore,
 };
+use crate::layout::Shape;
 
 /// Opens the store at this address.
 ///
@@ -168,13 +169,13 @@ impl SessionStore for AnyStore {
     ) -> Result<Rename, StoreError> {
         each!(self, store => store.rename(from, at, to, version, record, tombstone, now))
     }
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
+    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match self {
-            Self::Memory(store) => store.engine(),
+            Self::Memory(store) => store.engine(shape),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.engine(),
+            Self::Sqlite(store) => store.engine(shape),
             #[cfg(feature = "redis")]
-            Self::Redis(store) => store.engine(),
+            Self::Redis(store) => store.engine(shape),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use dewar::layout::Shape;
 use dewar::store::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, engine_of, memory::MemoryStore,
@@ -218,7 +219,7 @@ impl SessionStore for Faulty {
         self.call(Verb::Rename, async move { store.rename(&from, at, &to, version, record, tombstone, now).await })
             .await
     }
-    fn engine(&self) -> Option<Arc<dyn Engine>> {
+    fn engine(&self, _: Shape) -> Option<Arc<dyn Engine>> {
         Some(engine_of(self.clone()))
     }
 }

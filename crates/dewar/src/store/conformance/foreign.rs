@@ -8,7 +8,7 @@ use crate::{
     encoding::Encoding,
     error::{Error, Refusal},
     explain::Steps,
-    layout::{Attributes, Contents, Data, Holds, Kept, Layout},
+    layout::{Attributes, Contents, Data, Holds, Kept, Layout, Shape, Stored},
     store::Layered,
     value,
 };
@@ -19,10 +19,10 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = S>,
 {
-    if make().await.engine().is_none() {
+    if make().await.engine(Shape::Blob).is_none() {
         return;
     }
-    let make = &async || Layered::new(Arc::new(Verbatim), make().await.engine().expect("it has had one"));
+    let make = &async || Layered::new(Arc::new(Verbatim), make().await.engine(Shape::Blob).expect("it has had one"));
     a_foreign_record_keeps_its_data_and_expiry(foreign(Case::new(make).await)).await;
     a_foreign_record_is_replaced_by_version(foreign(Case::new(make).await)).await;
     a_foreign_record_is_touched_by_version(foreign(Case::new(make).await)).await;
@@ -50,15 +50,16 @@ impl Layout for Verbatim {
         id.to_owned()
     }
 
-    fn read(&self, found: &Bytes, _steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
+    fn read(&self, found: &Stored, _steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
+        let Stored::Blob(found) = found;
         let data = Data::parse(self.encoding(), &held(found)).ok_or(Refusal::Malformed)?;
-        Ok(Kept { data, extra: Bytes::new(), lifetime: None })
+        Ok(Kept::new(data))
     }
 
-    fn write(&self, contents: &Contents, _cookie: &Attributes) -> Result<Bytes, Error> {
+    fn write(&self, contents: &Contents, _cookie: &Attributes) -> Result<Stored, Error> {
         let encoded = contents.data.get(ENTRY).unwrap_or_default();
         let bytes: value::Bytes = self.encoding().read(encoded).map_err(|why| Error::entry(ENTRY, why))?;
-        Ok(bytes.0.into())
+        Ok(Stored::Blob(bytes.0.into()))
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     scripts::{CONFLICT, DONE, GONE, TAKEN, script, without_room},
     unknown,
 };
+use crate::layout::Stored;
 use crate::store::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
 
 /// The engine of a [`RedisStore`].
@@ -59,7 +60,7 @@ impl Engine for Strings {
             };
             let version = Version::digest(&data);
             Ok(match expires > now {
-                true => Found::Record { data: data.into(), version, expires },
+                true => Found::Record { data: Stored::Blob(data.into()), version, expires },
                 false => Found::Missing,
             })
         })
@@ -69,31 +70,24 @@ impl Engine for Strings {
         Box::pin(async move {
             let (what, mut script) = match (guard, &write) {
                 (Guard::Absent, _) => ("create", on(&CREATE, name, now)),
-                (Guard::Is(_), Write::Record { .. }) => ("replace", on(&REPLACE, name, now)),
-                (Guard::Is(_), Write::Touch(_)) => ("touch", on(&TOUCH, name, now)),
+                (Guard::Is(_) | Guard::Any, Write::Record { .. }) => ("replace", on(&REPLACE, name, now)),
+                (Guard::Is(_) | Guard::Any, Write::Touch(_)) => ("touch", on(&TOUCH, name, now)),
             };
-            script.arg(match guard {
-                Guard::Absent => String::new(),
-                Guard::Is(version) => version.hex(),
-            });
+            script.arg(digest(guard));
             match &write {
-                Write::Record { data, expires, .. } => script.arg(seconds(*expires, now)).arg(&**data),
+                Write::Record { data: Stored::Blob(data), expires, .. } => {
+                    script.arg(seconds(*expires, now)).arg(&**data)
+                }
                 Write::Touch(expires) => script.arg(seconds(*expires, now)),
             };
             self.run(what, name, &script).await
         })
     }
 
-    fn end<'a>(
-        &'a self,
-        name: &'a str,
-        at: Option<Version>,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> Answer<'a, Applied> {
+    fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
             let mut script = on(&END, name, now);
-            script.arg(at.map(Version::hex).unwrap_or_default());
+            script.arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             self.run("delete", name, &script).await
         })
@@ -102,23 +96,24 @@ impl Engine for Strings {
     fn rename<'a>(
         &'a self,
         from: &'a str,
-        at: Option<Version>,
+        guard: Guard,
         to: &'a str,
         write: Write,
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
+            let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let mut script = on(&RENAME, from, now);
-            script.key(to).key(tombstone_key(to)).arg(at.map(Version::hex).unwrap_or_default());
+            script.key(to).key(tombstone_key(to)).arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             script.arg(seconds(expires, now)).arg(&*data);
             self.run("rename", from, &script).await
         })
     }
 
-    fn version(&self, data: &bytes::Bytes, _drawn: Version) -> Version {
+    fn version(&self, data: &Stored, _drawn: Version) -> Version {
+        let Stored::Blob(data) = data;
         Version::digest(data)
     }
 }
@@ -128,6 +123,11 @@ fn tombstone_key(name: &str) -> String {
     let has_tag =
         name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
     if has_tag { format!("dewar-ended:{name}") } else { format!("dewar-ended:{{{name}}}") }
+}
+
+/// Nothing: whatever stands there.
+fn digest(guard: Guard) -> String {
+    guard.version().map(Version::hex).unwrap_or_default()
 }
 
 fn tombstone_of(name: &str, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
