@@ -9,7 +9,7 @@ use bytes::Bytes;
 use dewar::{
     Refusal,
     dialect::{Contents, Dialect, Duplicates, Jar, Limits, Report, SessionId, Steps, Timestamp, Token},
-    layout::Kept,
+    layout::{Kept, Stored},
     store::StoreKey,
     value::Value,
 };
@@ -117,7 +117,8 @@ pub(crate) fn token(
     now: Timestamp,
 ) -> (Result<Token, Refusal>, Result<(), String>) {
     let jar = Jar::of(&setting.cookie.name, cookies);
-    let limits = Limits { persistent: setting.persistent, ..Limits::new(now, setting.idle) };
+    let mut limits = Limits::new(now, setting.idle);
+    limits.persistent = setting.persistent;
     let token = setting.dialect.read(&jar, &limits, &mut Steps::off());
     let report = Report::of(&*setting.dialect, &jar, &limits);
     let is_same = match (&token, &report.verdict) {
@@ -153,7 +154,7 @@ fn behind(id: &SessionId, vector: &Vector<'_>, setting: &Setting) -> Result<Outc
 /// What a record holds. Noting what is found on the way changes nothing.
 pub(crate) fn kept(dialect: &dyn Dialect, record: impl Into<Bytes>) -> Result<Result<Kept, Refusal>, String> {
     let layout = dialect.layout().ok_or("the dialect reads an id and has no layout of records")?;
-    let record = record.into();
+    let record = Stored::Blob(record.into());
     let (kept, mut steps) = (layout.read(&record, &mut Steps::off()), Vec::new());
     let explained = layout.read(&record, &mut Steps::on(&mut steps));
     if kept.as_ref().err() != explained.as_ref().err() {

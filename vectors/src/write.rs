@@ -108,7 +108,7 @@ impl Writing<'_> {
             .map_err(|refusal| format!("the record is refused as {refusal}"))?;
         let mut contents = contents(self.setting, self.now);
         (contents.data, contents.extra) = (data, extra);
-        let again = layout.write(&contents, &self.setting.cookie).map_err(|error| error.to_string())?;
+        let again = self.record(&*layout, &contents)?;
         bytes(&again, &record).map_err(|why| format!("the unchanged record is written as {why}"))
     }
 
@@ -159,7 +159,7 @@ impl Writing<'_> {
 
     fn record(&self, layout: &dyn Layout, contents: &Contents) -> Result<Vec<u8>, String> {
         let record = layout.write(contents, &self.setting.cookie).map_err(|error| error.to_string())?;
-        Ok(record.to_vec())
+        Ok(record.blob().ok_or("the record is no bytes")?.to_vec())
     }
 
     /// `Some`: what was not compared, and why.

@@ -15,7 +15,7 @@ use dewar::{
         wire::cookie_signature::{CookieSigner, percent_decode, percent_encode},
     },
     encoding::{Encoding, Json, base64},
-    layout::{Kept, Layout},
+    layout::{Kept, Layout, Stored},
     store::{Load, Record, SessionStore, StoreKey, Timestamp, Version, memory::MemoryStore},
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -458,14 +458,15 @@ async fn what_express_session_writes_is_read_and_written_byte_for_byte() {
         let cookie = dialect.write(Body::Id(&read), "", now, &mut |_| ()).unwrap();
         assert_eq!(cookie, [SetValue::new("", vector["set_cookie"][0]["value"].as_str().unwrap().into())], "{id}");
         let layout = dialect.layout().unwrap();
-        let Kept { data: entries, extra, lifetime } = layout.read(&data, &mut Steps::off()).unwrap();
+        let record = Stored::Blob(data.clone());
+        let Kept { data: entries, extra, lifetime, .. } = layout.read(&record, &mut Steps::off()).unwrap();
         let idle = Duration::from_secs(vector["store"]["ttl_seconds"].as_u64().unwrap());
         let persistent = config["cookie"]["maxAge"].is_u64();
         let expected = if persistent { Lifetime::persistent().idle(idle) } else { Lifetime::browser() };
         assert_eq!(lifetime, Some(expected), "{id}: the TTL that Redis had");
         let mut contents = Contents::new(now, idle.as_secs() as u32, None, persistent);
         (contents.data, contents.extra) = (entries, extra);
-        assert_eq!(layout.write(&contents, &dialect.profile().cookie).unwrap(), data, "{id}");
+        assert_eq!(layout.write(&contents, &dialect.profile().cookie).unwrap(), record, "{id}");
 
         // Through the manager, but for attributes that browsers throw away (Partitioned without Secure) or that it has not (Priority).
         if !config["cookie"]["priority"].is_null() {
@@ -544,7 +545,7 @@ async fn what_express_session_refuses_is_refused() {
             Ok(Token::Id { id, .. }) if vector["store"].is_null() || id.key() != &stored(&vector).0 => "missing",
             Ok(Token::Id { .. }) => {
                 let layout = dialect.layout().unwrap();
-                layout.read(&stored(&vector).1, &mut Steps::off()).map_or("bad_payload", |_| "read")
+                layout.read(&Stored::Blob(stored(&vector).1), &mut Steps::off()).map_or("bad_payload", |_| "read")
             }
         };
         assert_eq!(found, vector["expect"]["reason"], "{id}");

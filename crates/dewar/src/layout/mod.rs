@@ -76,6 +76,14 @@ pub enum Stored {
     Blob(Bytes),
 }
 
+impl Stored {
+    /// The bytes, where they are written as a whole.
+    pub fn blob(&self) -> Option<&Bytes> {
+        let Self::Blob(bytes) = self;
+        Some(bytes)
+    }
+}
+
 /// What a record holds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
