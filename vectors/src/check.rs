@@ -10,7 +10,6 @@ use dewar::{
     Refusal,
     dialect::{Contents, Dialect, Duplicates, Jar, Limits, Report, SessionId, Steps, Timestamp, Token},
     layout::{Kept, Stored},
-    store::StoreKey,
     value::Value,
 };
 
@@ -137,13 +136,18 @@ pub(crate) fn token(
     (token, explained)
 }
 
+/// The name of the record that an id leads to.
+fn named(setting: &Setting, id: &SessionId) -> Option<String> {
+    setting.dialect.layout().map(|layout| layout.name(id.reveal()))
+}
+
 /// The record that an id leads to, if the vector has it.
 fn behind(id: &SessionId, vector: &Vector<'_>, setting: &Setting) -> Result<Outcome, String> {
     if let Some(sid) = vector.json["sid"].as_str().filter(|sid| *sid != id.reveal()) {
         return Err(format!("the id that was read is not {sid:?}"));
     }
     match vector.record()? {
-        Some((name, record)) if *id.key() == StoreKey::foreign(name) => match kept(&*setting.dialect, record)? {
+        Some((name, record)) if named(setting, id).as_deref() == Some(name) => match kept(&*setting.dialect, record)? {
             Ok(kept) => Ok(Outcome::Session(entries::read(&kept.data, setting.dialect.profile().encoding)?)),
             Err(refusal) => Ok(Outcome::Refused(refusal)),
         },

@@ -230,6 +230,17 @@ impl<'a> Candidates<'a> {
     }
 }
 
+/// Which of several cookies of the same name counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplicates {
+    /// None, if they are different authentic sessions (or the name begins with `__Host-`, which a browser sends once).
+    Refused,
+    /// The first in the header.
+    First,
+    /// The last in the header.
+    Last,
+}
+
 /// The cookies of a request that belong to one session, for a dialect to look up: the one of its name, and those with a suffix behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Jar<'a> {
@@ -244,7 +255,7 @@ enum Cookies<'a> {
         /// Of several cookies of the name, the one that counts.
         chosen: &'a [u8],
         /// Which one counts where there are several of a suffix.
-        last: bool,
+        duplicates: Duplicates,
     },
     Given(&'a [(&'a str, &'a str)]),
 }
@@ -263,8 +274,8 @@ impl<'a> Jar<'a> {
         Self { name, cookies: Cookies::Given(values) }
     }
 
-    pub(crate) fn chosen(name: &'a str, chosen: &'a [u8], request: RequestCookies<'a>, last: bool) -> Self {
-        Self { name, cookies: Cookies::Request { request, chosen, last } }
+    pub(crate) fn chosen(name: &'a str, chosen: &'a [u8], request: RequestCookies<'a>, duplicates: Duplicates) -> Self {
+        Self { name, cookies: Cookies::Request { request, chosen, duplicates } }
     }
 
     /// The name of the cookie, without a suffix.
@@ -285,17 +296,20 @@ impl<'a> Jar<'a> {
     ///
     /// # Errors
     ///
-    /// Where it is longer than any that a browser keeps, or not UTF-8.
+    /// Where it is longer than any that a browser keeps, or not UTF-8; where there are several, and the dialect takes none of them.
     pub fn get(&self, suffix: &str) -> Result<Option<&'a str>, Refusal> {
         let value = match self.cookies {
             Cookies::Given(values) => {
                 values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| value.as_bytes())
             }
             Cookies::Request { chosen, .. } if suffix.is_empty() => Some(chosen),
-            Cookies::Request { request, last, .. } => {
+            Cookies::Request { request, duplicates, .. } => {
                 let found = Candidates::find_both(request, self.name, suffix);
-                let found = &found.values[..found.count];
-                if last { found.last() } else { found.first() }.copied()
+                match (duplicates, &found.values[..found.count]) {
+                    (Duplicates::Refused, [_, _, ..]) => return Err(Refusal::Ambiguous),
+                    (Duplicates::Last, [.., value]) | (_, [value, ..]) => Some(*value),
+                    (_, []) => None,
+                }
             }
         };
         match value {

@@ -30,7 +30,8 @@ pub struct Data {
 }
 
 impl Data {
-    /// Splits an encoded dictionary into its entries. `None` where any part of it is malformed.
+    /// Splits an encoded dictionary into its entries. `None` where any part of it is malformed; of MessagePack the structure is checked, and what is
+    /// in a text when it is read.
     ///
     /// Of entries with one name the last one counts, at the place of the first.
     pub fn parse(encoding: Encoding, text: &Bytes) -> Option<Self> {

@@ -37,11 +37,13 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    pub(crate) fn setting(message: impl Into<Cow<'static, str>>) -> Self {
+    /// A setting that is refused: the message names it, and says what to write instead. For dialects and layouts.
+    pub fn setting(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Setting, message)
     }
 
-    pub(crate) fn entry(name: &[u8], why: impl fmt::Display) -> Self {
+    /// An entry that a format cannot hold, by its name, and why. For dialects, meanings and layouts.
+    pub fn entry(name: &[u8], why: impl fmt::Display) -> Self {
         let name = String::from_utf8_lossy(name);
         Self::new(Kind::Entry, format!("session entry {name:?}: {why}"))
     }

@@ -7,8 +7,10 @@ use std::fmt;
 
 use crate::{
     cookie::Jar,
+    data::Data,
     dialect::{Dialect, Limits, Token},
     error::Refusal,
+    layout::{Kept, Layout, Stored},
 };
 
 /// Where a reader notes what it finds.
@@ -44,7 +46,7 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// A cookie, explained: what it consists of, and what is said to it.
+/// A cookie or a record, explained: what it consists of, and what is said to it.
 ///
 /// ```
 /// use dewar::{Keyring, Secret, dialect::{self, Jar, Limits, Report, Timestamp}};
@@ -56,26 +58,37 @@ impl<'a> Steps<'a> {
 ///     assert!(report.verdict.is_err(), "{report}");
 /// }
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
-pub struct Report {
-    /// The dialect that was asked.
-    pub dialect: &'static str,
+pub struct Report<T = Token> {
+    /// Who was asked: a dialect's name, or `record`.
+    pub format: &'static str,
     /// What was found, in the order of reading.
     pub steps: Vec<Step>,
-    /// What [`Dialect::read`] says. An id is not looked up: the verdict is about the cookie.
-    pub verdict: Result<Token, Refusal>,
+    /// What reading says. An id is not looked up: the verdict is about the cookie.
+    pub verdict: Result<T, Refusal>,
 }
 
 impl Report {
-    /// Reads the cookies as a request would be, and says what was found on the way.
+    /// Reads the cookies as a request would be, and says what was found on the way: the verdict is that of [`Dialect::read`].
     pub fn of(dialect: &dyn Dialect, jar: &Jar<'_>, limits: &Limits) -> Self {
         let mut steps = Vec::new();
         let verdict = dialect.read(jar, limits, &mut Steps::on(&mut steps));
         if let Ok(token) = &verdict {
             conclude(token, limits, &mut Steps::on(&mut steps));
         }
-        Self { dialect: dialect.profile().name, steps, verdict }
+        Self { format: dialect.profile().name, steps, verdict }
+    }
+}
+
+impl Report<Kept> {
+    /// Reads a record as a store would, and says what was found on the way: the verdict is that of [`Layout::read`].
+    pub fn of_record(layout: &dyn Layout, found: &Stored) -> Self {
+        let mut steps = Vec::new();
+        let verdict = layout.read(found, &mut Steps::on(&mut steps));
+        if let Ok(kept) = &verdict {
+            list(&kept.data, &mut Steps::on(&mut steps));
+        }
+        Self { format: "record", steps, verdict }
     }
 }
 
@@ -88,9 +101,7 @@ fn conclude(token: &Token, limits: &Limits, steps: &mut Steps<'_>) {
         }
         Token::Data { contents, outdated, .. } => {
             steps.note("secret", || secret(*outdated));
-            for (name, value) in contents.data.iter() {
-                steps.note("entry", || format!("{:?}, {} bytes", String::from_utf8_lossy(name), value.len()));
-            }
+            list(&contents.data, steps);
             steps.note("idle timeout", || {
                 let left = contents.expires().since(limits.now).as_secs();
                 format!("{} s; the session ends in {left} s if nobody comes", contents.idle)
@@ -99,20 +110,34 @@ fn conclude(token: &Token, limits: &Limits, steps: &mut Steps<'_>) {
     }
 }
 
+/// Names and sizes, never values.
+fn list(entries: &Data, steps: &mut Steps<'_>) {
+    for (name, value) in entries.iter() {
+        steps.note("entry", || format!("{:?}, {} bytes", String::from_utf8_lossy(name), value.len()));
+    }
+}
+
 fn secret(outdated: bool) -> String {
     if outdated { "an older one of the keyring: the cookie is written again" } else { "the first of the keyring" }
         .into()
 }
 
+/// As [`Display`](fmt::Display): a token would show what is in it.
+impl<T> fmt::Debug for Report<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// One step a line, and the verdict last.
-impl fmt::Display for Report {
+impl<T> fmt::Display for Report<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Step { what, says } in &self.steps {
             writeln!(f, "{what:>14}  {says}")?;
         }
         match &self.verdict {
-            Ok(_) => write!(f, "{:>14}  a session of {}", "verdict", self.dialect),
-            Err(refusal) => write!(f, "{:>14}  refused by {}: {refusal}", "verdict", self.dialect),
+            Ok(_) => write!(f, "{:>14}  {}: good", "verdict", self.format),
+            Err(refusal) => write!(f, "{:>14}  {}: {refusal}", "verdict", self.format),
         }
     }
 }

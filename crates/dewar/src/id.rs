@@ -56,9 +56,14 @@ impl SessionId {
         Some(Self::own(*text, &bytes))
     }
 
-    /// The id of another framework, with the name under which that framework keeps the record.
-    pub fn foreign(text: &str, record: impl Into<Box<str>>) -> Self {
-        Self { text: Text::Foreign(text.into()), key: StoreKey::foreign(record) }
+    /// The id of another framework. Under which name the record stands is its layout's business.
+    pub fn foreign(text: &str) -> Self {
+        Self { text: Text::Foreign(text.into()), key: StoreKey::foreign(text) }
+    }
+
+    /// The same id, with a record of this name.
+    pub(crate) fn named(&self, record: impl Into<Box<str>>) -> Self {
+        Self { text: Text::Foreign(self.reveal().into()), key: StoreKey::foreign(record) }
     }
 
     fn own(text: [u8; LENGTH], bytes: &[u8; 32]) -> Self {
@@ -85,14 +90,14 @@ impl fmt::Debug for SessionId {
         f.write_str("SessionId(hidden)")
     }
 }
-/// The name of a record in a store: nothing that a cookie could be made of.
+/// The name of a record in a store.
 ///
-/// Our own sessions are named by the SHA-256 of their id. A session that another framework
-/// shares has the name which that framework gives it ([`StoreKey::foreign`]).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Our own sessions are named by the SHA-256 of their id: nothing that a cookie could be made of. A session that another framework
+/// shares has the name which that framework gives it ([`StoreKey::foreign`]), and that may say its id.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey(Inner);
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Inner {
     Own([u8; 32]),
     Foreign(Box<str>),
@@ -121,7 +126,7 @@ impl StoreKey {
         }
     }
 
-    /// For tables in memory. A digest is one already, and a foreign name is not a visitor's to choose: it was signed.
+    /// For the queues of commits. A digest is one already, and under a foreign name somebody commits only where there is a record of it.
     pub(crate) fn hash64(&self) -> u64 {
         match &self.0 {
             Inner::Own(digest) => u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes")),
@@ -149,6 +154,16 @@ impl StoreKey {
     /// Our own key with this digest, as [`StoreKey::digest`] gave it.
     pub fn from_digest(digest: [u8; 32]) -> Self {
         Self(Inner::Own(digest))
+    }
+}
+
+/// Not a foreign name: it may say an id.
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Own(_) => write!(f, "StoreKey({self})"),
+            Inner::Foreign(_) => f.write_str("StoreKey(of another framework)"),
+        }
     }
 }
 

@@ -18,8 +18,9 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::{
     cookie::{self, Attributes, Candidates, RequestCookies, Until},
     data::Contents,
-    dialect::{Body, Dialect, Duplicates, Jar, Lasts, Limits, Refusal, Sealed, SetValue, Steps, Token},
+    dialect::{Body, Dialect, Duplicates, Jar, Lasts, Limits, Refusal, Sealed, SessionId, SetValue, Steps, Token},
     error::{Error, Kind},
+    layout::Layout,
     lifetime::{Clock, Reissue, Timestamp},
     runtime::Runtime,
     session::{Owner, Rules, Session},
@@ -85,6 +86,7 @@ struct Inner {
     dialect: Box<dyn Dialect>,
     /// The store as it is asked: where the dialect has a layout, that layout over its engine.
     store: Option<Arc<dyn ErasedStore>>,
+    layout: Option<Arc<dyn Layout>>,
     /// The store as it was given.
     given: Option<Arc<dyn ErasedStore>>,
     /// Reads a session that was in the cookie before there was a store.
@@ -341,8 +343,7 @@ impl Inner {
 
     fn read_one(&self, chosen: &[u8], request: RequestCookies<'_>, now: Timestamp) -> Result<Token, Refusal> {
         let limits = self.limits(now);
-        let jar =
-            Jar::chosen(&self.cookie.name, chosen, request, self.dialect.profile().duplicates == Duplicates::Last);
+        let jar = Jar::chosen(&self.cookie.name, chosen, request, self.dialect.profile().duplicates);
         match (self.dialect.read(&jar, &limits, &mut Steps::off()), &self.former) {
             (Err(Refusal::Malformed), Some(former)) => former.read(&jar, &limits, &mut Steps::off()),
             (token, _) => token,
@@ -360,6 +361,7 @@ impl Inner {
         let opened = match self.read(request, now) {
             Ok(None) => Ok((self.empty(now), Origin::Fresh { refused: false })),
             Ok(Some(Token::Id { id, outdated })) => {
+                let id = self.named(id);
                 let mut answer = match self.backend() {
                     Ok(store) => store.load(id.key().clone(), now),
                     Err(error) => return Ok(Err(error)),
@@ -403,13 +405,28 @@ impl Inner {
         Ok(Ok(self.session(opened, now)))
     }
 
+    /// The id with the name of its record: another framework's layout gives it.
+    fn named(&self, id: SessionId) -> SessionId {
+        match &self.layout {
+            Some(layout) => id.named(layout.name(id.reveal())),
+            None => id,
+        }
+    }
+
+    fn new_id(&self) -> SessionId {
+        self.named(self.dialect.new_id(&mut random))
+    }
+
     /// What a token leads to: the session in it, or the one in the store that it names.
     async fn open(&self, token: Token, now: Timestamp) -> Result<Found, Error> {
         match token {
-            Token::Id { id, outdated } => match self.backend()?.load(id.key().clone(), now).await? {
-                Load::Gone(tombstone) if plan::is_followed(&tombstone, now) => self.follow(tombstone, now).await,
-                found => Ok(self.open_found(id, found, outdated, now)),
-            },
+            Token::Id { id, outdated } => {
+                let id = self.named(id);
+                match self.backend()?.load(id.key().clone(), now).await? {
+                    Load::Gone(tombstone) if plan::is_followed(&tombstone, now) => self.follow(tombstone, now).await,
+                    found => Ok(self.open_found(id, found, outdated, now)),
+                }
+            }
             Token::Data { contents, unique: Some(unique), .. } if self.former.is_some() => {
                 let until = contents.expires();
                 Box::pin(self.take_over(contents, &unique, until, now)).await

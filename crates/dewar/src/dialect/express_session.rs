@@ -132,7 +132,7 @@ impl Dialect for ExpressSession {
         if sid.is_empty() {
             return Err(Refusal::Malformed);
         }
-        Ok(Token::Id { id: SessionId::foreign(sid, self.layout.name(sid)), outdated: secret != 0 })
+        Ok(Token::Id { id: SessionId::foreign(sid), outdated: secret != 0 })
     }
 
     fn write(
@@ -157,7 +157,7 @@ impl Dialect for ExpressSession {
         random(&mut bytes);
         let mut sid = String::with_capacity(32);
         base64::push_url(&bytes, &mut sid);
-        SessionId::foreign(&sid, self.layout.name(&sid))
+        SessionId::foreign(&sid)
     }
 
     fn meaning(&self) -> Arc<dyn Meaning> {

@@ -8,7 +8,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use crate::{
-    cookie::{Attribute, Attributes, Ending, Jar, SameSite, Spelling},
+    cookie::{Attribute, Attributes, Duplicates, Ending, Jar, SameSite, Spelling},
     data::{Contents, Data},
     error::Refusal,
     explain::{Report, Steps},
@@ -59,7 +59,6 @@ dialects! {
     #[cfg(feature = "express")] express_session::ExpressSession;
 }
 
-#[cfg(any(feature = "flask", feature = "express"))]
 pub use wire::Digest;
 
 /// A dialect that is compiled in, by its name.
@@ -254,17 +253,6 @@ pub enum Keeps {
     Data,
     /// The cookie holds an id, and a store the session.
     Id,
-}
-
-/// Which of several cookies of the same name counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duplicates {
-    /// None, if they are different authentic sessions (or the name begins with `__Host-`, which a browser sends once).
-    Refused,
-    /// The first in the header.
-    First,
-    /// The last in the header.
-    Last,
 }
 
 /// A day, in seconds.

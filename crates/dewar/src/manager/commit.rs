@@ -228,7 +228,7 @@ impl Inner {
         // Another commit goes on from what this one writes.
         state.contents.extra = record.extra.clone();
         let earlier = state.made.as_ref().and_then(|made| made.id.clone());
-        let new_id = plan.makes_an_id().then(|| earlier.unwrap_or_else(|| self.dialect.new_id(&mut random)));
+        let new_id = plan.makes_an_id().then(|| earlier.unwrap_or_else(|| self.new_id()));
         let id = match (&new_id, &state.origin) {
             (Some(id), _) | (None, Origin::Former { id, .. }) => Some(id),
             (None, Origin::Stored(at)) => at.id.as_ref().filter(|_| self.sets_cookie_again(state, at)),

@@ -7,7 +7,6 @@ use super::{
     job::{ATTEMPTS, Begun, Done, HOPS, Job, Kept, Replacing, contended, gone_with_its_runtime, guarded, malformed},
     plan::{Plan, is_followed},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
-    random,
 };
 use crate::{
     data::Contents,
@@ -206,7 +205,7 @@ impl Inner {
 
     /// Another new id than the one that was drawn first, with its cookie.
     fn give_another_id(&self, job: &mut Job) -> Result<SessionId, Error> {
-        let id = self.dialect.new_id(&mut random);
+        let id = self.new_id();
         let contents = self.contents(job.record.clone()).ok_or_else(malformed)?;
         job.cookie = self.cookies(Body::Id(&id), &contents)?;
         job.new_id = Some(id.clone());

@@ -220,6 +220,7 @@ impl Settings {
                 skew: clock_skew,
                 clock: self.clock.clone(),
                 store,
+                layout,
                 given: self.store.clone(),
                 queues: Queues::default(),
                 draw: Draw::new(),

@@ -123,6 +123,7 @@ impl Inner {
         match source.read(request, now) {
             Ok(None) => Ok(None),
             Ok(Some(Token::Id { id, .. })) => {
+                let id = source.named(id);
                 let unique = source.unique_of(&id, now)?;
                 if let Some(found) = self.taken_over(&unique, now).await? {
                     return over(found);

@@ -84,8 +84,9 @@ impl Meaning for Express {
             Who::Entry(_) => user,
             Who::Passport => {
                 let mut members = match data.get(entry).map(|encoded| encoding.read(encoded)) {
+                    None | Some(Ok(Value::Null)) => Vec::new(),
                     Some(Ok(Value::Map(members))) => members,
-                    _ => Vec::new(),
+                    Some(_) => return Err(Error::entry(entry, "Passport keeps an object here, and this is none")),
                 };
                 members.retain(|(name, _)| !is_user(name));
                 members.push((Value::Text(PASSPORT.1.to_owned()), user));

@@ -6,10 +6,7 @@ pub mod cookie_signature;
 pub mod inflate;
 #[cfg(feature = "flask")]
 pub mod itsdangerous;
-#[cfg(feature = "express")]
 pub mod keygrip;
-#[cfg(any(feature = "flask", feature = "express"))]
 mod mac;
 
-#[cfg(any(feature = "flask", feature = "express"))]
 pub use mac::Digest;
