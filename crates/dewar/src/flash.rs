@@ -34,9 +34,12 @@ impl Flash {
         }
     }
 
-    /// What tells it from other flashes.
-    fn identity(&self) -> String {
-        format!("{self:?}")
+    /// What tells it from other flashes. Markup is text where a format has none.
+    pub(crate) fn identity(&self) -> String {
+        match &self.message {
+            Value::Text(text) | Value::Markup(text) => format!("{:?}{text}", self.category),
+            other => format!("{:?}{other:?}", self.category),
+        }
     }
 
     fn from_value(value: &Value) -> Option<Self> {

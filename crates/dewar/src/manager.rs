@@ -522,6 +522,8 @@ enum Closed {
     Refused(Refusal),
     /// It was there, and is dead.
     Dead(Tombstone),
+    /// A record stands there that is no session here, and may be one to the framework that wrote it.
+    Unreadable(SessionId),
 }
 
 impl Closed {
@@ -529,6 +531,7 @@ impl Closed {
         match self {
             Self::Refused(refusal) => *refusal,
             Self::Dead(_) => Refusal::Gone,
+            Self::Unreadable(_) => Refusal::Malformed,
         }
     }
 }
@@ -538,6 +541,7 @@ impl Closed {
     fn into_origin(self) -> Origin {
         match self {
             Self::Dead(tombstone) => Origin::Late(tombstone),
+            Self::Unreadable(id) => Origin::Unreadable(id),
             Self::Refused(refusal) => Origin::Fresh { refused: refusal != Refusal::Unknown },
         }
     }

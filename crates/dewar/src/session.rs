@@ -192,16 +192,31 @@ impl Session {
         self.format().meaning.is_principal(name)
     }
 
+    /// Whom the entry says when it has this value.
+    fn principal_in(&self, entry: &str, encoded: &[u8]) -> Option<Principal> {
+        let mut alone = Data::default();
+        alone.insert(entry.as_bytes(), encoded);
+        self.format().meaning.principal(&alone, self.encoding())
+    }
+
+    /// Whether the entry with this value says another user than it says now.
+    fn is_of_another(&self, state: &State, entry: &str, encoded: &[u8]) -> bool {
+        self.principal_in(entry, encoded) != self.format().principal(&state.contents)
+    }
+
     /// An entry that another framework's log-in keeps the user in is the principal: from one to another, the former's entries go.
     fn change_principal(&self, state: &mut State, entry: &str, encoded: &[u8]) -> Vec<Operation> {
         let former = self.format().principal(&state.contents).or_else(|| state.removed.take());
-        let mut alone = Data::default();
-        alone.insert(entry.as_bytes(), encoded);
-        let next = self.format().meaning.principal(&alone, self.encoding());
+        let next = self.principal_in(entry, encoded);
         match (former, next) {
             (Some(former), Some(next)) if former != next => state.begin_again(self.empty(), Intent::Switch),
             (None, Some(_)) => {
                 state.intent = state.intent.max(Intent::LogIn);
+                Vec::new()
+            }
+            // Whoever comes next in this request is not the former.
+            (Some(former), None) => {
+                state.removed = Some(former);
                 Vec::new()
             }
             _ => Vec::new(),
@@ -293,7 +308,7 @@ impl Session {
             if state.contents.data.get(name.as_bytes()) != old.as_deref() {
                 continue;
             }
-            if self.keeps_principal_in(name) {
+            if self.keeps_principal_in(name) && self.is_of_another(&state, name, &written) {
                 let dropped = self.put(&mut state, name, written);
                 drop(state);
                 drop(dropped);
@@ -444,7 +459,7 @@ impl Session {
         }
         let Some(mut state) = self.writable("set_principal", "") else { return };
         state.forget_failure_of("set_principal");
-        let former = format.principal(&state.contents);
+        let former = format.principal(&state.contents).or_else(|| state.removed.take());
         let mut dropped = Vec::new();
         if former.is_some_and(|former| !former.is(&login.id)) {
             dropped = state.begin_again(self.empty(), Intent::Switch);

@@ -75,6 +75,8 @@ pub(crate) enum Origin {
         /// Whether there was a cookie, and its form or signature was refused.
         refused: bool,
     },
+    /// From a record that is no session here. It is left alone, but for a log-out.
+    Unreadable(SessionId),
     /// From the cookie itself.
     Cookie {
         /// Whether the cookie is due to be issued again.

@@ -56,7 +56,7 @@ impl Redis {
     /// All keys but those of our tombstones, sorted.
     pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.ask(redis::cmd("KEYS").arg("*"));
-        keys.retain(|key| !key.starts_with("dewar-ended:"));
+        keys.retain(|key| !key.starts_with("dewar-ended"));
         keys.sort();
         keys
     }

@@ -182,6 +182,10 @@ impl Dialect for CookieSession {
         self.signed(cookie, String::new())
     }
 
+    fn check(&self) -> Result<(), Error> {
+        self.meaning.check(&RESERVED)
+    }
+
     fn meaning(&self) -> Arc<dyn Meaning> {
         Arc::new(self.meaning.clone())
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     encoding::base64,
     error::Error,
-    layout::{ConnectRedis, Layout},
+    layout::{self, ConnectRedis, Layout},
     meaning::{Express, JSON, Meaning},
     secret::{Keyring, Secret},
 };
@@ -158,6 +158,10 @@ impl Dialect for ExpressSession {
         let mut sid = String::with_capacity(32);
         base64::push_url(&bytes, &mut sid);
         SessionId::foreign(&sid)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.meaning.check(&layout::RESERVED)
     }
 
     fn meaning(&self) -> Arc<dyn Meaning> {

@@ -109,6 +109,15 @@ pub trait Dialect: Send + Sync + 'static {
         SessionId::from_random(bytes)
     }
 
+    /// Refuses settings that can only fail, when the manager is built.
+    ///
+    /// # Errors
+    ///
+    /// Where one does; the message names it and says what to write instead.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What its entries mean. The default: nothing.
     fn meaning(&self) -> Arc<dyn Meaning> {
         Arc::new(Plain)
@@ -147,7 +156,6 @@ impl Limits {
 }
 
 /// What the cookies of a request hold.
-#[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // It lives for a moment, and a box would be an allocation for every request.
 pub enum Token {
     /// The session itself.
@@ -304,6 +312,16 @@ impl Profile {
             idle: Duration::from_secs(DAY),
             absolute: None,
             skew: Duration::ZERO,
+        }
+    }
+}
+
+/// Nothing that is in it, and nothing that follows from it.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data { contents, .. } => write!(f, "Token({} entries)", contents.data.len()),
+            Self::Id { .. } => f.write_str("Token(an id)"),
         }
     }
 }

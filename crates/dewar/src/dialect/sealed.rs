@@ -325,7 +325,8 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// The nonce, the salt and the tag: no two tokens have the same.
+/// The nonce, the salt and the tag: no two tokens of one process have the same. Two copies of a process (a fork) make one token only of the same
+/// message with the same count in the same millisecond.
 fn fingerprint(token: &[u8]) -> [u8; 32] {
     let mut print = [0; 32];
     if token.len() >= HEAD + TAG {

@@ -41,7 +41,7 @@ const MAX_AGE: &str = "originalMaxAge";
 const EXPIRES: &str = "expires";
 
 /// The members of express-session's `Session`.
-const RESERVED: Reserved =
+pub(crate) const RESERVED: Reserved =
     Reserved(&[COOKIE, "destroy", "id", "regenerate", "reload", "req", "resetMaxAge", "save", "touch"]);
 
 /// connect-redis's records of express-session.

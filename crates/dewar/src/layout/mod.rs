@@ -11,6 +11,8 @@ mod connect_redis;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
+#[cfg(feature = "express")]
+pub(crate) use connect_redis::RESERVED;
 
 pub use crate::{
     cookie::Attributes,

@@ -26,7 +26,7 @@ use crate::{
     meaning::Change,
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
-    store::{Create, ErasedStore, Replace, Why},
+    store::{Create, ErasedStore, Replace, Version, Why},
     telemetry,
 };
 
@@ -118,7 +118,7 @@ impl Inner {
             return Next::Known(Err(failure.copy()), Vec::new());
         }
         let now = self.clock.now();
-        state.end_what_was_made();
+        state.end_what_stands();
         let touched = state.changed || state.intent != Intent::Keep;
         let plan = plan(&Facts {
             origin: &state.origin,
@@ -238,6 +238,9 @@ impl Inner {
             Some(id) => self.cookies(Body::Id(id), &state.contents)?,
             None => Vec::new(),
         };
+        let format = &self.rules.format;
+        let whose =
+            format.within.principal.then(|| state.removed.clone().or_else(|| format.principal(&state.contents)));
         let changed = state.has_changes();
         let logs_in = self.logs_in(state.intent, &state.contents);
         let operations = mem::take(&mut state.operations);
@@ -257,6 +260,7 @@ impl Inner {
                 settled: mem::take(&mut state.settled),
                 follows: false,
                 is_edit: !state.is_visit,
+                whose,
             },
             changed,
             is_lost: false,
@@ -457,15 +461,23 @@ impl Inner {
 }
 
 impl State {
-    /// A session that may have been stored, of which nobody knows, and that was cleared: it has to be ended.
-    fn end_what_was_made(&mut self) {
-        let ends = self.intent == Intent::End && self.contents.is_empty();
-        let is_elsewhere = matches!(self.origin, Origin::Stored(_) | Origin::Former { .. });
-        if ends
-            && !is_elsewhere
-            && let Some(Made { id: Some(id), mine, .. }) = self.made.take_if(|made| made.id.is_some())
-        {
-            self.origin = Origin::Stored(At { unseen: true, ..At::new(id.key().clone(), Some(id), mine) });
+    /// What was cleared and stands somewhere all the same has to be ended: a session that may have been stored, of which nobody knows, and a record
+    /// that nobody here can read.
+    fn end_what_stands(&mut self) {
+        if self.intent != Intent::End {
+            return;
+        }
+        let stands = match (&self.origin, &self.made) {
+            (Origin::Unreadable(id), _) => Some((id.clone(), Version::default())),
+            (Origin::Stored(_) | Origin::Former { .. }, _) => None,
+            (_, Some(Made { id: Some(id), mine, .. })) if self.contents.is_empty() => Some((id.clone(), *mine)),
+            _ => None,
+        };
+        if let Some((id, version)) = stands {
+            if !matches!(self.origin, Origin::Unreadable(_)) {
+                self.made = None;
+            }
+            self.origin = Origin::Stored(At { unseen: true, ..At::new(id.key().clone(), Some(id), version) });
         }
     }
 

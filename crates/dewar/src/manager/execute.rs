@@ -288,7 +288,8 @@ impl Inner {
         for attempt in 0..ATTEMPTS {
             if let Some((record, version)) = fresher.take() {
                 let mut contents = self.contents(record).ok_or_else(malformed)?;
-                if contents.principal.is_some() && contents.principal != job.record.principal {
+                let mine = self.contents(job.record.clone()).and_then(|mine| self.rules.format.principal(&mine));
+                if self.rules.format.principal(&contents).is_some_and(|stands| Some(stands) != mine) {
                     return self.gone(job, Some(self.draw.tombstone(Why::BegunAgain, job.now))).await;
                 }
                 job.changes.settle(version);

@@ -11,6 +11,7 @@ use crate::{
     data::Contents,
     error::Error,
     lifetime::Timestamp,
+    meaning::Principal,
     state::Doubt,
     store::{Answer, Load, Record, Replace, StoreKey, Tombstone, Version},
     telemetry,
@@ -165,6 +166,10 @@ impl Inner {
                 let before = is_careful.then(|| contents.clone());
                 let was_empty = contents.is_empty();
                 let replayed = (waiting.changes.to_do(at)).and_then(|operations| {
+                    let is_another = |whose: &Option<Principal>| *whose != self.rules.format.principal(contents);
+                    if waiting.changes.whose.as_ref().is_some_and(is_another) {
+                        return Err(conflict(waiting.changes.may_be_done()).into());
+                    }
                     // It would revive a session whose cookie the browser may have lost, and has none to give.
                     if was_empty && waiting.changes.follows && !operations.is_empty() {
                         return Err(conflict(waiting.changes.may_be_done()).into());

@@ -86,6 +86,14 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
             (false, true) if facts.on_store => Plan::Create,
             (false, true) => Plan::Cookie,
         },
+        // Cleared, it is planned as what stands.
+        Origin::Unreadable(_) => {
+            if facts.empty || !facts.touched {
+                Plan::Nothing
+            } else {
+                Plan::Create
+            }
+        }
         Origin::Foreign { due } => match (facts.touched, facts.empty) {
             (false, false) if *due => Plan::Create,
             (false, _) => Plan::Nothing,

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use crate::{
     error::Error,
     journal::Operation,
+    meaning::Principal,
     state::{Doubt, Settled},
     store::{Record, StoreError, StoreKey, Tombstone, Version},
 };
@@ -50,12 +51,14 @@ pub(super) struct Changes {
     pub(super) follows: bool,
     /// Whether nobody visits: it keeps no session alive.
     pub(super) is_edit: bool,
+    /// Whose session it was when the request opened it, where an entry says so that another framework may change under one id.
+    pub(super) whose: Option<Option<Principal>>,
 }
 
 impl Changes {
-    /// Drops what an earlier attempt has done, where this state is the one that it wrote.
+    /// Drops what an earlier attempt has done, where this state is surely the one that it wrote.
     pub(super) fn settle(&mut self, at: Version) {
-        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at) {
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.mine == at && !at.is_digest()) {
             self.settled.revived |= doubt.revived;
             self.settled.partly |= doubt.operations > 0;
             self.operations.drain(..doubt.operations.min(self.operations.len()));

@@ -109,6 +109,7 @@ impl Settings {
             (None, Some(_)) => Box::new(Opaque::new()),
             (None, None) => Box::new(Sealed::new(&self.keyring)),
         };
+        dialect.check()?;
         let profile = dialect.profile();
         match (profile.keeps, &self.store) {
             (Keeps::Data, Some(_)) => {
@@ -177,6 +178,12 @@ impl Settings {
         cookie.check()?;
 
         let (store, layout) = self.laid_out(&*dialect, &cookie)?;
+        if layout.is_some() && !self.sources.is_empty() {
+            return Err(Error::setting(
+                "reads_also: sessions move to a store or a cookie, never into another framework's records, which cannot say until when \
+                 the former cookie could come back; leave out the dialect",
+            ));
+        }
         let meaning = dialect.meaning();
         let format = Format {
             encoding: layout.as_ref().map_or(profile.encoding, |layout| layout.encoding()),

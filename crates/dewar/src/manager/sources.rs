@@ -15,13 +15,13 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    cookie::{Candidates, RequestCookies},
+    cookie::{Candidates, RequestCookies, Until},
     data::Contents,
-    dialect::{Body, Keeps, SessionId, Token},
+    dialect::{Body, Keeps, SessionId, SetValue, Token},
     error::Error,
     journal::Operation,
     lifetime::Timestamp,
-    meaning::{Change, Login, Principal, Timeouts},
+    meaning::{Change, FlashChange, Login, Principal, Timeouts},
     session::{Owner, Session},
     state::{Brought, Left, Origin},
     store::{Delete, Load, StoreKey, Tombstone, Version, Why},
@@ -247,7 +247,13 @@ impl Inner {
             ours.created = contents.created;
             ours.lineage = contents.lineage;
         }
+        // Messages that stand elsewhere here, or otherwise.
+        let messages = from.meaning.flashes(&contents.data, from.encoding).unwrap_or_default();
+        let moves = |name: &[u8]| !messages.is_empty() && from.meaning.is_flash(name) && !to.meaning.is_flash(name);
         for (name, encoded) in contents.data.iter().filter(|(name, _)| !from.meaning.is_persistence(name)) {
+            if moves(name) {
+                continue;
+            }
             if from.encoding == to.encoding {
                 ours.data.insert(name, encoded);
                 continue;
@@ -257,6 +263,12 @@ impl Inner {
             }
             let value: Value = from.encoding.read(encoded).map_err(|why| Error::entry(name, why))?;
             ours.data.insert(name, to.encoding.write(&value).map_err(|why| Error::entry(name, why))?);
+        }
+        if contents.data.iter().any(|(name, _)| moves(name)) {
+            let left = messages.iter();
+            let left = left.map(|flash| FlashChange::Leave { category: &flash.category, message: &flash.message });
+            let changes: Vec<_> = left.collect();
+            to.meaning.flash(&mut ours.data, to.encoding, &changes)?;
         }
         let cannot = |what: &str| {
             Err(Error::setting(format!("reads_also: a session has {what}, which the new session format does not keep")))
@@ -282,7 +294,7 @@ impl Inner {
                 return cannot("a lifetime of its own");
             }
             ours.idle = contents.idle;
-            if to.says_when_it_began() {
+            if from.says_when_it_began() && to.says_when_it_began() {
                 ours.absolute = contents.absolute;
             }
         }
@@ -319,13 +331,13 @@ impl Inner {
         };
         let until = self.sources[left.source].until;
         match (self.end_at_its_source(left, here.as_ref(), job.now).await, here) {
-            (Ok(true), _) | (Ok(false), None) => done,
-            (Ok(false), Some(here)) => {
+            (Ok(None), _) | (Ok(Some(_)), None) => done,
+            (Ok(Some(why)), Some(here)) => {
                 let tombstone = Tombstone::new(Why::Ended, job.nonce, job.now).until(Some(until));
                 if let Err(error) = self.delete_surely(&here, tombstone, job.now).await {
                     telemetry::not_ended_at_its_source(&error);
                 }
-                Done::Dead(Some(Why::Ended))
+                Done::Dead(why)
             }
             (Err(error), _) => {
                 telemetry::not_ended_at_its_source(&error);
@@ -334,28 +346,34 @@ impl Inner {
         }
     }
 
-    /// Whether the session had not ended at its source. Where it does not go on `here`, nothing of the source is needed any more.
+    /// Why the session is not there any more, where it was not to be ended by this move; `Some(None)`: missing or expired. Where it does not go on
+    /// `here`, nothing of the source is needed any more.
     async fn end_at_its_source(
         self: &Arc<Self>,
         mut left: Left,
         here: Option<&StoreKey>,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Option<Why>>, Error> {
         let source = self.sources[left.source].inner();
         let store = source.backend()?;
         for _ in 0..ATTEMPTS {
             let tombstone = Tombstone::new(Why::Ended, left.nonce, now).until(Some(left.loaded.expires()));
             match (store.delete(&left.key, here.map(|_| left.version), tombstone, now).await?, here) {
-                (Delete::Deleted, _) => return Ok(true),
+                (Delete::Deleted, _) => return Ok(None),
                 // A request in parallel moved it.
-                (Delete::Gone(Some(tombstone)), _) if tombstone.nonce == left.nonce => return Ok(true),
-                (Delete::Gone(_), _) => return Ok(false),
+                (Delete::Gone(Some(tombstone)), _) if tombstone.nonce == left.nonce => return Ok(None),
+                (Delete::Gone(tombstone), _) => return Ok(Some(tombstone.map(|tombstone| tombstone.why))),
                 (Delete::Conflict, None) => {}
                 (Delete::Conflict, Some(here)) => {
                     if let Load::Found(record, version) = store.load(left.key.clone(), now).await?
                         && let Some(theirs) = source.contents(record)
                     {
                         let fresh = self.transcode(source, &theirs, now)?;
+                        let format = &self.rules.format;
+                        if format.principal(&fresh) != format.principal(&left.loaded) {
+                            // Logged out there, or another has logged in.
+                            return Ok(Some(Some(Why::Ended)));
+                        }
                         self.carry_over(here, &left.loaded, &fresh, now).await?;
                         (left.loaded, left.version) = (fresh, version);
                     }
@@ -380,6 +398,14 @@ impl Inner {
         for (name, _) in before.data.iter().filter(|(name, _)| after.data.get(name).is_none()) {
             session.carry(Operation::Remove { name: name.into() });
         }
+        let lifetime = |contents: &Contents| (contents.idle, contents.absolute, contents.persistent);
+        if lifetime(before) != lifetime(after) {
+            let (idle, absolute, persistent) = lifetime(after);
+            session.carry(Operation::SetLifetime { idle, absolute, persistent });
+        }
+        if let Some(label) = after.label.as_ref().filter(|label| before.label.as_ref() != Some(label)) {
+            session.carry(Operation::SetLabel { label: label.clone() });
+        }
         let done = session.commit().await;
         session.close();
         done
@@ -388,9 +414,17 @@ impl Inner {
     /// The `Set-Cookie` values that remove the sources' cookies which a request brought.
     pub(super) fn removals(&self, brought: &Brought) -> Vec<HeaderValue> {
         let sources = brought.sources.iter().map(|at| self.sources[*at].inner());
-        // A cookie of the same name, path and domain is the one that was just set.
-        let others = sources.filter(|source| !source.cookie.is_same_as(&self.cookie));
-        others.flat_map(|source| source.removal().unwrap_or_default()).collect()
+        let mine = self.dialect.removal(&self.cookie.name);
+        let others = sources.flat_map(|source| {
+            let theirs = source.dialect.removal(&source.cookie.name);
+            // A cookie of the same name, path and domain is the one that was just set.
+            let is_here = |cookie: &SetValue| {
+                source.cookie.is_same_as(&self.cookie) && mine.iter().any(|mine| mine.suffix == cookie.suffix)
+            };
+            let gone: Vec<_> = theirs.iter().filter(|cookie| !is_here(cookie)).cloned().collect();
+            gone.into_iter().filter_map(|cookie| source.set(&cookie, Until::Now).ok())
+        });
+        others.collect()
     }
 
     fn name(&self) -> &str {

@@ -50,7 +50,7 @@ impl Inner {
             Load::Gone(tombstone) => Err(Closed::Dead(tombstone)),
             // Never adopted: the first write makes a new id.
             Load::Missing => Err(Refusal::Unknown.into()),
-            Load::Malformed => Err(Refusal::Malformed.into()),
+            Load::Malformed => Err(Closed::Unreadable(id)),
         }
     }
 
@@ -199,7 +199,7 @@ impl Inner {
             issued: Timestamp::from_millis(issued),
             idle,
             absolute: absolute.and_then(|seconds| u32::try_from(seconds).ok()),
-            persistent: record.persistent,
+            persistent: if self.rules.format.says_how_long() { record.persistent } else { self.rules.persistent },
             principal: record.principal,
             label: record.label,
             extra: record.extra,

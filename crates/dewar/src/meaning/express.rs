@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::{Change, Data, Flash, FlashChange, Holds, Meaning, Principal};
 use crate::{
     encoding::{Encoding, Json, ReadError},
@@ -49,6 +51,19 @@ impl Express {
     pub(crate) fn principal_entry(&mut self, entry: impl Into<Box<str>>) {
         self.principal = Some(Who::Entry(entry.into()));
     }
+
+    /// # Errors
+    ///
+    /// Where the principal's entry is one that Express would drop.
+    pub(crate) fn check(&self, reserved: &Reserved) -> Result<(), Error> {
+        match &self.principal {
+            Some(who) if reserved.has(who.entry().as_bytes()) => Err(Error::setting(format!(
+                "principal_entry: Express's session object has a member {:?} of its own and would drop the entry; name another one",
+                who.entry()
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Meaning for Express {
@@ -62,7 +77,10 @@ impl Meaning for Express {
         match who {
             Who::Entry(_) => Principal::read(encoding, encoded),
             Who::Passport => match encoding.read(encoded) {
-                Ok(Value::Map(members)) => Principal::of(members_user(&members)?, encoded),
+                Ok(Value::Map(members)) => {
+                    let user = members_user(&members)?;
+                    Principal::of(user, &encoding.write(user).unwrap_or_else(|_| encoded.to_vec()))
+                }
                 _ => None,
             },
         }
@@ -112,25 +130,31 @@ impl Meaning for Express {
 
     fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
         let unfit = |why: &dyn std::fmt::Display| Error::entry(FLASH.as_bytes(), why);
-        let mut categories = read(data, encoding).map_err(|why| unfit(&why))?;
+        let entry = data.get(FLASH.as_bytes()).map(Bytes::copy_from_slice);
+        let categories = entry.map_or(Some(Data::default()), |entry| Data::parse(encoding, &entry));
+        let mut categories = categories.ok_or_else(|| unfit(&"the messages are no object of lists"))?;
         for change in changes {
             match change {
                 FlashChange::Leave { category, message } => {
-                    let place = categories.iter().position(|(name, _)| name.as_str() == Some(*category));
-                    match place.map(|at| &mut categories[at].1) {
-                        Some(Value::List(messages)) => messages.push((*message).clone()),
-                        Some(_) => return Err(unfit(&format!("{category:?} is no list"))),
-                        None => categories
-                            .push((Value::Text((*category).to_owned()), Value::List(vec![(*message).clone()]))),
+                    let one = encoding.write(&[message]).map_err(|why| unfit(&why))?;
+                    // What waits already is neither decoded nor copied.
+                    match categories.grow(category.as_bytes()) {
+                        Some(list) => {
+                            encoding.append(list, &one).ok_or_else(|| unfit(&format!("{category:?} is no list")))?;
+                        }
+                        None => categories.insert(category.as_bytes(), one),
                     }
                 }
-                FlashChange::Take(shown) => take(&mut categories, shown),
+                FlashChange::Take(shown) => {
+                    take(&mut categories, encoding, shown).map_err(|why| unfit(&why))?;
+                }
             }
         }
         if categories.is_empty() {
             data.remove(FLASH.as_bytes());
         } else {
-            let written = encoding.write(&Value::Map(categories)).map_err(|why| unfit(&why))?;
+            let mut written = Vec::new();
+            categories.write(encoding, &mut written);
             data.insert(FLASH.as_bytes(), written);
         }
         Ok(())
@@ -155,22 +179,31 @@ fn read(data: &Data, encoding: Encoding) -> Result<Vec<(Value, Value)>, ReadErro
 }
 
 /// Takes the messages that were shown, each once, and each category that is empty then.
-fn take(categories: &mut Vec<(Value, Value)>, shown: &[Flash]) {
-    let mut counts: HashMap<(&str, String), usize> = HashMap::new();
+fn take(categories: &mut Data, encoding: Encoding, shown: &[Flash]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut counts: HashMap<&str, HashMap<String, usize>> = HashMap::new();
     for flash in shown {
-        *counts.entry((&flash.category, format!("{:?}", flash.message))).or_default() += 1;
+        *counts.entry(&flash.category).or_default().entry(flash.identity()).or_default() += 1;
     }
-    for (category, messages) in categories.iter_mut() {
-        let (Some(category), Value::List(messages)) = (category.as_str(), messages) else { continue };
-        messages.retain(|message| match counts.get_mut(&(category, format!("{message:?}"))) {
-            Some(left @ 1..) => {
-                *left -= 1;
-                false
+    for (category, mut left) in counts {
+        let Some(list) = categories.get(category.as_bytes()) else { continue };
+        let Ok(Value::List(mut messages)) = encoding.read(list) else { continue };
+        messages.retain(|message| {
+            let flash = Flash { category: category.to_owned(), message: message.clone() };
+            match left.get_mut(&flash.identity()) {
+                Some(left @ 1..) => {
+                    *left -= 1;
+                    false
+                }
+                _ => true,
             }
-            _ => true,
         });
+        if messages.is_empty() {
+            categories.remove(category.as_bytes());
+        } else {
+            categories.insert(category.as_bytes(), encoding.write(&messages)?);
+        }
     }
-    categories.retain(|(_, messages)| !matches!(messages, Value::List(messages) if messages.is_empty()));
+    Ok(())
 }
 
 /// What every JavaScript object has: ECMA-262, 20.1.3 and B.2.2.

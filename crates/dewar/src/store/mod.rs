@@ -163,7 +163,7 @@ impl Tombstone {
 }
 
 /// One state of a record: random bits of whoever wrote it, or a digest of the content. Never the same for two states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Version(u128);
 
 impl Version {

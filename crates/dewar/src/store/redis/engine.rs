@@ -122,7 +122,7 @@ impl Engine for Strings {
 fn tombstone_key(name: &str) -> String {
     let has_tag =
         name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
-    if has_tag { format!("dewar-ended:{name}") } else { format!("dewar-ended:{{{name}}}") }
+    if has_tag { format!("dewar-ended-at:{name}") } else { format!("dewar-ended:{{{name}}}") }
 }
 
 /// Nothing: whatever stands there.
