@@ -1,5 +1,6 @@
 //! Runs the sessions that other frameworks wrote through dewar's dialects: `cargo xtask vectors`.
 
+mod ask;
 mod check;
 mod entries;
 mod file;

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    check::{self, Checked},
+    ask::Checked,
+    check,
     file::{Class, File},
 };
 

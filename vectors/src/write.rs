@@ -8,7 +8,7 @@ use dewar::{
 };
 
 use crate::{
-    check::{Checked, contents, kept, token},
+    ask::{Checked, contents, kept, token},
     entries,
     file::Vector,
     frameworks::{Framework, Setting},

@@ -8,7 +8,6 @@ use crate::{
     data::Data,
     encoding::{Encoding, ReadError, WriteError},
     error::Error,
-    meaning::FlashChange,
     value::Value,
 };
 
@@ -47,6 +46,20 @@ impl Flash {
         let [Value::Text(category), message] = &pair[..] else { return None };
         Some(Self { category: category.clone(), message: message.clone() })
     }
+}
+
+/// What becomes of the messages for the next page.
+#[derive(Clone, Copy, Debug)]
+pub enum FlashChange<'a> {
+    /// One more.
+    Leave {
+        /// Its category.
+        category: &'a str,
+        /// What is shown.
+        message: &'a Value,
+    },
+    /// These were shown, each once.
+    Take(&'a [Flash]),
 }
 
 /// The messages in `_flashes`, in order. Another application's oddities are passed over.

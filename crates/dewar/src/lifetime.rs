@@ -132,6 +132,11 @@ const fn whole_seconds(timeout: Duration) -> u32 {
     if timeout.as_secs() > u32::MAX as u64 { u32::MAX } else { timeout.as_secs() as u32 }
 }
 
+/// How long a deleted session's tombstone stays, where nothing asks for longer: 120 seconds.
+///
+/// Longer than a request runs; a request that outlives it finds the record missing, and nothing of it is brought back.
+pub const GONE_FOR: Duration = Duration::from_secs(120);
+
 /// When a cookie (or the expiry in a store) that was not changed is issued again, so that a busy
 /// session does not run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

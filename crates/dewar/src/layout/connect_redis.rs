@@ -29,9 +29,8 @@ use crate::{
     encoding::Encoding,
     error::{Error, Refusal},
     explain::Steps,
-    lifetime::{Lifetime, Timestamp},
+    lifetime::{GONE_FOR, Lifetime, Timestamp},
     meaning::{Holds, JSON, Reserved, Timeouts},
-    store::GONE_FOR,
     value::DateTime,
 };
 

@@ -22,7 +22,7 @@ pub use crate::{
     lifetime::Lifetime,
     meaning::{Holds, Timeouts},
 };
-use crate::{encoding::Encoding, error::Error, store::GONE_FOR};
+use crate::{encoding::Encoding, error::Error, lifetime::GONE_FOR};
 
 /// How one framework writes the record of a session.
 ///

@@ -25,9 +25,11 @@ use crate::{
     error::Error,
     flash,
     lifetime::Lifetime,
-    value::Value,
 };
-pub use crate::{data::Data, flash::Flash};
+pub use crate::{
+    data::Data,
+    flash::{Flash, FlashChange},
+};
 
 /// What entries mean to one framework.
 ///
@@ -101,20 +103,6 @@ pub enum Change<'a> {
     Persistent(bool),
     /// The id changes: what a framework ties to it (a token against forged requests) changes, too. With a source of random bytes for it.
     Renewed(fn(&mut [u8])),
-}
-
-/// What becomes of the messages for the next page.
-#[derive(Clone, Copy, Debug)]
-pub enum FlashChange<'a> {
-    /// One more.
-    Leave {
-        /// Its category.
-        category: &'a str,
-        /// What is shown.
-        message: &'a Value,
-    },
-    /// These were shown, each once.
-    Take(&'a [Flash]),
 }
 
 /// Which metadata is kept: beside the entries, or in them.

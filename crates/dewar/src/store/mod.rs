@@ -29,7 +29,7 @@
 //! A [layout](crate::layout::Layout) over an [`Engine`] is a store, too: [`Layered`]. A key that [is foreign](StoreKey::is_foreign) has the name which
 //! that framework gives the record. Its version may be [a digest](Version::digest) of its bytes.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use sha1::Digest;
@@ -38,7 +38,11 @@ use crate::{
     error::Error,
     layout::{Layout, Shape},
 };
-pub use crate::{id::StoreKey, lifetime::Timestamp};
+pub use crate::{
+    error::StoreError,
+    id::StoreKey,
+    lifetime::{GONE_FOR, Timestamp},
+};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -63,11 +67,6 @@ pub use url::{AnyStore, open};
 
 /// What an engine or a store says, once it has answered.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
-
-/// How long a deleted session's tombstone stays, where nothing asks for longer: 120 seconds.
-///
-/// Longer than a request runs; a request that outlives it finds the record missing, and nothing of it is brought back.
-pub const GONE_FOR: Duration = Duration::from_secs(120);
 
 /// What a store keeps of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -455,47 +454,4 @@ pub trait SessionAdmin: SessionStore {
 
 fn left_out() -> StoreError {
     StoreError::new("this store does not list its sessions, so it cannot find those of a user or of everybody")
-}
-
-/// The store failed: it could not be reached, was too slow, or is full.
-///
-/// The message names the place and never what a session holds.
-pub struct StoreError {
-    message: Box<str>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl StoreError {
-    /// A failure with what was being done: `"sqlite: cannot open sessions.db"`.
-    pub fn new(message: impl Into<Box<str>>) -> Self {
-        Self { message: message.into(), source: None }
-    }
-
-    /// Adds the error behind it.
-    #[must_use]
-    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
-}
-
-impl fmt::Debug for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoreError({self})")
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
 }
