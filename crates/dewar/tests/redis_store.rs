@@ -200,6 +200,18 @@ async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_go
 
 #[tokio::test]
 #[ignore = "needs redis-server; cargo xtask live"]
+async fn the_end_of_one_record_of_another_framework_is_not_that_of_another_whose_name_has_braces() {
+    let server = Server::start(&[]);
+    let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
+    let mut client = client(&server).await;
+    client.set_ex("{sess:a}", "1", 100).await.unwrap();
+    client.set_ex("sess:a", "2", 100).await.unwrap();
+    assert!(matches!(engine.end("sess:a", Guard::Any, ended(1), NOW).await.unwrap(), Applied::Done));
+    assert!(matches!(engine.load("{sess:a}", NOW).await.unwrap(), Found::Record { .. }));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
 async fn a_record_of_another_framework_is_renamed_in_one_step() {
     let server = Server::start(&[]);
     let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();

@@ -1,7 +1,5 @@
 //! Faults that were found at the seams, each as the promise that it broke. The engine is one as Redis is; Express writes without looking.
 
-mod support;
-
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
@@ -14,15 +12,14 @@ use dewar::{
     Clock, Keyring, Lifetime, Secret, Session, SessionManager, SessionManagerBuilder, Value,
     dialect::{Body, CookieSession, Dialect, ExpressSession, Flask, Jar, Limits, Report, Sealed, Steps},
     encoding::Encoding,
-    layout::{Attributes, ConnectRedis, Contents, Data, Holds, Kept, Layout, Refusal, Shape, Stored},
+    layout::{Attributes, ConnectRedis, Contents, Data, Holds, Kept, Layout, Refusal, Stored},
     store::{
-        Answer, Applied, Engine, Found, Guard, Layered, SessionStore, StoreError, Timestamp, Tombstone, Version, Why,
-        Write, memory::MemoryStore, redis::RedisStore,
+        Answer, Applied, Engine, Found, Guard, Layered, StoreError, Timestamp, Tombstone, Version, Write,
+        memory::MemoryStore,
     },
     value::Markup,
 };
 use http::{HeaderMap, HeaderValue, header};
-use redis::AsyncTypedCommands;
 use sha2::Digest;
 
 const SECRET: &str = "main-express-key-current";
@@ -754,20 +751,6 @@ async fn every_cookie_of_the_old_format_goes_when_its_session_has_moved() {
     ada.visits(&old, |session| session.insert("a", 1)).await.unwrap();
     ada.visits(&new, |session| session.insert("b", 2)).await.unwrap();
     assert_eq!(ada.0.keys().collect::<Vec<_>>(), ["session"]);
-}
-
-#[tokio::test]
-#[ignore = "needs redis-server; cargo xtask live"]
-async fn the_end_of_one_record_in_redis_is_not_that_of_another_whose_name_has_braces() {
-    let server = support::redis_server::Server::start(&[]);
-    let engine = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut client = client.get_multiplexed_async_connection().await.unwrap();
-    client.set_ex("{sess:a}", "1", 100).await.unwrap();
-    client.set_ex("sess:a", "2", 100).await.unwrap();
-    engine.end("sess:a", Guard::Any, Tombstone::new(Why::Ended, 1, NOW), NOW).await.unwrap();
-    let found = engine.load("{sess:a}", NOW).await.unwrap();
-    assert!(matches!(found, Found::Record { .. }), "{found:?}");
 }
 
 #[tokio::test]
