@@ -72,6 +72,11 @@ impl Report {
     /// Reads the cookies as a request would be, and says what was found on the way: the verdict is that of [`Dialect::read`].
     pub fn of(dialect: &dyn Dialect, jar: &Jar<'_>, limits: &Limits) -> Self {
         let mut steps = Vec::new();
+        Steps::on(&mut steps).note("cookie", || match jar.get("") {
+            Ok(Some(value)) => format!("{}, {} characters", jar.name(), value.len()),
+            Ok(None) => format!("there is no cookie {}", jar.name()),
+            Err(refusal) => format!("{}: {refusal}", jar.name()),
+        });
         let verdict = dialect.read(jar, limits, &mut Steps::on(&mut steps));
         if let Ok(token) = &verdict {
             conclude(token, limits, &mut Steps::on(&mut steps));

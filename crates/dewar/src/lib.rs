@@ -113,8 +113,10 @@ pub use web::{
 };
 
 /// The examples of the pages in `docs/`, compiled and run.
-#[cfg(all(doctest, feature = "templates", feature = "flask"))]
+#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express"))]
 mod docs {
+    #[doc = include_str!("../../../docs/coming-from-express.md")]
+    mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]
     mod coming_from_flask {}
     #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]

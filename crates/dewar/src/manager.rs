@@ -18,7 +18,9 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::{
     cookie::{self, Attributes, Candidates, RequestCookies, Until},
     data::Contents,
-    dialect::{Body, Dialect, Duplicates, Jar, Lasts, Limits, Refusal, Sealed, SessionId, SetValue, Steps, Token},
+    dialect::{
+        Body, Dialect, Duplicates, Jar, Lasts, Limits, Refusal, Report, Sealed, SessionId, SetValue, Steps, Token,
+    },
     error::{Error, Kind},
     layout::Layout,
     lifetime::{Clock, Reissue, Timestamp},
@@ -180,6 +182,26 @@ impl SessionManager {
     #[cfg(feature = "conformance")]
     pub(crate) fn has_store(&self) -> bool {
         self.inner.store.is_some()
+    }
+
+    /// Why a request's cookie opens the session that it opens, or none: what it consists of, which secret fits, and the verdict. One report for each cookie
+    /// of the name; a store is not asked.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// # let manager = dewar::SessionManager::new(dewar::Secret::generate())?;
+    /// let values: [&[u8]; 1] = [b"__Host-Http-session=AQIDBA"];
+    /// for report in manager.explain(&values[..]) {
+    ///     println!("{report}"); // ... Sealed: malformed
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn explain<'a>(&self, request: impl Into<RequestCookies<'a>>) -> Vec<Report> {
+        let (inner, request) = (&*self.inner, request.into());
+        let (limits, duplicates) = (inner.limits(inner.clock.now()), inner.dialect.profile().duplicates);
+        let found = Candidates::find(request, &inner.cookie.name);
+        let jars = found.as_slice().iter().map(|chosen| Jar::chosen(&inner.cookie.name, chosen, request, duplicates));
+        jars.map(|jar| Report::of(&*inner.dialect, &jar, &limits)).collect()
     }
 
     /// The name of the session's cookie.

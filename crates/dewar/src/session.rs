@@ -416,7 +416,10 @@ impl Session {
     /// express-session's also an idle timeout of a persistent one; what a format cannot say makes the commit fail.
     pub fn set_lifetime(&self, lifetime: Lifetime) {
         let rules = self.rules();
-        let fits = rules.format.fits(lifetime, rules.persistent).and_then(|()| lifetime.check(rules.absolute));
+        let fits = rules
+            .format
+            .fits(lifetime, rules.persistent)
+            .and_then(|()| lifetime.check(rules.absolute).map_err(str::to_owned));
         if let Err(why) = fits {
             return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
         }
@@ -454,7 +457,11 @@ impl Session {
         }
         let format = self.format();
         if !format.keeps_principal() {
-            let why = "this session format keeps no principal: insert an entry of your own, or say in the dialect which entry it is";
+            let why = format!(
+                "set_principal: {} was not told which entry says whose session it is (Flask has flask_login, the forms of Express passport \
+                 and principal_entry); without one, insert an entry of your own, and call renew()",
+                format.name
+            );
             return self.fail("set_principal", Error::setting(why));
         }
         let Some(mut state) = self.writable("set_principal", "") else { return };

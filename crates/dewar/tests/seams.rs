@@ -87,9 +87,9 @@ async fn what_a_format_cannot_say_of_a_single_session_is_refused_by_name() {
     let cases: [(&SessionManager, Lifetime, &str); 5] = [
         (&express(&store, |dialect| dialect), Lifetime::browser().idle(HOUR), "Lifetime::persistent().idle"),
         (&express(&store, |dialect| dialect), Lifetime::persistent().absolute(HOUR), "absolute timeout"),
-        (&flask(|dialect| dialect), Lifetime::persistent().idle(HOUR), "set them on the layer"),
+        (&flask(|dialect| dialect), Lifetime::persistent().idle(HOUR), "set it on the layer"),
         (&cookie, Lifetime::persistent(), "set that on the layer"),
-        (&cookie, Lifetime::browser().idle(HOUR), "set them on the layer"),
+        (&cookie, Lifetime::browser().idle(HOUR), "set it on the layer"),
     ];
     for (manager, lifetime, what) in cases {
         let refused = Visitor::prepared(manager, |session| {
@@ -100,7 +100,7 @@ async fn what_a_format_cannot_say_of_a_single_session_is_refused_by_name() {
         assert!(error.is_setting() && error.to_string().contains(what), "{error}");
     }
     let nobody = Visitor::prepared(&cookie, |session| session.set_principal("7")).await.unwrap_err();
-    assert!(nobody.is_setting() && nobody.to_string().contains("keeps no principal"), "{nobody}");
+    assert!(nobody.is_setting() && nobody.to_string().contains("not told which entry"), "{nobody}");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_log_in_is_one_that_flask_login_believes() {
 
     let without = flask(|dialect| dialect.flask_login(false));
     let error = Visitor::prepared(&without, |session| session.set_principal("7")).await.unwrap_err();
-    assert!(error.is_setting() && error.to_string().contains("keeps no principal"), "{error}");
+    assert!(error.is_setting() && error.to_string().contains("not told which entry"), "{error}");
     let ada = Visitor::prepared(&without, |session| session.insert("_user_id", "7")).await.unwrap();
     assert_eq!(ada.session().await.unwrap().principal(), None, "an entry like any other");
 }
@@ -345,7 +345,10 @@ fn a_report_says_what_a_cookie_is_and_which_secret_fits_and_never_a_value() {
 
     let report = Report::of(&Flask::new(&keyring), &Jar::of("session", &[("", &cookie)]), &limits);
     let text = report.to_string();
-    assert!(report.verdict.is_ok() && text.contains("of secret 2 of 2") && text.contains("1700000000"), "{text}");
+    assert!(
+        report.verdict.is_ok() && text.contains("of secret 2 of 2") && text.contains("2023-11-14T22:13:20Z"),
+        "{text}"
+    );
     assert!(text.contains("firstName") && !text.contains("nobody is to see"), "{text}");
 
     // Forged and expired ones say as much, and are refused.
@@ -353,7 +356,10 @@ fn a_report_says_what_a_cookie_is_and_which_secret_fits_and_never_a_value() {
     let report = Report::of(&Flask::new(&keyring), &Jar::of("session", &[("", &forged)]), &limits);
     let text = report.to_string();
     assert_eq!(report.verdict.unwrap_err(), Refusal::BadSignature);
-    assert!(text.contains("1700000000") && text.contains("no secret") && text.ends_with("bad_signature"), "{text}");
+    assert!(
+        text.contains("2023-11-14T22:13:20Z") && text.contains("no secret") && text.ends_with("bad_signature"),
+        "{text}"
+    );
     let late = Limits::new(NOW.after(48 * HOUR), 86_400);
     let report = Report::of(&Flask::new(&keyring), &Jar::of("session", &[("", &cookie)]), &late);
     assert!(report.to_string().contains("of secret 2 of 2"), "{report}");

@@ -166,7 +166,7 @@ impl Dialect for Flask {
 
     fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
         let token = jar.value()?.as_bytes();
-        self.explain(token, steps);
+        self.explain(token, limits, steps);
         // The signer refuses the future to the second; a clock skew that was asked for is added to its present.
         let now = limits.now.after(limits.skew).as_secs();
         let signed = self.signer.unsign_at(token, now, Some(u64::MAX)).map_err(refusal)?;
@@ -213,7 +213,7 @@ impl Dialect for Flask {
 
 impl Flask {
     /// What stands in a token, whether it is authentic or not.
-    fn explain(&self, token: &[u8], steps: &mut Steps<'_>) {
+    fn explain(&self, token: &[u8], limits: &Limits, steps: &mut Steps<'_>) {
         let mut parts = token.rsplitn(3, |byte| *byte == b'.');
         let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
         steps.note("payload", || match self.decode(payload) {
@@ -223,7 +223,7 @@ impl Flask {
             Err(refusal) => refusal.to_string(),
         });
         steps.note("issued", || {
-            itsdangerous::moment(issued).map_or("no time".into(), |at| format!("{at} (Unix seconds)"))
+            itsdangerous::moment(issued).map_or("no time".into(), |at| limits.age(Timestamp::from_secs(at)))
         });
         steps.note("signature", || match self.signer.unsign(token) {
             Ok(signed) => format!("of secret {} of {}", signed.secret + 1, self.secrets.len()),

@@ -5,7 +5,11 @@
 //! and is not computed stands in its [`Profile`], as data. What its entries mean is its [`Meaning`]'s, and how a
 //! record looks that its id leads to its [`Layout`]'s.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use crate::{
     cookie::{Attribute, Attributes, Duplicates, Ending, Jar, SameSite, Spelling},
@@ -22,6 +26,7 @@ use crate::{
     layout::Layout,
     meaning::{Meaning, Plain},
     secret::Keyring,
+    value::DateTime,
 };
 
 #[cfg(feature = "express")]
@@ -152,6 +157,16 @@ impl Limits {
     /// At this moment, with this idle timeout in seconds, and nothing else said.
     pub const fn new(now: Timestamp, idle: u32) -> Self {
         Self { now, idle, absolute: None, persistent: false, skew: Duration::ZERO }
+    }
+
+    /// A moment for a person to read, and how far it lies in the past or the future.
+    pub(crate) fn age(&self, moment: Timestamp) -> String {
+        let date = DateTime::from(SystemTime::from(moment));
+        let (past, future) = (self.now.since(moment).as_secs(), moment.since(self.now).as_secs());
+        match future {
+            0 => format!("{date}, {past} s ago; the manager's idle timeout is {} s", self.idle),
+            _ => format!("{date}, {future} s in the future; {} s are allowed", self.skew.as_secs()),
+        }
     }
 }
 

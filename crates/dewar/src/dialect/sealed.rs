@@ -267,8 +267,8 @@ impl Dialect for Sealed {
         let fingerprint = fingerprint(&token);
         let (plaintext, secret) = self.unseal(token, jar.name())?;
         let contents = read_plaintext(plaintext, self.profile.encoding).ok_or(Refusal::Malformed)?;
-        steps.note("began", || format!("{} (Unix seconds)", contents.created.as_secs()));
-        steps.note("issued", || format!("{} (Unix seconds)", contents.issued.as_secs()));
+        steps.note("began", || limits.age(contents.created));
+        steps.note("issued", || limits.age(contents.issued));
         if contents.issued > limits.now.after(limits.skew) {
             return Err(Refusal::Future);
         }

@@ -186,6 +186,7 @@ impl Settings {
         }
         let meaning = dialect.meaning();
         let format = Format {
+            name: profile.name,
             encoding: layout.as_ref().map_or(profile.encoding, |layout| layout.encoding()),
             beside: layout.as_ref().map_or(profile.holds, |layout| layout.holds()),
             within: meaning.holds(),

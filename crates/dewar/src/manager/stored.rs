@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Closed, Found, Inner, job::HOPS, plan::is_followed, sources::is_outdated};
 use crate::{
     data::{Contents, Data},
-    dialect::{Refusal, SessionId},
+    dialect::{Keeps, Refusal, SessionId},
     error::Error,
     lifetime::Timestamp,
     runtime::yield_now,
@@ -27,9 +27,15 @@ const PURGED_AT_ONCE: usize = 1000;
 
 impl Inner {
     pub(super) fn backend(&self) -> Result<&Arc<dyn ErasedStore>, Error> {
-        self.store
-            .as_ref()
-            .ok_or_else(|| Error::setting("this session needs a store: add .store(...) to the SessionLayer"))
+        self.store.as_ref().ok_or_else(|| {
+            let name = self.dialect.profile().name;
+            Error::setting(match self.dialect.profile().keeps {
+                Keeps::Data if name != "Sealed" => {
+                    format!("{name} keeps sessions in the cookie, where nobody can list or end them; that needs a store, and so another dialect")
+                }
+                _ => "this session needs a store: add .store(...) to the SessionLayer".to_owned(),
+            })
+        })
     }
 
     /// Removes what has expired, from time to time, as long as the application runs.

@@ -24,10 +24,12 @@ const FLASH: &str = "flash";
 pub(crate) struct Express {
     /// Where the user is.
     pub(crate) principal: Option<Who>,
+    /// Whether two places were said.
+    is_contradictory: bool,
 }
 
 /// Where an application keeps the user.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Passport,
     /// In an entry of its own.
@@ -45,18 +47,35 @@ impl Who {
 
 impl Express {
     pub(crate) fn passport(&mut self) {
-        self.principal = Some(Who::Passport);
+        self.say(Who::Passport);
     }
 
     pub(crate) fn principal_entry(&mut self, entry: impl Into<Box<str>>) {
-        self.principal = Some(Who::Entry(entry.into()));
+        self.say(Who::Entry(entry.into()));
+    }
+
+    fn say(&mut self, who: Who) {
+        self.is_contradictory |= self.principal.as_ref().is_some_and(|said| *said != who);
+        self.principal = Some(who);
     }
 
     /// # Errors
     ///
-    /// Where the principal's entry is one that Express would drop.
+    /// Where the principal's entry is one that Express would drop, or that is something else already.
     pub(crate) fn check(&self, reserved: &Reserved) -> Result<(), Error> {
+        if self.is_contradictory {
+            return Err(Error::setting("passport and principal_entry: the user is in one place; say it once"));
+        }
         match &self.principal {
+            Some(Who::Entry(entry)) if entry.is_empty() => {
+                Err(Error::setting("principal_entry: an entry needs a name, for example principal_entry(\"userId\")"))
+            }
+            Some(Who::Entry(entry)) if **entry == *PASSPORT.0 => Err(Error::setting(
+                "principal_entry: Passport keeps an object in this entry, and the user in it; write passport()",
+            )),
+            Some(Who::Entry(entry)) if **entry == *FLASH => {
+                Err(Error::setting("principal_entry: connect-flash keeps messages in this entry; name another one"))
+            }
             Some(who) if reserved.has(who.entry().as_bytes()) => Err(Error::setting(format!(
                 "principal_entry: Express's session object has a member {:?} of its own and would drop the entry; name another one",
                 who.entry()
@@ -97,7 +116,7 @@ impl Meaning for Express {
             return Ok(());
         }
         let entry = who.entry().as_bytes();
-        let user = Value::Text(login.id.clone());
+        let user = login.value();
         let value = match who {
             Who::Entry(_) => user,
             Who::Passport => {

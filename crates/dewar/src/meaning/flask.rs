@@ -45,7 +45,7 @@ impl Meaning for Flask {
             Change::Principal(login) if self.has_login => {
                 // What reads the same keeps its bytes: an integer stays one.
                 if !self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
-                    data.insert(USER.as_bytes(), written(encoding, USER, &login.id)?);
+                    data.insert(USER.as_bytes(), written(encoding, USER, &login.value())?);
                 }
                 data.insert(FRESH.as_bytes(), written(encoding, FRESH, &true)?);
                 if let Some(client) = client(login) {

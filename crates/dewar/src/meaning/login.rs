@@ -1,5 +1,8 @@
 //! Somebody who logs in, with what other frameworks want to know of it.
 
+#[cfg(any(feature = "flask", feature = "express"))]
+use crate::value::Value;
+
 /// Somebody who logs in: for [`Session::set_principal`](crate::Session::set_principal), which takes a plain name, too.
 ///
 /// ```
@@ -17,6 +20,8 @@
 pub struct Login {
     /// The user.
     pub id: String,
+    /// Whether the framework writes the id as a number.
+    pub is_number: bool,
     /// The address and the `User-Agent` that the framework sees of the visitor.
     pub client: Option<(String, String)>,
 }
@@ -24,7 +29,23 @@ pub struct Login {
 impl Login {
     /// This user, as the framework writes it.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), client: None }
+        Self { id: id.into(), is_number: false, client: None }
+    }
+
+    /// The user of this number, where the framework keeps a number: `passport.user = 7` in an application whose ids are integers.
+    ///
+    /// [`principal`](crate::Session::principal) gives its text. What an entry says already keeps its kind.
+    pub fn number(id: i64) -> Self {
+        Self { is_number: true, ..Self::new(id.to_string()) }
+    }
+
+    /// The id as an entry holds it.
+    #[cfg(any(feature = "flask", feature = "express"))]
+    pub(crate) fn value(&self) -> Value {
+        match self.id.parse() {
+            Ok(number) if self.is_number => Value::Integer(number),
+            _ => Value::Text(self.id.clone()),
+        }
     }
 
     /// What the visitor comes from: the address as the framework sees it (behind a proxy, the first of `X-Forwarded-For`) and the `User-Agent` header.

@@ -147,6 +147,8 @@ impl Meaning for Plain {}
 /// How the sessions of one manager are written: what the session, its journal and its commit have to know of a format.
 #[derive(Clone, Debug)]
 pub(crate) struct Format {
+    /// As the dialect is called.
+    pub(crate) name: &'static str,
     pub(crate) encoding: Encoding,
     pub(crate) meaning: std::sync::Arc<dyn Meaning>,
     /// What stands beside the entries.
@@ -164,22 +166,23 @@ impl PartialEq for Format {
 
 impl Format {
     /// Why a single session cannot have this lifetime, where the layer's cookies outlive the browser or not.
-    pub(crate) fn fits(&self, lifetime: Lifetime, is_persistent: bool) -> Result<(), &'static str> {
+    pub(crate) fn fits(&self, lifetime: Lifetime, is_persistent: bool) -> Result<(), String> {
+        let name = self.name;
         match self.beside.timeouts {
-            _ if lifetime.persistent != is_persistent && !self.says_how_long() => Err(
-                "this session format does not say of a single session whether its cookie outlives the browser; set that on the layer",
-            ),
+            _ if lifetime.persistent != is_persistent && !self.says_how_long() => Err(format!(
+                "{name} does not say of a single session whether its cookie outlives the browser; set that on the layer"
+            )),
             Timeouts::All => Ok(()),
-            _ if lifetime.absolute.is_some() => Err(
-                "this session format keeps no absolute timeout of a single session; use Lifetime::persistent() here",
-            ),
-            Timeouts::Nothing if lifetime.idle.is_some() => Err(
-                "this session format keeps no timeouts of a single session: set them on the layer, and use Lifetime::persistent() here",
-            ),
-            Timeouts::IdleOfPersistent if lifetime.idle.is_some() && !lifetime.persistent => Err(
-                "this session format keeps an idle timeout of a single session only where its cookie outlives the browser: \
-                 use Lifetime::persistent().idle(...)",
-            ),
+            _ if lifetime.absolute.is_some() => {
+                Err(format!("{name} keeps no absolute timeout of a single session; leave out .absolute(...)"))
+            }
+            Timeouts::Nothing if lifetime.idle.is_some() => Err(format!(
+                "{name} keeps no idle timeout of a single session; set it on the layer, and leave out .idle(...) here"
+            )),
+            Timeouts::IdleOfPersistent if lifetime.idle.is_some() && !lifetime.persistent => Err(format!(
+                "{name} keeps an idle timeout of a single session only where its cookie outlives the browser; \
+                 use Lifetime::persistent().idle(...)"
+            )),
             _ => Ok(()),
         }
     }
