@@ -300,7 +300,8 @@ impl<'a> Jar<'a> {
     pub fn get(&self, suffix: &str) -> Result<Option<&'a str>, Refusal> {
         let value = match self.cookies {
             Cookies::Given(values) => {
-                values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| value.as_bytes())
+                let value = values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| *value);
+                return if value.is_some_and(|value| value.len() > LIMIT) { Err(Refusal::Oversize) } else { Ok(value) };
             }
             Cookies::Request { chosen, .. } if suffix.is_empty() => Some(chosen),
             Cookies::Request { request, duplicates, .. } => {

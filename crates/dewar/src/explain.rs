@@ -41,9 +41,16 @@ impl<'a> Steps<'a> {
     /// Notes what was found; nothing is computed where nobody listens.
     pub fn note(&mut self, what: &'static str, says: impl FnOnce() -> String) {
         if let Some(steps) = &mut self.0 {
-            steps.push(Step { what, says: says() });
+            push(steps, what, says);
         }
     }
+}
+
+/// Apart, so that what is said stays out of the way of those who read a request.
+#[cold]
+#[inline(never)]
+fn push(steps: &mut Vec<Step>, what: &'static str, says: impl FnOnce() -> String) {
+    steps.push(Step { what, says: says() });
 }
 
 /// A cookie or a record, explained: what it consists of, and what is said to it.
