@@ -261,7 +261,7 @@ enum Cookies<'a> {
 }
 
 impl<'a> Jar<'a> {
-    /// Cookies by hand: the name, and for each suffix its value.
+    /// Cookies by hand, of any length: the name, and for each suffix its value.
     ///
     /// ```
     /// use dewar::dialect::Jar;
@@ -300,8 +300,7 @@ impl<'a> Jar<'a> {
     pub fn get(&self, suffix: &str) -> Result<Option<&'a str>, Refusal> {
         let value = match self.cookies {
             Cookies::Given(values) => {
-                let value = values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| *value);
-                return if value.is_some_and(|value| value.len() > LIMIT) { Err(Refusal::Oversize) } else { Ok(value) };
+                return Ok(values.iter().find(|(other, _)| *other == suffix).map(|(_, value)| *value));
             }
             Cookies::Request { chosen, .. } if suffix.is_empty() => Some(chosen),
             Cookies::Request { request, duplicates, .. } => {
