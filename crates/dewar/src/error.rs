@@ -164,7 +164,7 @@ impl From<std::convert::Infallible> for Error {
 /// The message names the place and never what a session holds.
 pub struct StoreError {
     message: Box<str>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Source>,
 }
 
 impl StoreError {

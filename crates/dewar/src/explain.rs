@@ -46,6 +46,15 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// Which secret of the keyring made a signature, for a step.
+#[cfg(any(feature = "flask", feature = "express"))]
+pub(crate) fn signed_by(secret: Option<usize>, secrets: usize) -> String {
+    match secret {
+        Some(at) => format!("of secret {} of {secrets}", at + 1),
+        None => "of no secret of the keyring".into(),
+    }
+}
+
 /// Apart, so that what is said stays out of the way of those who read a request.
 #[cold]
 #[inline(never)]

@@ -70,7 +70,6 @@ pub(crate) fn read(encoding: Encoding, data: &Data) -> Result<Vec<Flash>, ReadEr
 
 /// Leaves messages in `_flashes` and takes shown ones away, in this order.
 pub(crate) fn change(encoding: Encoding, data: &mut Data, changes: &[FlashChange<'_>]) -> Result<(), Error> {
-    let unfit = |why: &dyn std::fmt::Display| Error::entry(ENTRY.as_bytes(), why);
     // Open from the first message that is taken on: what is only added to is neither decoded nor copied.
     let mut waiting: Option<Waiting> = None;
     for change in changes {
@@ -79,13 +78,13 @@ pub(crate) fn change(encoding: Encoding, data: &mut Data, changes: &[FlashChange
             (FlashChange::Leave { category, message }, None) => append(encoding, data, category, message)?,
             (FlashChange::Take(shown), Some(waiting)) => waiting.take(shown),
             (FlashChange::Take(shown), None) => {
-                let mut opened = Waiting::open(read_values(encoding, data).map_err(|why| unfit(&why))?);
+                let mut opened = Waiting::open(read_values(encoding, data).map_err(unfit)?);
                 opened.take(shown);
                 waiting = Some(opened);
             }
         }
     }
-    match waiting.map(|waiting| waiting.close(encoding)).transpose().map_err(|why| unfit(&why))? {
+    match waiting.map(|waiting| waiting.close(encoding)).transpose().map_err(unfit)? {
         None => {}
         Some(Some(rest)) => data.insert(ENTRY.as_bytes(), rest),
         Some(None) => drop(data.remove(ENTRY.as_bytes())),
@@ -95,16 +94,15 @@ pub(crate) fn change(encoding: Encoding, data: &mut Data, changes: &[FlashChange
 
 /// Puts one message more behind those that wait, which are neither decoded nor copied: a thousand messages must not cost a million.
 fn append(encoding: Encoding, data: &mut Data, category: &str, message: &Value) -> Result<(), Error> {
-    let unfit = |why: &dyn std::fmt::Display| Error::entry(ENTRY.as_bytes(), why);
     let pair = vec![Value::Text(category.to_owned()), message.clone()];
     let pair = if encoding.has_tuples() { Value::Tuple(pair) } else { Value::List(pair) };
     // In a list of its own, which says whether it is too deep for one.
-    let one = encoding.write(&[pair]).map_err(|why| unfit(&why))?;
+    let one = encoding.write(&[pair]).map_err(unfit)?;
     let Some(waiting) = data.grow(ENTRY.as_bytes()) else {
         data.insert(ENTRY.as_bytes(), one);
         return Ok(());
     };
-    encoding.append(waiting, &one).ok_or_else(|| unfit(&"the messages are no list"))
+    encoding.append(waiting, &one).ok_or_else(|| unfit("the messages are no list"))
 }
 
 /// The messages that wait, decoded once for all that are taken of them in one replay.
@@ -147,6 +145,10 @@ impl Waiting {
         let values: Vec<Value> = self.values.into_iter().flatten().collect();
         if values.is_empty() { Ok(None) } else { write_values(encoding, &values).map(Some) }
     }
+}
+
+fn unfit(why: impl std::fmt::Display) -> Error {
+    Error::entry(ENTRY.as_bytes(), why)
 }
 
 fn read_values(encoding: Encoding, data: &Data) -> Result<Vec<Value>, ReadError> {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     encoding::base64,
     error::Error,
+    explain::signed_by,
     meaning::{Express, JSON, Meaning, Reserved},
     secret::{Keyring, Secret},
 };
@@ -139,13 +140,12 @@ impl Dialect for CookieSession {
             Some(keys) => {
                 let signature = jar.get(SIGNATURE)?;
                 let signed = signed_text(jar.name(), value);
-                steps.note("signature", || match signature.map(|signature| keys.index(signed.as_bytes(), signature)) {
-                    Some(Some(key)) => format!("of secret {} of {}", key + 1, self.secrets.len()),
-                    Some(None) => "of no secret of the keyring".into(),
+                let key = signature.and_then(|signature| keys.index(signed.as_bytes(), signature));
+                steps.note("signature", || match signature {
+                    Some(_) => signed_by(key, self.secrets.len()),
                     None => format!("missing: there is no cookie {}{SIGNATURE}", jar.name()),
                 });
-                let signature = signature.ok_or(Refusal::BadSignature)?;
-                keys.index(signed.as_bytes(), signature).ok_or(Refusal::BadSignature)?
+                key.ok_or(Refusal::BadSignature)?
             }
             None => 0,
         };

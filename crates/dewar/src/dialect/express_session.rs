@@ -22,6 +22,7 @@ use super::{
 use crate::{
     encoding::base64,
     error::Error,
+    explain::signed_by,
     layout::{self, ConnectRedis, Layout},
     meaning::{Express, JSON, Meaning},
     secret::{Keyring, Secret},
@@ -124,10 +125,7 @@ impl Dialect for ExpressSession {
         let text = percent_decode(jar.value()?).ok_or(Refusal::Malformed)?;
         let signed = text.strip_prefix("s:").ok_or(Refusal::Malformed)?;
         let unsigned = self.signer.unsign(signed);
-        steps.note("signature", || match unsigned {
-            Some((_, secret)) => format!("of secret {} of {}", secret + 1, self.secrets),
-            None => "of no secret of the keyring".into(),
-        });
+        steps.note("signature", || signed_by(unsigned.map(|(_, secret)| secret), self.secrets));
         let (sid, secret) = unsigned.ok_or(Refusal::BadSignature)?;
         if sid.is_empty() {
             return Err(Refusal::Malformed);

@@ -37,7 +37,8 @@ use super::{
 use crate::{
     encoding::{Encoding, Json, base64},
     error::Error,
-    meaning::{self, Meaning, PERMANENT},
+    explain::signed_by,
+    meaning::{self, Meaning},
     secret::{Keyring, Secret},
 };
 
@@ -175,7 +176,7 @@ impl Dialect for Flask {
         }
         let text = self.decode(signed.value)?;
         let data = Data::parse(self.profile.encoding, &text).ok_or(Refusal::Malformed)?;
-        let permanent = data.get(PERMANENT.as_bytes()).is_some_and(|value| value == b"true");
+        let permanent = self.meaning.is_persistent(&data, self.profile.encoding);
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
         contents.data = data;
         Ok(Token::Data { contents, outdated: signed.secret != 0, sliding: permanent, unique: None })
@@ -225,9 +226,9 @@ impl Flask {
         steps.note("issued", || {
             itsdangerous::moment(issued).map_or("no time".into(), |at| limits.age(Timestamp::from_secs(at)))
         });
-        steps.note("signature", || match self.signer.unsign(token) {
-            Ok(signed) => format!("of secret {} of {}", signed.secret + 1, self.secrets.len()),
-            Err(_) => format!("{} characters, of no secret of the keyring", signature.len()),
+        steps.note("signature", || {
+            let secret = self.signer.unsign(token).ok().map(|signed| signed.secret);
+            format!("{} characters, {}", signature.len(), signed_by(secret, self.secrets.len()))
         });
     }
 }

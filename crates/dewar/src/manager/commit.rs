@@ -467,16 +467,13 @@ impl State {
         if self.intent != Intent::End {
             return;
         }
-        let stands = match (&self.origin, &self.made) {
-            (Origin::Unreadable(id), _) => Some((id.clone(), Version::default())),
-            (Origin::Stored(_) | Origin::Former { .. }, _) => None,
-            (_, Some(Made { id: Some(id), mine, .. })) if self.contents.is_empty() => Some((id.clone(), *mine)),
-            _ => None,
+        let stands = match &self.origin {
+            Origin::Unreadable(id) => Some((id.clone(), Version::default())),
+            Origin::Stored(_) | Origin::Former { .. } => None,
+            _ if !self.contents.is_empty() => None,
+            _ => self.made.take_if(|made| made.id.is_some()).and_then(|made| Some((made.id?, made.mine))),
         };
         if let Some((id, version)) = stands {
-            if !matches!(self.origin, Origin::Unreadable(_)) {
-                self.made = None;
-            }
             self.origin = Origin::Stored(At { unseen: true, ..At::new(id.key().clone(), Some(id), version) });
         }
     }

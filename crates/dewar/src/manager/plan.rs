@@ -79,21 +79,16 @@ pub(super) fn plan(facts: &Facts<'_>) -> Plan {
         Origin::Stored(_) | Origin::Former { .. } => plan_of_a_living(facts),
         Origin::Late(tombstone) => plan_of_a_late(facts, tombstone),
         Origin::Lost(why) => plan_of_a_lost(facts, why.as_ref()),
-        Origin::Fresh { refused } => match (facts.empty, facts.touched) {
+        // What is unreadable is planned as what stands, once it was cleared.
+        Origin::Fresh { .. } | Origin::Unreadable(_) => match (facts.empty, facts.touched) {
             // A cookie that is garbage is something: whoever starts over is rid of it.
-            (true, _) if *refused && facts.intent == Intent::End => Plan::Remove,
+            (true, _) if matches!(facts.origin, Origin::Fresh { refused: true }) && facts.intent == Intent::End => {
+                Plan::Remove
+            }
             (true, _) | (_, false) => Plan::Nothing,
             (false, true) if facts.on_store => Plan::Create,
             (false, true) => Plan::Cookie,
         },
-        // Cleared, it is planned as what stands.
-        Origin::Unreadable(_) => {
-            if facts.empty || !facts.touched {
-                Plan::Nothing
-            } else {
-                Plan::Create
-            }
-        }
         Origin::Foreign { due } => match (facts.touched, facts.empty) {
             (false, false) if *due => Plan::Create,
             (false, _) => Plan::Nothing,

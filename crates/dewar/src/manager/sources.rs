@@ -248,10 +248,13 @@ impl Inner {
             ours.lineage = contents.lineage;
         }
         // Messages that stand elsewhere here, or otherwise.
-        let messages = from.meaning.flashes(&contents.data, from.encoding).unwrap_or_default();
-        let moves = |name: &[u8]| !messages.is_empty() && from.meaning.is_flash(name) && !to.meaning.is_flash(name);
+        let is_elsewhere = |name: &[u8]| from.meaning.is_flash(name) && !to.meaning.is_flash(name);
+        let messages = match contents.data.iter().any(|(name, _)| is_elsewhere(name)) {
+            true => from.meaning.flashes(&contents.data, from.encoding).unwrap_or_default(),
+            false => Vec::new(),
+        };
         for (name, encoded) in contents.data.iter().filter(|(name, _)| !from.meaning.is_persistence(name)) {
-            if moves(name) {
+            if !messages.is_empty() && is_elsewhere(name) {
                 continue;
             }
             if from.encoding == to.encoding {
@@ -264,7 +267,7 @@ impl Inner {
             let value: Value = from.encoding.read(encoded).map_err(|why| Error::entry(name, why))?;
             ours.data.insert(name, to.encoding.write(&value).map_err(|why| Error::entry(name, why))?);
         }
-        if contents.data.iter().any(|(name, _)| moves(name)) {
+        if !messages.is_empty() {
             let left = messages.iter();
             let left = left.map(|flash| FlashChange::Leave { category: &flash.category, message: &flash.message });
             let changes: Vec<_> = left.collect();
@@ -414,17 +417,15 @@ impl Inner {
     /// The `Set-Cookie` values that remove the sources' cookies which a request brought.
     pub(super) fn removals(&self, brought: &Brought) -> Vec<HeaderValue> {
         let sources = brought.sources.iter().map(|at| self.sources[*at].inner());
-        let mine = self.dialect.removal(&self.cookie.name);
-        let others = sources.flat_map(|source| {
-            let theirs = source.dialect.removal(&source.cookie.name);
+        let mine = &self.dialect.removal(&self.cookie.name);
+        let gone = sources.flat_map(|source| {
             // A cookie of the same name, path and domain is the one that was just set.
-            let is_here = |cookie: &SetValue| {
-                source.cookie.is_same_as(&self.cookie) && mine.iter().any(|mine| mine.suffix == cookie.suffix)
-            };
-            let gone: Vec<_> = theirs.iter().filter(|cookie| !is_here(cookie)).cloned().collect();
-            gone.into_iter().filter_map(|cookie| source.set(&cookie, Until::Now).ok())
+            let is_same = source.cookie.is_same_as(&self.cookie);
+            let is_here = move |cookie: &SetValue| is_same && mine.iter().any(|mine| mine.suffix == cookie.suffix);
+            let theirs = source.dialect.removal(&source.cookie.name).into_iter();
+            theirs.filter(move |cookie| !is_here(cookie)).filter_map(|cookie| source.set(&cookie, Until::Now).ok())
         });
-        others.collect()
+        gone.collect()
     }
 
     fn name(&self) -> &str {

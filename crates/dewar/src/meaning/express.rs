@@ -23,14 +23,14 @@ const FLASH: &str = "flash";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Express {
     /// Where the user is.
-    pub(crate) principal: Option<Who>,
+    principal: Option<Who>,
     /// Whether two places were said.
     is_contradictory: bool,
 }
 
 /// Where an application keeps the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+enum Who {
     Passport,
     /// In an entry of its own.
     Entry(Box<str>),
@@ -148,24 +148,23 @@ impl Meaning for Express {
     }
 
     fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
-        let unfit = |why: &dyn std::fmt::Display| Error::entry(FLASH.as_bytes(), why);
         let entry = data.get(FLASH.as_bytes()).map(Bytes::copy_from_slice);
         let categories = entry.map_or(Some(Data::default()), |entry| Data::parse(encoding, &entry));
-        let mut categories = categories.ok_or_else(|| unfit(&"the messages are no object of lists"))?;
+        let mut categories = categories.ok_or_else(|| unfit("the messages are no object of lists"))?;
         for change in changes {
             match change {
                 FlashChange::Leave { category, message } => {
-                    let one = encoding.write(&[message]).map_err(|why| unfit(&why))?;
+                    let one = encoding.write(&[message]).map_err(unfit)?;
                     // What waits already is neither decoded nor copied.
                     match categories.grow(category.as_bytes()) {
                         Some(list) => {
-                            encoding.append(list, &one).ok_or_else(|| unfit(&format!("{category:?} is no list")))?;
+                            encoding.append(list, &one).ok_or_else(|| unfit(format!("{category:?} is no list")))?;
                         }
                         None => categories.insert(category.as_bytes(), one),
                     }
                 }
                 FlashChange::Take(shown) => {
-                    take(&mut categories, encoding, shown).map_err(|why| unfit(&why))?;
+                    take(&mut categories, encoding, shown).map_err(unfit)?;
                 }
             }
         }
@@ -186,6 +185,10 @@ fn members_user(members: &[(Value, Value)]) -> Option<&Value> {
 
 fn is_user(name: &Value) -> bool {
     name.as_str() == Some(PASSPORT.1)
+}
+
+fn unfit(why: impl std::fmt::Display) -> Error {
+    Error::entry(FLASH.as_bytes(), why)
 }
 
 /// The categories with their messages.

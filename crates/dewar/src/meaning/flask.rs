@@ -5,7 +5,7 @@ use sha2::{Digest, Sha512};
 use super::{Change, Data, Holds, Login, Meaning, Principal};
 use crate::{encoding::Encoding, error::Error};
 
-pub(crate) const PERMANENT: &str = "_permanent";
+const PERMANENT: &str = "_permanent";
 const USER: &str = "_user_id";
 /// Whether the user has just proved who they are.
 const FRESH: &str = "_fresh";

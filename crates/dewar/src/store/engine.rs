@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{
     Answer, Create, Delete, Load, Record, Rename, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone,
     Touch, Version,
@@ -144,20 +142,7 @@ impl<S> fmt::Debug for Own<S> {
 fn record(data: Stored, expires: Timestamp, now: Timestamp) -> Record {
     let Stored::Blob(data) = data;
     let left = u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX);
-    Record {
-        data,
-        created: now,
-        idle_seconds: left,
-        idle_expires: expires,
-        absolute_expires: None,
-        persistent: false,
-        principal: None,
-        label: None,
-        lineage: 0,
-        epoch: None,
-        guarded_until: None,
-        extra: Bytes::new(),
-    }
+    Record::new(data, now, left, expires)
 }
 
 impl<S: SessionAdmin> Engine for Own<S> {

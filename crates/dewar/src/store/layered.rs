@@ -41,20 +41,9 @@ impl Layered {
         let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off())?;
         let mut entries = Vec::new();
         data.write(self.layout.encoding(), &mut entries);
-        Ok(Record {
-            data: entries.into(),
-            created: now,
-            idle_seconds: lifetime.and_then(|lifetime| lifetime.idle).unwrap_or(0),
-            idle_expires: expires,
-            absolute_expires: None,
-            persistent: lifetime.is_some_and(|lifetime| lifetime.persistent),
-            principal: None,
-            label: None,
-            lineage: 0,
-            epoch: None,
-            guarded_until: None,
-            extra,
-        })
+        let idle = lifetime.and_then(|lifetime| lifetime.idle).unwrap_or(0);
+        let persistent = lifetime.is_some_and(|lifetime| lifetime.persistent);
+        Ok(Record { persistent, extra, ..Record::new(entries.into(), now, idle, expires) })
     }
 
     fn write(&self, record: &Record) -> Result<Stored, Error> {

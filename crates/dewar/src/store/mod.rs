@@ -100,6 +100,24 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record that says only when it runs out: nobody's, without an absolute timeout, ending with the browser.
+    pub fn new(data: Bytes, created: Timestamp, idle_seconds: u32, idle_expires: Timestamp) -> Self {
+        Self {
+            data,
+            created,
+            idle_seconds,
+            idle_expires,
+            absolute_expires: None,
+            persistent: false,
+            principal: None,
+            label: None,
+            lineage: 0,
+            epoch: None,
+            guarded_until: None,
+            extra: Bytes::new(),
+        }
+    }
+
     /// The moment from which the record counts as absent: the earlier of its two expiries.
     pub fn expires(&self) -> Timestamp {
         match self.absolute_expires {
