@@ -393,21 +393,25 @@ async fn a_session_that_expired_at_its_source_while_it_moved_is_no_2xx_with_its_
 
 // ---------------------------------------------------------------- who it is
 
+/// After a request in which alice's browser becomes eve's.
+async fn eve_has_nothing_of_alice_s(manager: &SessionManager, mut browser: Browser, becomes: impl FnOnce(&Session)) {
+    browser.visits(manager, becomes).await.unwrap();
+    let session = browser.opens(manager).await;
+    assert_eq!(session.principal().as_deref(), Some("eve"));
+    assert!(!session.contains("secret of alice"), "eve has what is alice's");
+}
+
 #[tokio::test]
 async fn nobody_between_two_users_of_one_request_keeps_the_former_s_entries_no_more_than_a_removal() {
     let site = Site::new();
     let manager = site.express(|dialect| dialect.principal_entry("userId"));
     site.writes(r#"{"cookie":{"originalMaxAge":null},"userId":"alice","secret of alice":1}"#);
-    let mut ada = Browser::with(COOKIE);
-    ada.visits(&manager, |session| {
+    let ada = Browser::with(COOKIE);
+    eve_has_nothing_of_alice_s(&manager, ada, |session| {
         session.insert("userId", None::<String>);
         session.insert("userId", "eve");
     })
-    .await
-    .unwrap();
-    let session = ada.opens(&manager).await;
-    assert_eq!(session.principal().as_deref(), Some("eve"));
-    assert!(!session.contains("secret of alice"), "eve has what is alice's");
+    .await;
 }
 
 #[tokio::test]
@@ -415,16 +419,12 @@ async fn passport_without_a_user_between_two_users_of_one_request_keeps_nothing_
     let site = Site::new();
     let manager = site.express(ExpressSession::passport);
     site.writes(r#"{"cookie":{"originalMaxAge":null},"passport":{"user":"alice"},"secret of alice":1}"#);
-    let mut ada = Browser::with(COOKIE);
-    ada.visits(&manager, |session| {
+    let ada = Browser::with(COOKIE);
+    eve_has_nothing_of_alice_s(&manager, ada, |session| {
         session.insert("passport", serde_json::json!({}));
         session.insert("passport", serde_json::json!({ "user": "eve" }));
     })
-    .await
-    .unwrap();
-    let session = ada.opens(&manager).await;
-    assert_eq!(session.principal().as_deref(), Some("eve"));
-    assert!(!session.contains("secret of alice"), "eve has what is alice's");
+    .await;
 }
 
 #[tokio::test]
@@ -432,16 +432,12 @@ async fn set_principal_after_the_former_user_s_entry_was_removed_keeps_nothing_o
     let site = Site::new();
     let manager = site.express(|dialect| dialect.principal_entry("userId"));
     site.writes(r#"{"cookie":{"originalMaxAge":null},"userId":"alice","secret of alice":1}"#);
-    let mut ada = Browser::with(COOKIE);
-    ada.visits(&manager, |session| {
+    let ada = Browser::with(COOKIE);
+    eve_has_nothing_of_alice_s(&manager, ada, |session| {
         session.remove::<Value>("userId");
         session.set_principal("eve");
     })
-    .await
-    .unwrap();
-    let session = ada.opens(&manager).await;
-    assert_eq!(session.principal().as_deref(), Some("eve"));
-    assert!(!session.contains("secret of alice"), "eve has what is alice's");
+    .await;
 }
 
 #[tokio::test]
@@ -455,15 +451,11 @@ async fn set_principal_after_flask_login_s_entry_was_removed_keeps_nothing_of_th
     })
     .await
     .unwrap();
-    ada.visits(&manager, |session| {
+    eve_has_nothing_of_alice_s(&manager, ada, |session| {
         session.remove::<Value>("_user_id");
         session.set_principal("eve");
     })
-    .await
-    .unwrap();
-    let session = ada.opens(&manager).await;
-    assert_eq!(session.principal().as_deref(), Some("eve"));
-    assert!(!session.contains("secret of alice"), "eve has what is alice's");
+    .await;
 }
 
 #[tokio::test]
