@@ -14,11 +14,14 @@ use crate::{
 /// The entry that holds the messages.
 pub(crate) const ENTRY: &str = "_flashes";
 
+/// The category of a message that was given none, Flask's word.
+const PLAIN: &str = "message";
+
 /// A message for the next page, with its category: `"message"`, `"error"`, or any word of yours.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Flash {
-    /// The category, Flask's word: usually a CSS class in the template.
+    /// The category, Flask's word: usually a CSS class in the template. One that another application wrote as a number is its digits.
     pub category: String,
     /// What to show: a text, or [markup](crate::value::Markup) that a template does not escape.
     pub message: Value,
@@ -41,10 +44,25 @@ impl Flash {
         }
     }
 
-    fn from_value(value: &Value) -> Option<Self> {
-        let (Value::Tuple(pair) | Value::List(pair)) = value else { return None };
-        let [Value::Text(category), message] = &pair[..] else { return None };
-        Some(Self { category: category.clone(), message: message.clone() })
+    /// Whatever stands among the messages is one: what could not be taken would never go away.
+    fn from_value(value: &Value) -> Self {
+        let (Value::Tuple(pair) | Value::List(pair)) = value else { return Self::plain(value) };
+        let [category, message] = &pair[..] else { return Self::plain(value) };
+        let category = match category {
+            Value::Text(category) => category.clone(),
+            Value::Bool(category) => category.to_string(),
+            Value::Integer(category) => category.to_string(),
+            Value::BigInteger(category) => category.to_string(),
+            Value::Float(category) => category.to_string(),
+            Value::Uuid(category) => category.to_string(),
+            Value::DateTime(category) => category.to_string(),
+            _ => PLAIN.to_owned(),
+        };
+        Self { category, message: message.clone() }
+    }
+
+    fn plain(message: &Value) -> Self {
+        Self { category: PLAIN.to_owned(), message: message.clone() }
     }
 }
 
@@ -62,10 +80,10 @@ pub enum FlashChange<'a> {
     Take(&'a [Flash]),
 }
 
-/// The messages in `_flashes`, in order. Another application's oddities are passed over.
+/// The messages in `_flashes`, in order.
 pub(crate) fn read(encoding: Encoding, data: &Data) -> Result<Vec<Flash>, ReadError> {
     let values = read_values(encoding, data)?;
-    Ok(values.iter().filter_map(Flash::from_value).collect())
+    Ok(values.iter().map(Flash::from_value).collect())
 }
 
 /// Leaves messages in `_flashes` and takes shown ones away, in this order.
@@ -125,9 +143,7 @@ impl Waiting {
     }
 
     fn push(&mut self, value: Value) {
-        if let Some(flash) = Flash::from_value(&value) {
-            self.places.entry(flash.identity()).or_default().push_back(self.values.len());
-        }
+        self.places.entry(Flash::from_value(&value).identity()).or_default().push_back(self.values.len());
         self.values.push(Some(value));
     }
 

@@ -58,9 +58,22 @@ async fn flashes_that_were_shown_are_taken_once_each_and_others_stay() {
     session.insert("_flashes", vec![Tuple(("a", "1")), Tuple(("a", "2")), Tuple(("a", "1"))]);
     let shown = session.take_flashes();
     assert_eq!(shown.iter().map(|flash| flash.text()).collect::<Vec<_>>(), ["1", "2", "1"]);
-    session.insert("_flashes", vec![Value::from("no pair"), Value::from(vec!["a".into(), "3".into()])]);
-    assert_eq!(session.take_flashes().len(), 1);
-    assert_eq!(session.get::<Vec<String>>("_flashes").unwrap(), ["no pair"]);
+}
+
+#[tokio::test]
+async fn a_flash_whose_category_is_no_text_is_shown_once_as_every_other() {
+    for manager in [flask(), SessionManager::new(Secret::generate()).unwrap()] {
+        let session = manager.open(&HeaderMap::new()).await.unwrap();
+        let pair = |category: Value| Value::Tuple(vec![category, "said".into()]);
+        let odd = [5.into(), true.into(), Value::Null, 1.5.into(), "5".into(), Value::List(vec![])].map(pair);
+        session.insert("_flashes", odd.iter().chain([&"no pair".into()]).collect::<Vec<_>>());
+        session.insert("stays", 1);
+        let shown = session.take_flashes();
+        let shown: Vec<_> = shown.iter().map(|flash| (flash.category.as_str(), flash.text())).collect();
+        let categories = ["5", "true", "message", "1.5", "5", "message"].map(|category| (category, "said"));
+        assert_eq!(shown, [&categories[..], &[("message", "no pair")]].concat());
+        assert_eq!(session.keys(), ["stays"]);
+    }
 }
 
 #[tokio::test]
