@@ -36,7 +36,7 @@ impl Drop for Underway<'_> {
 /// The reason goes to the log, and only the status and a sentence to the visitor.
 fn failed(error: &Error) -> Response<String> {
     tracing::error!("{error}");
-    let mut response = Response::new(error.sentence().to_string());
+    let mut response = Response::new(error.body().into_owned());
     *response.status_mut() = error.status();
     for (name, value) in error.headers() {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -1,6 +1,10 @@
 //! One opaque [`Error`] with predicates, and [`Refusal`]: why a cookie opened an empty session.
 
+mod page;
+
 use std::{borrow::Cow, fmt};
+
+pub(crate) use page::Excerpt;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,8 +56,18 @@ impl Error {
         self
     }
 
-    /// What a visitor is told of it: nothing but that there was an error, and whether to try again. The reason is for the log.
-    pub fn sentence(&self) -> &'static str {
+    /// The body of an answer that says so. A visitor is told that there was an error, and whether to try again: the reason is for the log.
+    ///
+    /// In a debug build, whose visitor is its developer, a mistake of the program's is a page with the reason, and of a template the lines around it.
+    pub fn body(&self) -> Cow<'static, str> {
+        if self.is_shown() { page::of(self).into() } else { self.sentence().into() }
+    }
+
+    fn is_shown(&self) -> bool {
+        cfg!(debug_assertions) && self.status() == http::StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    fn sentence(&self) -> &'static str {
         if self.is_store() {
             "Your session cannot be reached just now. Please try again in a moment.\n"
         } else if self.is_conflict() {
@@ -63,9 +77,11 @@ impl Error {
         }
     }
 
-    /// The headers of an answer that says so, with names in lower case: no cache keeps it, and where the store is down a client may come back soon.
+    /// The headers of an answer that says so, with names in lower case: what kind of text its body is, that no cache keeps it, and where the store
+    /// is down that a client may come back soon.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-        let always = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
+        let kind = if self.is_shown() { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+        let always = [("content-type", kind), ("cache-control", "no-store")];
         always.into_iter().chain(self.is_store().then_some(("retry-after", "5")))
     }
 

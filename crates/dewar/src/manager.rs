@@ -260,6 +260,12 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// What a response says of a session that was asked for and could not be opened: it depends on the cookie all the same, and no shared cache may
+    /// keep it.
+    pub fn unreached() -> Self {
+        Self { result: Ok(()), cookies: Vec::new(), varies: true }
+    }
+
     /// Puts the headers into a response: `Set-Cookie`, `Vary: Cookie`, and `Cache-Control` where the handler said nothing that is as strict.
     ///
     /// # Errors

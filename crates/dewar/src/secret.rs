@@ -12,6 +12,11 @@ pub(crate) const SHORTEST: usize = 16;
 
 const PREFIX: &str = "dewar_";
 
+/// The secret of the lesson, and of everything here that follows it.
+const EXAMPLE: &[u8] = b"w98fw9ef8hwe98fhwef";
+
+const HOW_TO_MAKE_ONE: &str = "Start without it, and the error prints a line with a good one";
+
 /// One secret. Never called a key, never printed, wiped from memory when dropped.
 ///
 /// Any string of at least 16 bytes will do; one from [`Secret::generate`] is better, because nobody can guess it.
@@ -47,12 +52,7 @@ impl Secret {
             return Err(Error::setting(format!("the secret is refused: {why}. {}", advice("SECRET_KEY"))));
         }
         let secret = Self::take(bytes);
-        if !secret.generated {
-            tracing::warn!(
-                "the session secret is not a generated one; if a person made it up, it can be guessed. {}",
-                advice("SECRET_KEY")
-            );
-        }
+        secret.warn("the session secret");
         Ok(secret)
     }
 
@@ -88,6 +88,30 @@ impl Secret {
     /// Whether it came from [`Secret::generate`], so that nobody can guess it.
     pub fn is_generated(&self) -> bool {
         self.generated
+    }
+
+    /// Whether it is the one of this project's own examples, and of the lesson that they follow: everybody knows it.
+    ///
+    /// It is accepted for learning, with a warning. A site that is asked for by another name than this machine's own (`localhost`, `127.0.0.1`, `[::1]`)
+    /// is refused it: the layers answer a 500, whose reason says so. An application that knows where it listens refuses it at start-up.
+    pub fn is_example(&self) -> bool {
+        self.bytes.as_slice() == EXAMPLE
+    }
+
+    /// Says what is weak about it. What it says is no secret: a log is read by many.
+    fn warn(&self, place: &str) {
+        if self.is_example() {
+            tracing::warn!(
+                "{place} is the one of dewar's examples, which everybody knows: whoever reads them can write any session. \
+                 It serves for learning, on this machine alone. {}",
+                HOW_TO_MAKE_ONE
+            );
+        } else if !self.generated {
+            tracing::warn!(
+                "{place} is not a generated one; if a person made it up, it can be guessed. {}",
+                HOW_TO_MAKE_ONE
+            );
+        }
     }
 
     fn take(bytes: &[u8]) -> Self {
@@ -145,7 +169,9 @@ impl Keyring {
         if let Some(why) = weakness(value.as_bytes()) {
             return Err(Error::setting(format!("{name} is refused: {why}. {}", advice(name))));
         }
-        let mut keyring = Self::new(Secret::new(value.as_bytes())?);
+        let first = Secret::take(value.as_bytes());
+        first.warn(name);
+        let mut keyring = Self::new(first);
         let fallbacks = format!("{name}_FALLBACKS");
         let list = read_env(&fallbacks)?;
         let older = list.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|older| !older.is_empty());
@@ -155,9 +181,18 @@ impl Keyring {
                     "{fallbacks} is refused: of secret {place} in it, {why}. Leave it out: cookies that it protects are not worth reading"
                 )));
             }
-            keyring = keyring.fallback(Secret::new(older)?);
+            let older = Secret::take(older.as_bytes());
+            if older.is_example() {
+                older.warn(&fallbacks);
+            }
+            keyring = keyring.fallback(older);
         }
         Ok(keyring)
+    }
+
+    /// Whether one of them is [the examples'](Secret::is_example).
+    pub(crate) fn has_example(&self) -> bool {
+        self.secrets.iter().any(Secret::is_example)
     }
 
     /// The secrets, the one that protects first.
@@ -228,6 +263,9 @@ fn weakness(bytes: &[u8]) -> Option<String> {
     if is_public(bytes) {
         return Some("it is public, it stands in documentation or a template that everybody can read".into());
     }
+    if is_guessed_first(bytes) {
+        return Some("it is made of the words that everybody tries first".into());
+    }
     if bytes.len() < SHORTEST {
         return Some(format!("it has {} bytes, and {SHORTEST} is the least", bytes.len()));
     }
@@ -260,9 +298,43 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Whether everybody knows this secret. Case, and what only decorates, do not count.
+/// The refusal of [the examples' secret](Secret::is_example) where others can come.
+#[cfg(feature = "web")]
+pub(crate) fn example_refused(host: &str) -> Error {
+    Error::setting(format!(
+        "the session secret is the one of dewar's examples, which everybody knows, and this site is asked for as {host:?}, so that others can come: \
+         set another SECRET_KEY. {HOW_TO_MAKE_ONE}"
+    ))
+}
+
+/// Letters and digits, in lower case. What only decorates does not count.
+fn plain(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
+}
+
+/// Whether it is such words alone, one after another, with a few digits for decoration: `ChangeMe-changeme_123`.
+fn is_guessed_first(bytes: &[u8]) -> bool {
+    let plain = plain(bytes);
+    let letters: Vec<u8> = plain.iter().copied().filter(u8::is_ascii_alphabetic).collect();
+    if letters.is_empty() || plain.len() - letters.len() > 6 {
+        return false;
+    }
+    // At which places a word can begin.
+    let mut reached = vec![false; letters.len() + 1];
+    reached[0] = true;
+    for at in 0..letters.len() {
+        if reached[at] {
+            for word in WORDS.iter().chain(PUBLIC).filter(|word| letters[at..].starts_with(word.as_bytes())) {
+                reached[at + word.len()] = true;
+            }
+        }
+    }
+    reached[letters.len()]
+}
+
+/// Whether everybody knows this secret.
 fn is_public(bytes: &[u8]) -> bool {
-    let plain: Vec<u8> = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+    let plain = plain(bytes);
     bytes.starts_with(b"django-insecure-")
         || PUBLIC_EXACTLY.contains(&bytes)
         || (!plain.is_empty() && PUBLIC.iter().any(|public| public.as_bytes() == plain))
@@ -274,6 +346,63 @@ const PUBLIC_EXACTLY: &[&[u8]] = &[
     b"_5#y2L\"F4Q8z\\n\\xec]/",
     b"A0Zr98j/3yX R~XHH!jmN]LWX/,?RT",
     b"\\xf0?a\\x9a\\\\\\xff\\xd4;\\x0c\\xcbHi",
+];
+
+/// What people write where a secret is asked for, and what lists of passwords begin with.
+const WORDS: &[&str] = &[
+    "abc",
+    "admin",
+    "app",
+    "asdf",
+    "bar",
+    "baz",
+    "change",
+    "cookie",
+    "correcthorsebatterystaple",
+    "default",
+    "demo",
+    "django",
+    "dragon",
+    "example",
+    "express",
+    "flask",
+    "foo",
+    "hello",
+    "here",
+    "iloveyou",
+    "insert",
+    "key",
+    "letmein",
+    "local",
+    "login",
+    "master",
+    "monkey",
+    "my",
+    "not",
+    "password",
+    "passwort",
+    "please",
+    "prod",
+    "production",
+    "qwerty",
+    "qwertyuiop",
+    "random",
+    "really",
+    "root",
+    "safe",
+    "session",
+    "string",
+    "super",
+    "the",
+    "this",
+    "token",
+    "top",
+    "user",
+    "very",
+    "web",
+    "welcome",
+    "world",
+    "your",
 ];
 
 /// Letters and digits of secrets that stand in documentation, tutorials and templates.
@@ -386,11 +515,28 @@ mod tests {
 
     #[test]
     fn public_short_empty_and_repeated_secrets_are_refused_with_a_line_that_makes_a_good_one() {
-        for bad in ["", "dev", "short", "Super-Secret-Key", "django-insecure-abcdefghijklmnop", "aaaaaaaaaaaaaaaaaaaa"]
-        {
+        for bad in [
+            "",
+            "dev",
+            "short",
+            "Super-Secret-Key",
+            "django-insecure-abcdefghijklmnop",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "correcthorsebatterystaple",
+            "Correct Horse Battery Staple 1",
+            "changemechangeme123",
+            "MyFlaskSecretKey2024",
+        ] {
             let error = Secret::new(bad).unwrap_err();
             assert!(error.is_setting());
             assert!(error.to_string().contains("export SECRET_KEY=dewar_"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn words_among_others_and_digits_that_are_many_are_no_reason_to_refuse() {
+        for good in ["secret-98127394871239847", "a password of the harbour", "change-me-quietly-otter"] {
+            assert!(Secret::new(good).is_ok(), "{good}");
         }
     }
 

@@ -20,8 +20,9 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -32,7 +33,7 @@ use minijinja::{
 use serde::Serialize;
 
 use crate::{
-    error::{Error, Kind},
+    error::{Error, Excerpt, Kind},
     flash::Flash,
     session::Session,
     value::Value,
@@ -72,7 +73,7 @@ impl Templates {
     /// # Errors
     ///
     /// Where there is no such template, or it fails. As a response the error is a 500; the log has the
-    /// template's name and line.
+    /// template's name and line, and in a debug build so has the page.
     pub fn render<R: From<String>>(&self, name: &str, data: impl Serialize) -> Result<R, Error> {
         let page = Page {
             session: Jinja::from_object(Entries(self.session.clone())),
@@ -81,7 +82,7 @@ impl Templates {
         };
         let environment = self.engine.environment();
         let text = environment.get_template(name).and_then(|template| template.render(Jinja::from_object(page)));
-        text.map(R::from).map_err(|error| template_error(name, &error))
+        text.map(R::from).map_err(|error| self.engine.0.failed(name, &error))
     }
 
     /// The session that the pages show.
@@ -97,7 +98,69 @@ impl fmt::Debug for Templates {
 }
 
 /// Where pages come from: a folder, or an environment of minijinja of your own.
-pub struct Pages(Environment<'static>);
+pub struct Pages {
+    environment: Environment<'static>,
+    folder: Option<PathBuf>,
+}
+
+impl Pages {
+    /// # Errors
+    ///
+    /// Where the folder is not there.
+    fn check(&self) -> Result<(), Error> {
+        let Some(folder) = self.folder.as_deref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+        let is = if folder.exists() { "it is no folder" } else { "it is not there" };
+        let mut why = format!(".templates({folder:?}) is refused: {is}. ");
+        why += &match std::env::current_dir() {
+            Ok(here) if folder.is_relative() => format!(
+                "It is looked for from where the program was started, {}: start it elsewhere, or give the whole path, such as \
+                 concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/templates\")",
+                here.display()
+            ),
+            _ => "Make it, or name another".into(),
+        };
+        Err(Error::setting(why))
+    }
+
+    /// Which template failed, where and why.
+    fn failed(&self, name: &str, error: &minijinja::Error) -> Error {
+        let place = error.name().unwrap_or(name);
+        let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            why = format!("{why}: {cause}");
+            source = cause.source();
+        }
+        if error.kind() == ErrorKind::TemplateNotFound
+            && let Some(folder) = &self.folder
+        {
+            why = format!("{why}. {}", contents(folder));
+        }
+        let source = error.template_source().unwrap_or_default();
+        let excerpt = Excerpt::new(why, source, error.line().unwrap_or_default());
+        Error::new(Kind::Template, format!("template {place}{line}")).because(excerpt)
+    }
+}
+
+/// What is in a folder, for whoever named a file that is not.
+fn contents(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let folder = folder.display();
+    match (names.join(", "), more) {
+        (names, _) if names.is_empty() => format!("The folder {folder} has nothing in it"),
+        (names, 0) => format!("The folder {folder} has {names}"),
+        (names, more) => format!("The folder {folder} has {names}, and {more} more"),
+    }
+}
+
+/// How many names of a folder's files are shown.
+const SHOWN: usize = 20;
 
 impl From<&str> for Pages {
     fn from(folder: &str) -> Self {
@@ -108,59 +171,48 @@ impl From<&str> for Pages {
 impl From<PathBuf> for Pages {
     fn from(folder: PathBuf) -> Self {
         let mut environment = Environment::new();
-        environment.set_loader(minijinja::path_loader(folder));
-        Self(environment)
+        environment.set_loader(minijinja::path_loader(&folder));
+        Self { environment, folder: Some(folder) }
     }
 }
 
 impl From<Environment<'static>> for Pages {
     fn from(environment: Environment<'static>) -> Self {
-        Self(environment)
+        Self { environment, folder: None }
     }
 }
 
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pages").finish_non_exhaustive()
+        f.debug_struct("Pages").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-/// The environment that all requests share.
-#[derive(Clone)]
-pub(crate) struct Engine(Arc<Environment<'static>>);
+/// The pages that all requests share.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine(Arc<Pages>);
 
 impl Engine {
     pub(crate) fn new(pages: Pages) -> Self {
-        Self(Arc::new(pages.0))
+        Self(Arc::new(pages))
+    }
+
+    /// # Errors
+    ///
+    /// Where pages were to come from a folder that is not there.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.0.check()
     }
 
     /// In development a copy that has read nothing yet, so that a changed file shows at the next request.
-    fn environment(&self) -> Arc<Environment<'static>> {
+    fn environment(&self) -> Cow<'_, Environment<'static>> {
         if cfg!(debug_assertions) {
-            let mut fresh = Environment::clone(&self.0);
+            let mut fresh = self.0.environment.clone();
             fresh.clear_templates();
-            return Arc::new(fresh);
+            return Cow::Owned(fresh);
         }
-        Arc::clone(&self.0)
+        Cow::Borrowed(&self.0.environment)
     }
-}
-
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
-    }
-}
-
-fn template_error(name: &str, error: &minijinja::Error) -> Error {
-    let place = error.name().unwrap_or(name);
-    let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        why = format!("{why}: {cause}");
-        source = cause.source();
-    }
-    Error::new(Kind::Template, format!("template {place}{line}")).because(why)
 }
 
 /// What a page sees: the session, and the data behind it.

@@ -120,12 +120,15 @@ async fn a_page_without_a_cookie_sets_none() {
 }
 
 #[tokio::test]
-async fn a_broken_template_is_a_500_that_names_file_and_line_to_the_log_alone() {
+async fn a_broken_template_is_a_500_that_names_file_and_line_to_the_log_and_in_a_debug_build_to_the_developer() {
     let site = Site::new();
     let mut visitor = Visitor::new(&site.layer.manager().unwrap());
-    let (status, page) = site.page("/", "line one\n{{ nonsense( }}", &mut visitor).await;
+    let (status, page) = site.page("/", "<one>\n{{ nonsense( }}\nthree", &mut visitor).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(!page.contains("page.html"), "{page}");
+    for part in ["<h1>template page.html, line 2</h1>", "&lt;one&gt;", "<li value=2 class=here><code>{{ nonsense( }}"] {
+        assert_eq!(page.contains(part), cfg!(debug_assertions), "{part}: {page}");
+    }
+    assert!(page.contains("Something went wrong on our side."), "{page}");
 
     let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let keep = said.clone();
@@ -141,6 +144,40 @@ async fn a_broken_template_is_a_500_that_names_file_and_line_to_the_log_alone() 
     app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     let said = said.lock().unwrap().clone();
     assert!(said.starts_with("template page.html, line 2: syntax error"), "{said}");
+}
+
+#[tokio::test]
+async fn a_template_that_is_not_there_is_a_500_that_says_what_is_in_the_folder() {
+    let site = Site::new();
+    fs::write(site.folder.path().join("Page.html"), "").unwrap();
+    let layer = site.layer.clone();
+    let said = async |templates: Templates| templates.render::<String>("page.htm", ()).unwrap_err().to_string();
+    let app: Router = Router::new().route("/", get(said)).layer(layer);
+    let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let said = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    let folder = site.folder.path().canonicalize().unwrap();
+    assert!(said.ends_with(&format!("The folder {} has Page.html", folder.display())), "{said}");
+}
+
+#[tokio::test]
+async fn a_folder_of_templates_that_is_not_there_is_refused_at_start_up() {
+    let layer = SessionLayer::new(Secret::generate()).unwrap();
+    let manager = layer.manager().unwrap();
+    for layer in [layer.clone(), layer, SessionLayer::from(manager)] {
+        let error = layer.clone().templates("nowhere").manager().unwrap_err();
+        assert!(error.is_setting() && error.to_string().contains("nowhere"), "{error}");
+        assert!(error.to_string().contains(&std::env::current_dir().unwrap().display().to_string()), "{error}");
+        assert!(layer.templates("Cargo.toml").manager().unwrap_err().to_string().contains("it is no folder"));
+    }
+}
+
+#[tokio::test]
+async fn a_manager_that_was_made_before_its_pages_were_named_stays_the_one() {
+    let layer = SessionLayer::new(Secret::generate()).unwrap();
+    let manager = layer.manager().unwrap();
+    for layer in [layer, SessionLayer::from(manager.clone())] {
+        assert!(layer.templates(".").manager().unwrap().agrees_with(&manager));
+    }
 }
 
 #[tokio::test]

@@ -103,6 +103,12 @@ impl Settings {
     ///
     /// Where settings contradict each other or a browser would throw the cookie away. The message
     /// names the setting and says what to write instead.
+    /// Whether sessions are read under the secret of our examples.
+    #[cfg(feature = "web")]
+    pub(crate) fn has_example_secret(&self) -> bool {
+        self.keyring.has_example() || self.sources.iter().any(|source| source.manager.settings().has_example_secret())
+    }
+
     pub(crate) fn build(self: &Arc<Self>) -> Result<SessionManager, Error> {
         let dialect: Box<dyn Dialect> = match (&self.dialect, &self.store) {
             (Some((_, make)), _) => make(&self.keyring),

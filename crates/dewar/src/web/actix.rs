@@ -34,7 +34,7 @@ use actix_web::{
 
 use super::{
     setup::{Means, Setup, layer},
-    visit::{self, Cookies, Entered, Handle, Underway, Visit},
+    visit::{self, Cookies, Entered, Handle, Left, Underway, Visit},
 };
 use crate::{
     error::{Error, Kind},
@@ -106,11 +106,12 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let outer = request.extensions().get::<Handle>().cloned();
-        let (handle, underway) = match Handle::enter(&self.means, outer.as_ref(), cookies(request.headers())) {
+        let host = || Some(request.connection_info().host().to_owned());
+        let (handle, underway) = match Handle::enter(&self.means, outer.as_ref(), cookies(request.headers()), host) {
             Entered::Anew(handle, underway) => (handle, Some(underway)),
             Entered::Within(handle) => (handle, None),
-            Entered::Refused => {
-                let refused = request.into_response(visit::refused().error_response());
+            Entered::Refused(error) => {
+                let refused = request.into_response(answer(&error));
                 return Box::pin(ready(Ok(refused.map_into_right_body())));
             }
         };
@@ -119,13 +120,17 @@ where
         Box::pin(async move {
             // An error has no head to carry a cookie: dropping this closes the session.
             let underway = underway;
-            let response = inner.await?.map_into_left_body();
+            let mut response = inner.await?.map_into_left_body();
             if let Some(outer) = outer {
                 response.request().extensions_mut().insert(outer);
             }
-            match underway.and_then(Underway::leave) {
-                Some((visit, session)) => Ok(finish(&visit, &session, response).await),
-                None => Ok(response),
+            match underway.map_or(Left::Untouched, Underway::leave) {
+                Left::Opened(visit, session) => Ok(finish(&visit, &session, response).await),
+                Left::Untouched => Ok(response),
+                Left::Unreached => {
+                    apply(Committed::unreached(), response.headers_mut());
+                    Ok(response)
+                }
             }
         })
     }
@@ -140,6 +145,10 @@ async fn finish<B: MessageBody>(
     let committed = visit.manager().commit(session).await;
     if let Err(error) = committed.result()
         && visit::replaces(error, response.status().is_server_error())
+    {
+        response = response.into_response(answer(error).map_into_right_body());
+    } else if let Ok(status) = http::StatusCode::from_u16(response.status().as_u16())
+        && let Some(error) = visit::interim(status)
     {
         response = response.into_response(error.error_response().map_into_right_body());
     }
@@ -216,10 +225,15 @@ impl ResponseError for Error {
 
     fn error_response(&self) -> HttpResponse {
         telemetry::answered(self);
-        let mut response = HttpResponse::build(self.status_code());
-        for header in self.headers() {
-            response.insert_header(header);
-        }
-        response.body(self.sentence())
+        answer(self)
     }
+}
+
+/// What a visitor is told of an error that is in the log.
+fn answer(error: &Error) -> HttpResponse {
+    let mut response = HttpResponse::build(error.status_code());
+    for header in error.headers() {
+        response.insert_header(header);
+    }
+    response.body(error.body().into_owned())
 }

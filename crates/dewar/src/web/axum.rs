@@ -60,6 +60,6 @@ impl<S: Sync> FromRequestParts<S> for Templates {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         telemetry::answered(&self);
-        error_response(&self, Body::from)
+        error_response(&self, |body| Body::from(body.into_owned()))
     }
 }

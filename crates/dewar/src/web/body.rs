@@ -1,6 +1,7 @@
 //! The body of a response that went through a session layer.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The handler's body, or a sentence for the visitor in its place where the session could not be saved.
+    /// The handler's body, or what an error says in its place where the session could not be saved.
     ///
     /// It asks nothing of the body that it wraps, so the layer goes around any other.
     #[derive(Debug)]
@@ -25,7 +26,7 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Handlers { #[pin] body: B },
-        Sentence { text: Option<Bytes> },
+        OfError { text: Option<Bytes> },
     }
 }
 
@@ -34,8 +35,12 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Handlers { body } }
     }
 
-    pub(super) fn sentence(text: &'static str) -> Self {
-        Self { kind: Kind::Sentence { text: Some(Bytes::from_static(text.as_bytes())) } }
+    pub(super) fn of_error(text: Cow<'static, str>) -> Self {
+        let text = match text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        };
+        Self { kind: Kind::OfError { text: Some(text) } }
     }
 }
 
@@ -57,21 +62,21 @@ where
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
             Projected::Handlers { body } => body.poll_frame(context),
-            Projected::Sentence { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into())))),
+            Projected::OfError { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into())))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Handlers { body } => body.is_end_stream(),
-            Kind::Sentence { text } => text.is_none(),
+            Kind::OfError { text } => text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Handlers { body } => body.size_hint(),
-            Kind::Sentence { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Kind::OfError { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
         }
     }
 }

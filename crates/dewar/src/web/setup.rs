@@ -45,7 +45,7 @@ macro_rules! layer {
             ///
             /// # Errors
             ///
-            /// Where settings contradict each other or a browser would throw the cookie away.
+            /// Where settings contradict each other, a browser would throw the cookie away, or the folder of templates is not there.
             pub fn manager(&self) -> Result<crate::SessionManager, crate::Error> {
                 Ok(self.0.means()?.manager.clone())
             }
@@ -82,6 +82,8 @@ pub(super) use layer;
 #[derive(Debug)]
 pub(super) struct Means {
     pub(super) manager: SessionManager,
+    /// Whether one of its secrets is the one of our examples, which serves on this machine alone.
+    pub(super) has_example_secret: bool,
     #[cfg(feature = "templates")]
     pub(super) templates: Option<crate::template::Engine>,
 }
@@ -90,6 +92,8 @@ pub(super) struct Means {
 #[derive(Clone)]
 pub(super) struct Setup {
     settings: Arc<Settings>,
+    /// One that was made already: by its owner, or before the pages were named.
+    made: Option<SessionManager>,
     /// Made once, and shared by all clones: a router without state asks for its layers with every request, and each of actix's workers for its own.
     means: Arc<OnceLock<Arc<Means>>>,
     #[cfg(feature = "templates")]
@@ -118,6 +122,7 @@ impl Setup {
     fn with(settings: Arc<Settings>) -> Self {
         Self {
             settings,
+            made: None,
             means: Arc::default(),
             #[cfg(feature = "templates")]
             templates: None,
@@ -126,6 +131,7 @@ impl Setup {
 
     pub(super) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
+        self.made = None;
         self.means = Arc::default();
         self
     }
@@ -133,37 +139,34 @@ impl Setup {
     #[cfg(feature = "templates")]
     pub(super) fn templates(mut self, pages: crate::template::Pages) -> Self {
         self.templates = Some(crate::template::Engine::new(pages));
-        // A manager that was made already stays.
-        let made = self.means.get().map(|means| Arc::new(self.means_with(means.manager.clone())));
-        self.means = Arc::new(made.map_or_else(OnceLock::new, OnceLock::from));
+        self.made = self.made.or_else(|| self.means.get().map(|means| means.manager.clone()));
+        self.means = Arc::default();
         self
     }
 
     /// # Errors
     ///
-    /// Where settings contradict each other.
+    /// Where settings contradict each other, and where there is no folder of templates.
     pub(super) fn means(&self) -> Result<&Arc<Means>, Error> {
         if let Some(means) = self.means.get() {
             return Ok(means);
         }
-        let means = Arc::new(self.means_with(self.settings.build()?));
-        Ok(self.means.get_or_init(|| means))
-    }
-
-    fn means_with(&self, manager: SessionManager) -> Means {
-        Means {
+        let manager = self.made.clone().map_or_else(|| self.settings.build(), Ok)?;
+        #[cfg(feature = "templates")]
+        self.templates.as_ref().map_or(Ok(()), crate::template::Engine::check)?;
+        let means = Means {
+            has_example_secret: self.settings.has_example_secret(),
             manager,
             #[cfg(feature = "templates")]
             templates: self.templates.clone(),
-        }
+        };
+        Ok(self.means.get_or_init(|| Arc::new(means)))
     }
 }
 
 impl From<SessionManager> for Setup {
     fn from(manager: SessionManager) -> Self {
-        let setup = Self::with(Arc::clone(manager.settings()));
-        let means = Arc::new(setup.means_with(manager));
-        Self { means: Arc::new(OnceLock::from(means)), ..setup }
+        Self { made: Some(manager.clone()), ..Self::with(Arc::clone(manager.settings())) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`SessionLayer`]: the manager as a layer of tower.
 
 use std::{
+    borrow::Cow,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -15,11 +16,11 @@ use tower_service::Service;
 use super::{
     body::ResponseBody,
     setup::{Means, Setup, layer},
-    visit::{self, Cookies, Entered, Handle, Underway, Visit},
+    visit::{self, Cookies, Entered, Handle, Left, Underway, Visit},
 };
 use crate::{
     error::{Error, Kind},
-    manager::Commit,
+    manager::{Commit, Committed},
     session::Session,
     telemetry,
 };
@@ -132,13 +133,17 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let cookies: Cookies = request.headers().get_all(header::COOKIE).iter().cloned().collect();
-        let (handle, underway) = match Handle::enter(&self.means, request.extensions().get(), cookies) {
-            Entered::Anew(handle, underway) => (handle, Some(underway)),
-            Entered::Within(handle) => (handle, None),
-            Entered::Refused => return ResponseFuture { underway: None, inner: None, waiting: None },
-        };
+        let (handle, underway) =
+            match Handle::enter(&self.means, request.extensions().get(), cookies, || host(&request)) {
+                Entered::Anew(handle, underway) => (handle, Some(underway)),
+                Entered::Within(handle) => (handle, None),
+                Entered::Refused(error) => {
+                    let refused = Some(Box::new(error));
+                    return ResponseFuture { underway: None, inner: None, waiting: None, refused };
+                }
+            };
         request.extensions_mut().insert(handle);
-        ResponseFuture { underway, inner: Some(self.inner.call(request)), waiting: None }
+        ResponseFuture { underway, inner: Some(self.inner.call(request)), waiting: None, refused: None }
     }
 }
 
@@ -153,6 +158,7 @@ pin_project! {
         inner: Option<F>,
         // Most responses wait for nothing, and their future is moved about.
         waiting: Option<Box<Waiting<R>>>,
+        refused: Option<Box<Error>>,
     }
 }
 
@@ -172,12 +178,23 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.waiting.is_none() {
-            let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(Ok(refused())) };
+            if let Some(error) = this.refused.take() {
+                return Poll::Ready(Ok(error_response(&error, ResponseBody::of_error)));
+            }
+            let Some(inner) = this.inner.as_pin_mut() else { unreachable!("it was refused, and answered") };
             let answered = ready!(inner.poll(context));
             // An error of the inner service has no head to carry a cookie: dropping this closes the session.
             let underway = this.underway.take();
-            let response = answered?.map(ResponseBody::of);
-            let Some((visit, session)) = underway.and_then(Underway::leave) else { return Poll::Ready(Ok(response)) };
+            let mut response = answered?.map(ResponseBody::of);
+            let (visit, session) = match underway.map_or(Left::Untouched, Underway::leave) {
+                Left::Opened(visit, session) => (visit, session),
+                Left::Untouched => return Poll::Ready(Ok(response)),
+                Left::Unreached => {
+                    // There is nothing that could have failed.
+                    let _ = Committed::unreached().apply(response.headers_mut());
+                    return Poll::Ready(Ok(response));
+                }
+            };
             match visit.manager().begin(&session, context) {
                 Commit::Known(done) => return Poll::Ready(Ok(finish(&visit, &session, done, response))),
                 Commit::Waits(stored) => {
@@ -203,15 +220,21 @@ fn finish<R>(
     if let Err(error) = committed.result()
         && visit::replaces(error, response.status().is_server_error())
     {
-        response = error_response(error, ResponseBody::sentence);
+        response = error_response(error, ResponseBody::of_error);
+    } else if let Some(error) = visit::interim(response.status()) {
+        telemetry::answered(&error);
+        response = error_response(&error, ResponseBody::of_error);
     }
     // The visitor has been told.
     let _ = committed.apply(response.headers_mut());
     response
 }
 
-fn refused<R>() -> Response<ResponseBody<R>> {
-    error_response(&visit::refused(), ResponseBody::sentence)
+/// The host that a request asks for: of its address in HTTP/2, of its header in HTTP/1.1.
+fn host<B>(request: &Request<B>) -> Option<String> {
+    let header =
+        || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    request.uri().authority().map(ToString::to_string).or_else(header)
 }
 
 impl<F, R> fmt::Debug for ResponseFuture<F, R> {
@@ -220,8 +243,8 @@ impl<F, R> fmt::Debug for ResponseFuture<F, R> {
     }
 }
 
-pub(super) fn error_response<R>(error: &Error, body: impl FnOnce(&'static str) -> R) -> Response<R> {
-    let mut response = Response::new(body(error.sentence()));
+pub(super) fn error_response<R>(error: &Error, body: impl FnOnce(Cow<'static, str>) -> R) -> Response<R> {
+    let mut response = Response::new(body(error.body()));
     *response.status_mut() = error.status();
     for (name, value) in error.headers() {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));

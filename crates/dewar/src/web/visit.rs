@@ -2,15 +2,17 @@
 
 use std::{
     mem,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode, uri::Authority};
 
 use super::setup::Means;
 use crate::{
     error::{Error, Kind},
     manager::SessionManager,
+    secret,
     session::Session,
     telemetry,
 };
@@ -42,6 +44,8 @@ impl FromIterator<HeaderValue> for Cookies {
 /// How far a request has come. One lock decides between a session that is being opened and a head that leaves.
 enum Stage {
     Unopened,
+    /// The store did not answer. Whoever asks again asks it again.
+    Unreached,
     Open(Session),
     /// The head has gone, or will never come: nothing is opened any more.
     Over,
@@ -59,35 +63,36 @@ impl Visit {
         match &*self.stage() {
             Stage::Open(session) => return Ok(session.clone()),
             Stage::Over => return Err(opened_too_late()),
-            Stage::Unopened => {}
+            Stage::Unopened | Stage::Unreached => {}
         }
         let opened = match &self.cookies {
             Cookies { first: Some(first), others } if others.is_empty() => {
-                self.manager().open(&[first.as_bytes()][..]).await?
+                self.manager().open(&[first.as_bytes()][..]).await
             }
             Cookies { first, others } => {
                 let values: Vec<&[u8]> = first.iter().chain(others).map(HeaderValue::as_bytes).collect();
-                self.manager().open(&values[..]).await?
+                self.manager().open(&values[..]).await
             }
         };
         let mut stage = self.stage();
-        match &*stage {
+        match (&*stage, opened) {
             // Where two tasks of one request open it at once, both get the one that came first.
-            Stage::Open(session) => Ok(session.clone()),
-            Stage::Over => Err(opened_too_late()),
-            Stage::Unopened => {
+            (Stage::Open(session), _) => Ok(session.clone()),
+            (Stage::Over, _) => Err(opened_too_late()),
+            (Stage::Unopened | Stage::Unreached, Ok(opened)) => {
                 *stage = Stage::Open(opened.clone());
                 Ok(opened)
+            }
+            (Stage::Unopened | Stage::Unreached, Err(error)) => {
+                *stage = Stage::Unreached;
+                Err(error)
             }
         }
     }
 
-    /// The head leaves: from here on nothing is opened. The session, where one was.
-    fn leave(&self) -> Option<Session> {
-        match mem::replace(&mut *self.stage(), Stage::Over) {
-            Stage::Open(session) => Some(session),
-            Stage::Unopened | Stage::Over => None,
-        }
+    /// The head leaves: from here on nothing is opened.
+    fn leave(&self) -> Stage {
+        mem::replace(&mut *self.stage(), Stage::Over)
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -108,17 +113,30 @@ fn opened_too_late() -> Error {
 /// whatever survives must not write on.
 pub(super) struct Underway(Arc<Visit>);
 
+/// What a request had of its session when its head left.
+pub(super) enum Left {
+    /// Nothing: the response does not depend on it.
+    Untouched,
+    /// It was asked for and not reached, and the response shows it.
+    Unreached,
+    /// To be committed.
+    Opened(Arc<Visit>, Session),
+}
+
 impl Underway {
-    /// The head leaves. The session that is to be committed, where one was opened, and whose it is.
-    pub(super) fn leave(self) -> Option<(Arc<Visit>, Session)> {
-        let session = self.0.leave()?;
-        Some((Arc::clone(&self.0), session))
+    /// The head leaves.
+    pub(super) fn leave(self) -> Left {
+        match self.0.leave() {
+            Stage::Open(session) => Left::Opened(Arc::clone(&self.0), session),
+            Stage::Unreached => Left::Unreached,
+            Stage::Unopened | Stage::Over => Left::Untouched,
+        }
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        if let Some(session) = self.0.leave() {
+        if let Stage::Open(session) = self.0.leave() {
             session.close();
         }
     }
@@ -139,13 +157,25 @@ pub(super) enum Entered {
     Anew(Handle, Underway),
     /// With the session of a layer around this one, which commits it.
     Within(Handle),
-    /// Not at all: a layer around this one has a cookie of the same name, and keeps it differently.
-    Refused,
+    /// Not at all: it is answered with this.
+    Refused(Error),
 }
 
 impl Handle {
-    /// Takes a request in, with what it carried from the layers around.
-    pub(super) fn enter(means: &Arc<Means>, outer: Option<&Self>, cookies: Cookies) -> Entered {
+    /// Takes a request in, with what it carried from the layers around, its cookies, and the host that it asks for.
+    pub(super) fn enter(
+        means: &Arc<Means>,
+        outer: Option<&Self>,
+        cookies: Cookies,
+        host: impl FnOnce() -> Option<String>,
+    ) -> Entered {
+        if means.has_example_secret
+            && let Some(host) = host().filter(|host| !is_this_machine(host))
+        {
+            let error = secret::example_refused(&host);
+            telemetry::answered(&error);
+            return Entered::Refused(error);
+        }
         let manager = &means.manager;
         let same = outer.and_then(|outer| outer.find(manager.cookie_name()));
         let handle = |visit: Arc<Visit>| Self {
@@ -157,7 +187,8 @@ impl Handle {
         match same.filter(|visit| visit.cookies == cookies) {
             Some(visit) if !visit.manager().agrees_with(manager) => {
                 telemetry::layers_disagree(manager.cookie_name());
-                Entered::Refused
+                // Why was said to the log.
+                Entered::Refused(Error::setting("two layers of one cookie name disagree"))
             }
             Some(visit) => Entered::Within(handle(Arc::clone(visit))),
             None => {
@@ -196,9 +227,23 @@ impl Handle {
     }
 }
 
-/// The answer to a request that went through two layers which disagree.
-pub(super) fn refused() -> Error {
-    Error::setting("two layers of one cookie name disagree")
+/// Whether a host, with its port, is a name of the machine that it is asked on.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A response is interim that promises another one: what carries a session must not be.
+pub(super) fn interim(status: StatusCode) -> Option<Error> {
+    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    is_interim.then(|| {
+        Error::new(
+            Kind::Setting,
+            format!("the handler answered {status}, which is no answer to a request but comes before one; answer with another status"),
+        )
+    })
 }
 
 /// Whether an error takes the place of this response. A layer further in made one of a panic already.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::{Browser, Serve, Server, Site, builder, cookies::scenarios, down::Down, made};
 use crate::store::memory::MemoryStore;
@@ -84,6 +84,8 @@ async fn a_value_that_cannot_be_written_is_a_500_and_the_old_cookie_stays<G>(ser
     let page = browser.get("/set-what-cannot-be-written").await;
     assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(page.headers[header::CACHE_CONTROL], "no-store");
+    assert_eq!(page.headers[header::VARY], "Cookie");
+    assert!(!page.text.trim().is_empty(), "a visitor is told that it failed: the body of `Error::body`");
     assert_eq!(page.set_cookie(), None);
     assert_eq!(browser.sees("/get").await, "Ada");
 }
@@ -95,6 +97,7 @@ async fn a_session_too_large_for_its_cookie_is_a_500_and_the_old_cookie_stays<G>
     // A store has room for it.
     if page.status != StatusCode::OK {
         assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!page.text.trim().is_empty(), "a visitor is told that it failed: the body of `Error::body`");
         assert_eq!(page.set_cookie(), None);
     }
     assert_eq!(browser.get("/set-large?1000").await.status, StatusCode::OK);
@@ -177,6 +180,17 @@ where
         let page = server.browser().get(path).await;
         assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(page.headers.contains_key(header::RETRY_AFTER), "{path}: a 503 says when to come back: Retry-After");
+        assert!(!page.text.trim().is_empty(), "{path}: a visitor is told that it failed: the body of `Error::body`");
         assert_eq!(page.set_cookie(), None);
+    }
+    let page = server.browser().with(&cookie, "/do-without").await;
+    if page.status == StatusCode::OK {
+        let shows_it = "a page that had to do without its session shows that: `Committed::unreached`";
+        assert_eq!(page.headers.get(header::VARY).map(HeaderValue::as_bytes), Some(&b"Cookie"[..]), "{shows_it}");
+        assert_eq!(
+            page.headers.get(header::CACHE_CONTROL).map(HeaderValue::as_bytes),
+            Some(&b"private"[..]),
+            "{shows_it}"
+        );
     }
 }

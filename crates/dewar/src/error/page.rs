@@ -1,0 +1,93 @@
+//! What the developer of a program sees of its mistake: a page in the place of the sentence for visitors, in debug builds alone.
+
+use std::fmt;
+
+use super::{Error, Kind};
+
+/// How many lines of a template are shown before and after the one that failed.
+const AROUND: usize = 4;
+
+/// Why a template failed, and the lines around the place.
+#[derive(Debug)]
+pub(crate) struct Excerpt {
+    why: String,
+    line: usize,
+    /// With their numbers.
+    lines: Vec<(usize, String)>,
+}
+
+impl Excerpt {
+    #[cfg(feature = "templates")]
+    pub(crate) fn new(why: String, source: &str, line: usize) -> Self {
+        let lines = (1..).zip(source.lines().map(str::to_owned));
+        let lines = lines.skip(line.saturating_sub(AROUND + 1)).take(2 * AROUND + 1).collect();
+        Self { why, line, lines }
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Excerpt {}
+
+/// The error as a page: which place, why, and what to do.
+pub(super) fn of(error: &Error) -> String {
+    let excerpt = error.source.as_deref().and_then(|source| source.downcast_ref::<Excerpt>());
+    let what = escape(&error.message);
+    let why = error
+        .source
+        .as_ref()
+        .map_or_else(String::new, |why| format!("<p class=why>{}</p>\n", escape(&why.to_string())));
+    let source = excerpt.map_or_else(String::new, source);
+    let advice = match error.kind {
+        #[cfg(feature = "templates")]
+        Kind::Template => {
+            "<p>Mend it and load this page again: a debug build reads its templates anew for every page.</p>\n"
+        }
+        Kind::Closed => {
+            "<p>The session was used when its response had gone, or when another request had ended it.</p>\n"
+        }
+        _ => "",
+    };
+    let visitors = escape(error.sentence().trim_end());
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>500: {what}</title>\n<style>{STYLE}</style>\n<main>\n<p class=status>500, and only you see why</p>\n<h1>{what}</h1>\n{why}{source}{advice}\
+         <footer>This page is of the library dewar, and of debug builds alone. A release build (<code>cargo build --release</code>) tells a visitor \
+         &ldquo;{visitors}&rdquo; and writes the reason to the log.</footer>\n</main>\n</html>\n"
+    )
+}
+
+fn source(excerpt: &Excerpt) -> String {
+    let lines: Vec<String> = excerpt
+        .lines
+        .iter()
+        .map(|(number, line)| {
+            let class = if *number == excerpt.line { " class=here" } else { "" };
+            format!("<li value={number}{class}><code>{}</code>", escape(line))
+        })
+        .collect();
+    format!("<ol>\n{}\n</ol>\n", lines.join("\n"))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8884;--mark:#c2410c;--wash:#f973161f}\
+body{margin:0;font:1rem/1.55 system-ui,sans-serif}\
+main{max-width:46rem;margin:0 auto;padding:clamp(1.5rem,6vw,4rem) 1.25rem}\
+.status{margin:0;color:var(--mark);font-weight:600}\
+h1{margin:.35rem 0 1rem;font-size:clamp(1.3rem,4.5vw,1.8rem);line-height:1.25;overflow-wrap:anywhere}\
+.why{white-space:pre-wrap;overflow-wrap:anywhere}\
+ol{margin:1.5rem 0;padding:.6rem 0 .6rem 3.5em;border:1px solid var(--line);border-radius:.5rem;overflow-x:auto;font-size:.9rem}\
+li{padding:0 .75em}\
+li::marker{color:#888}\
+code{font-family:ui-monospace,monospace}\
+li code{white-space:pre}\
+.here{background:var(--wash);box-shadow:inset 3px 0 var(--mark)}\
+footer{margin-top:2.5rem;padding-top:1rem;border-top:1px solid var(--line);font-size:.875rem;opacity:.75}";
