@@ -25,6 +25,7 @@
 //! }
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     tracing_subscriber::fmt::init(); // shows the log
 //!     let app = Router::new()
 //!         .route("/", get(page).post(answer))
 //!         .route("/startOver", get(start_over))

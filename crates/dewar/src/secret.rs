@@ -15,7 +15,7 @@ const PREFIX: &str = "dewar_";
 /// The secret of the lesson, and of everything here that follows it.
 const EXAMPLE: &[u8] = b"w98fw9ef8hwe98fhwef";
 
-const HOW_TO_MAKE_ONE: &str = "Start without it, and the error prints a line with a good one";
+const HOW_TO_MAKE_ONE: &str = "Secret::generate() makes a good one, and so does Keyring::from_env where the variable is not set: its error has the line";
 
 /// One secret. Never called a key, never printed, wiped from memory when dropped.
 ///
@@ -92,8 +92,8 @@ impl Secret {
 
     /// Whether it is the one of this project's own examples, and of the lesson that they follow: everybody knows it.
     ///
-    /// It is accepted for learning, with a warning. A site that is asked for by another name than this machine's own (`localhost`, `127.0.0.1`, `[::1]`)
-    /// is refused it: the layers answer a 500, whose reason says so. An application that knows where it listens refuses it at start-up.
+    /// It is accepted for learning, with a warning. Where a request asks for another host than this machine (`localhost`, `127.0.0.1`, `[::1]`), the
+    /// layers answer a 500 whose reason says so. An application that knows where it listens refuses it at start-up: [`Keyring::without_example`].
     pub fn is_example(&self) -> bool {
         self.bytes.as_slice() == EXAMPLE
     }
@@ -188,6 +188,21 @@ impl Keyring {
             keyring = keyring.fallback(older);
         }
         Ok(keyring)
+    }
+
+    /// The same, unless one of its secrets is [the examples'](Secret::is_example): for an application that knows that others can reach it.
+    ///
+    /// # Errors
+    ///
+    /// Where one is. The message has a ready line that makes a good one.
+    pub fn without_example(self) -> Result<Self, Error> {
+        if !self.has_example() {
+            return Ok(self);
+        }
+        Err(Error::setting(format!(
+            "SECRET_KEY is refused: it is the one of dewar's examples, which everybody knows, and others can reach this program. {}",
+            advice("SECRET_KEY")
+        )))
     }
 
     /// Whether one of them is [the examples'](Secret::is_example).

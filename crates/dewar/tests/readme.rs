@@ -64,6 +64,7 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
         "[package]\nname = \"ask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
          dewar = {{ path = {:?}, features = [\"templates\"] }}\naxum = \"0.8\"\n\
          serde = {{ version = \"1\", features = [\"derive\"] }}\ntokio = {{ version = \"1\", features = [\"full\"] }}\n\
+         tracing-subscriber = \"0.3\"\n\
          [profile.dev]\ndebug = false\n",
         workspace.join("crates/dewar")
     );
@@ -88,6 +89,7 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
         Command::new(&program)
             .current_dir(folder.path())
             .env("SECRET_KEY", "w98fw9ef8hwe98fhwef")
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap(),
@@ -111,4 +113,19 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
     assert!(greeted.contains("Hello, &lt;Ada&gt;."), "{greeted}");
     let over = request(port, "GET /startOver", &remembered, "");
     assert!(over.contains("set-cookie: __Host-Http-session=; ") && over.contains("Max-Age=0"), "{over}");
+
+    fs::write(folder.path().join("templates/page.html"), "one\n{% if %}").unwrap();
+    let broken = request(port, "GET /", "", "");
+    assert!(broken.starts_with("HTTP/1.1 500") && broken.contains("template page.html, line 2"), "{broken}");
+    running.0.kill().unwrap();
+    let mut log = String::new();
+    running.0.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("template page.html, line 2: syntax error"), "the terminal says it, too: {log}");
+    assert!(log.contains("SECRET_KEY is the one of dewar's examples, which everybody knows"), "{log}");
+    assert!(!log.contains("dewar_"), "no secret that somebody could use stands in a log: {log}");
+
+    fs::remove_dir_all(folder.path().join("templates")).unwrap();
+    let refused = Command::new(&program).current_dir(folder.path()).env("SECRET_KEY", "w98fw9ef8hwe98fhwef").output();
+    let said = String::from_utf8(refused.unwrap().stderr).unwrap();
+    assert!(said.contains(".templates(\"templates\") is refused: it is not there."), "{said}");
 }

@@ -5,7 +5,7 @@ mod pages;
 mod settings;
 mod users;
 
-use std::{net::IpAddr, process::ExitCode};
+use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
 
 use clap::Parser;
 use tokio::{net::TcpListener, signal};
@@ -20,7 +20,8 @@ const DEMO: &str = "ada";
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match run(Settings::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

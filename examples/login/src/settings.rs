@@ -55,11 +55,16 @@ impl Settings {
         let url = if self.session_store.is_empty() { "memory:" } else { &self.session_store };
         let store = store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?;
         let mut layer = SessionLayer::new(self.keyring()?)?.store(store);
-        if self.allows_http() {
+        if self.allow_http.unwrap_or(self.is_for_this_machine()) {
             tracing::info!(
                 "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
             );
             layer = layer.dangerously_allow_http();
+        } else if self.allow_http.is_none() {
+            tracing::warn!(
+                "browsers send the session cookie back over HTTPS only. Where nothing in front of this program speaks HTTPS, every visitor is forgotten \
+                 from page to page: set ALLOW_HTTP=true to try it in your own network; where something does, ALLOW_HTTP=false ends this warning"
+            );
         }
         layer.manager()?;
         Ok(layer)
@@ -75,15 +80,16 @@ impl Settings {
 
     fn keyring(&self) -> Result<Keyring, Error> {
         let Some(secret) = &self.secret_key else { return Ok(Keyring::new(Secret::generate())) };
-        let older = self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty());
-        older
-            .map(Secret::new)
-            .try_fold(Keyring::new(Secret::new(secret)?), |keyring, older| Ok(keyring.fallback(older?)))
+        let mut keyring = Keyring::new(Secret::new(secret)?);
+        for older in self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty()) {
+            keyring = keyring.fallback(Secret::new(older)?);
+        }
+        if self.is_for_this_machine() { Ok(keyring) } else { keyring.without_example() }
     }
 
-    fn allows_http(&self) -> bool {
-        let loopback = self.host == "localhost" || self.host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-        self.allow_http.unwrap_or(loopback)
+    /// Whether nobody else can reach it.
+    fn is_for_this_machine(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
     }
 
     /// The folder of `templates` and `static`.

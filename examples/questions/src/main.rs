@@ -4,7 +4,7 @@
 mod pages;
 mod settings;
 
-use std::{net::IpAddr, process::ExitCode};
+use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
 
 use clap::Parser;
 use tokio::{net::TcpListener, signal};
@@ -15,7 +15,8 @@ use settings::Settings;
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match run(Settings::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

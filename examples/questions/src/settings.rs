@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
 
-    /// What protects the sessions: at least 16 letters and digits. Without it, one is made that lasts as long as the process
+    /// What protects the sessions: at least 16 letters and digits. Without it, one is made that lasts as long as the process, where HOST is a loopback address
     #[arg(long, env = "SECRET_KEY", hide_env_values = true)]
     secret_key: Option<String>,
 
@@ -87,12 +87,8 @@ impl Settings {
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
         let store = self.store()?;
         // A random id on a store needs no secret.
-        if self.secret_key.is_none() && (self.session_dialect.is_some() || store.is_none()) {
-            tracing::warn!(
-                "SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process"
-            );
-        }
-        let mut layer = SessionLayer::new(self.keyring()?)?;
+        let needs_secret = self.session_dialect.is_some() || store.is_none();
+        let mut layer = SessionLayer::new(self.keyring(needs_secret)?)?;
         layer = match self.session_dialect {
             None | Some(Dialect::Sealed) => layer,
             Some(Dialect::Flask) => layer.dialect(dialect::Flask::new),
@@ -102,11 +98,16 @@ impl Settings {
         if let Some(url) = store {
             layer = layer.store(store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?);
         }
-        if self.allows_http() {
+        if self.allow_http.unwrap_or(self.is_for_this_machine()) {
             tracing::info!(
                 "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
             );
             layer = layer.dangerously_allow_http();
+        } else if self.allow_http.is_none() {
+            tracing::warn!(
+                "browsers send the session cookie back over HTTPS only. Where nothing in front of this program speaks HTTPS, every visitor is forgotten \
+                 from page to page: set ALLOW_HTTP=true to try it in your own network; where something does, ALLOW_HTTP=false ends this warning"
+            );
         }
         layer.manager()?;
         Ok(layer)
@@ -136,17 +137,29 @@ impl Settings {
         }
     }
 
-    fn keyring(&self) -> Result<Keyring, Error> {
-        let Some(secret) = &self.secret_key else { return Ok(Keyring::new(Secret::generate())) };
-        let older = self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty());
-        older
-            .map(Secret::new)
-            .try_fold(Keyring::new(Secret::new(secret)?), |keyring, older| Ok(keyring.fallback(older?)))
+    /// The secrets. On a machine of one's own there may be none; where others can come, one that nobody knows.
+    fn keyring(&self, is_needed: bool) -> Result<Keyring, Error> {
+        let Some(secret) = &self.secret_key else {
+            if is_needed && !self.is_for_this_machine() {
+                return Keyring::from_env("SECRET_KEY");
+            }
+            if is_needed {
+                tracing::warn!(
+                    "SECRET_KEY is not set: a throw-away secret is used, and all sessions end with this process. (With HOST=0.0.0.0 it does not start without one, and prints one.)"
+                );
+            }
+            return Ok(Keyring::new(Secret::generate()));
+        };
+        let mut keyring = Keyring::new(Secret::new(secret)?);
+        for older in self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty()) {
+            keyring = keyring.fallback(Secret::new(older)?);
+        }
+        if self.is_for_this_machine() { Ok(keyring) } else { keyring.without_example() }
     }
 
-    fn allows_http(&self) -> bool {
-        let loopback = self.host == "localhost" || self.host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-        self.allow_http.unwrap_or(loopback)
+    /// Whether nobody else can reach it.
+    fn is_for_this_machine(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
     }
 
     pub(crate) fn folders(&self) -> Result<Folders, String> {
