@@ -6,6 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+const OWN_SECRET: &str = "kq3v8zs0d1jw7m2x";
+
 struct Questions {
     program: Child,
     port: u16,
@@ -191,7 +193,7 @@ fn a_page_that_does_not_exist_is_a_friendly_404() {
 
 #[test]
 fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
-    let mut visitor = Questions::start(&[("HOST", "0.0.0.0")]);
+    let mut visitor = Questions::start(&[("HOST", "0.0.0.0"), ("SECRET_KEY", OWN_SECRET)]);
     let answer = visitor.send("POST /page2", "firstName=Ada&lastName=Lovelace");
     assert!(
         answer.contains("set-cookie: __Host-Http-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"),
@@ -223,6 +225,8 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
     let store = ("SESSION_STORE", "memory:");
     for (settings, said) in [
         (&[("SECRET_KEY", "short")][..], "16 is the least"),
+        (&[("HOST", "0.0.0.0")], "SECRET_KEY is not set. A good one, made just now:"),
+        (&[("HOST", "192.0.2.1"), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")], "which everybody knows, and others can reach"),
         (&[("TEMPLATES_DIR", "nowhere")], "set TEMPLATES_DIR"),
         (&[("PORT", "many")], "PORT"),
         (&[("SESSION_DIALECT", "cobol")], "flask"),
@@ -241,7 +245,7 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
 #[cfg(unix)]
 #[test]
 fn sigterm_ends_it_cleanly() {
-    let mut visitor = Questions::start(&[("HOST", "0.0.0.0")]);
+    let mut visitor = Questions::start(&[("HOST", "0.0.0.0"), ("SECRET_KEY", OWN_SECRET)]);
     let killed = Command::new("kill").args(["-TERM", &visitor.program.id().to_string()]).status().unwrap();
     assert!(killed.success() && visitor.program.wait().unwrap().success());
 }
