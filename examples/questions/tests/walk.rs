@@ -226,7 +226,10 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
     for (settings, said) in [
         (&[("SECRET_KEY", "short")][..], "16 is the least"),
         (&[("HOST", "0.0.0.0")], "SECRET_KEY is not set. A good one, made just now:"),
-        (&[("HOST", "192.0.2.1"), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")], "which everybody knows, and others can reach"),
+        (
+            &[("HOST", "192.0.2.1"), ("SECRET_KEY", "w98fw9ef8hwe98fhwef")],
+            "which everybody knows, and others can reach",
+        ),
         (&[("TEMPLATES_DIR", "nowhere")], "set TEMPLATES_DIR"),
         (&[("PORT", "many")], "PORT"),
         (&[("SESSION_DIALECT", "cobol")], "flask"),
