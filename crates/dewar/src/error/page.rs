@@ -55,7 +55,7 @@ pub(super) fn of(error: &Error) -> String {
     let visitors = escape(error.sentence().trim_end());
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>500: {what}</title>\n<style>{STYLE}</style>\n<main>\n<p class=status>500, and only you see why</p>\n<h1>{what}</h1>\n{why}{source}{advice}\
+         <title>500: {what}</title>\n<style>{STYLE}</style>\n<main>\n<p class=status>500 Internal Server Error</p>\n<h1>{what}</h1>\n{why}{source}{advice}\
          <footer>This page is of the library dewar, and of debug builds alone. A release build (<code>cargo build --release</code>) tells a visitor \
          &ldquo;{visitors}&rdquo; and writes the reason to the log.</footer>\n</main>\n</html>\n"
     )
