@@ -72,6 +72,7 @@ const LARGEST_INFLATED: usize = 64 << 10;
 pub struct Flask {
     profile: Profile,
     meaning: meaning::Flask,
+    remember: Option<Attributes>,
     secrets: Vec<Secret>,
     signer: Signer,
     json: Json,
@@ -87,6 +88,7 @@ impl Flask {
         Self {
             profile: profile(json),
             meaning: meaning::Flask { has_login: true },
+            remember: None,
             signer: signer(&secrets, Digest::Sha1),
             secrets,
             json,
@@ -118,9 +120,7 @@ impl Flask {
     #[must_use]
     pub fn flask_login(mut self, flask_login: bool) -> Self {
         self.meaning.has_login = flask_login;
-        if !flask_login {
-            self.profile.also_removed.clear();
-        }
+        self.profile.also_removed = self.also_removed();
         self
     }
 
@@ -143,8 +143,14 @@ impl Flask {
     /// ```
     #[must_use]
     pub fn remember_cookie(mut self, cookie: Attributes) -> Self {
-        self.profile.also_removed = vec![cookie];
+        self.remember = Some(cookie);
+        self.profile.also_removed = self.also_removed();
         self
+    }
+
+    fn also_removed(&self) -> Vec<Attributes> {
+        let usual = || self.meaning.has_login.then(|| Attributes::new(meaning::REMEMBER_TOKEN));
+        self.remember.clone().or_else(usual).into_iter().collect()
     }
 
     /// The hash function, where a subclass of `SecureCookieSessionInterface` sets another `digest_method`.
@@ -235,14 +241,11 @@ impl Dialect for Flask {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let remember = self.profile.also_removed.iter();
-        if !self.meaning.has_login && remember.len() > 0 {
+        let Some(remember) = &self.remember else { return Ok(()) };
+        if !self.meaning.has_login {
             return Err(Error::setting("remember_cookie and flask_login(false) contradict each other; leave one out"));
         }
-        remember
-            .map(Attributes::check)
-            .collect::<Result<(), _>>()
-            .map_err(|why| Error::setting(format!("remember_cookie: {why}")))
+        remember.check().map_err(|why| Error::setting(format!("remember_cookie: {why}")))
     }
 
     fn meaning(&self) -> Arc<dyn Meaning> {
