@@ -339,7 +339,8 @@ fn a_short_secret_is_read_by_both_until_its_date(tools: &Tools) {
     let flask = Flask::start(tools, NEW, SHORT);
     let ours = ours_until(SystemTime::now() + Duration::from_secs(600));
     assert_eq!(entries(&mut kept.clone(), &flask.url), r#"{"_permanent":true,"a":1}"#);
-    assert_eq!(entries(&mut visitor, &ours.url), r#"{"_permanent":true,"a":1}"#);
+    let found = typed::parse(&entries(&mut visitor, &ours.url));
+    assert_eq!(typed::text(&typed::sorted(&found)), r#"{"_permanent":true,"a":1}"#);
     assert_ne!(visitor.session(), kept.session(), "ours has signed it anew by only reading it");
 
     let (flask, ours) = (Flask::start(tools, NEW, ""), ours_until(SystemTime::now()));
