@@ -9,7 +9,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -31,10 +31,12 @@ use crate::{
     telemetry,
 };
 
+mod beside;
 pub(crate) mod builder;
 mod commit;
 mod devices;
 mod draw;
+mod duplicates;
 mod edit;
 mod execute;
 mod job;
@@ -50,6 +52,7 @@ mod underway;
 pub use builder::SessionManagerBuilder;
 pub use devices::Device;
 use draw::Draw;
+use duplicates::FormerDomain;
 pub use edit::SessionHandle;
 use queue::Queues;
 use settings::Identity;
@@ -95,6 +98,7 @@ struct Inner {
     former: Option<Sealed>,
     rules: Rules,
     cookie: Attributes,
+    former_domain: Option<FormerDomain>,
     reissue: Reissue,
     skew: Duration,
     clock: Clock,
@@ -222,6 +226,7 @@ impl SessionManager {
                 && one.identity == two.identity
                 && one.sources == two.sources
                 && one.cookie == two.cookie
+                && one.former_domain == two.former_domain
                 && one.rules == two.rules
                 && one.reissue == two.reissue
                 && one.skew == two.skew
@@ -240,8 +245,8 @@ impl SessionManager {
         state.phase = Phase::Closed;
         let done = std::mem::take(&mut state.operations);
         let mut cookies = std::mem::take(&mut state.due);
-        if let Some(brought) = state.brought.as_ref().filter(|_| !cookies.is_empty()) {
-            cookies.extend(self.inner.removals(brought));
+        if let Some(brought) = &state.brought {
+            cookies.extend(self.inner.removals_beside(brought, !cookies.is_empty()));
         }
         let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
@@ -307,14 +312,18 @@ impl Future for Opening<'_> {
     type Output = Result<Session, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.waits.is_none() {
-            match self.inner.open_now(self.request, context) {
-                Ok(session) => return Poll::Ready(session),
-                Err(waits) => self.waits = Some(waits),
-            }
-        }
-        let Some(waits) = &mut self.waits else { return Poll::Pending };
-        waits.as_mut().poll(context)
+        let opened = match &mut self.waits {
+            Some(waits) => ready!(waits.as_mut().poll(context)),
+            None => match self.inner.open_now(self.request, context) {
+                Ok(opened) => opened,
+                Err(mut waits) => {
+                    let polled = waits.as_mut().poll(context);
+                    self.waits = Some(waits);
+                    ready!(polled)
+                }
+            },
+        };
+        Poll::Ready(opened.inspect(|session| self.inner.note_what_is_beside(self.request, session)))
     }
 }
 
@@ -386,6 +395,12 @@ impl Inner {
     ) -> Result<Result<Session, Error>, Opened<'a>> {
         let now = self.clock.now();
         self.purge_in_background();
+        if self.is_moving(now) && Candidates::find(request, &self.cookie.name).as_slice().len() > 1 {
+            return Err(Box::pin(async move {
+                let opened = self.open_of_several(request, now).await?;
+                Ok(self.session(opened, now))
+            }));
+        }
         let opened = match self.read(request, now) {
             Ok(None) => Ok((self.empty(now), Origin::Fresh { refused: false })),
             Ok(Some(Token::Id { id, outdated })) => {
@@ -424,7 +439,7 @@ impl Inner {
             }
             Err(Refusal::Ambiguous) if !self.cookie.is_host_prefixed() => {
                 return Err(Box::pin(async move {
-                    let opened = self.open_only_authentic(request, now).await?;
+                    let opened = self.open_of_several(request, now).await?;
                     Ok(self.session(opened, now))
                 }));
             }
@@ -467,7 +482,7 @@ impl Inner {
 
     /// The session that is in the cookie itself.
     fn open_cookie(&self, contents: Contents, outdated: bool, sliding: bool, now: Timestamp) -> (Contents, Origin) {
-        let due = sliding && self.reissue.is_due(contents.issued, contents.idle, now);
+        let due = (sliding || self.is_moving(now)) && self.reissue.is_due(contents.issued, contents.idle, now);
         (contents, Origin::Cookie { reissue: outdated || due })
     }
 
@@ -479,29 +494,6 @@ impl Inner {
             (self.empty(now), closed.into_origin())
         });
         Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
-    }
-
-    /// Opens the one cookie of several that is authentic. Another site on the domain may have set the
-    /// others: while they are not authentic they do no harm; where two are, nobody can say who this is.
-    async fn open_only_authentic(&self, request: RequestCookies<'_>, now: Timestamp) -> Result<Found, Error> {
-        let found = Candidates::find(request, &self.cookie.name);
-        let mut only = Err(Closed::Refused(Refusal::Malformed));
-        for (at, candidate) in found.as_slice().iter().enumerate() {
-            if found.as_slice()[..at].contains(candidate) {
-                continue;
-            }
-            let opened = match self.read_one(candidate, request, now) {
-                Ok(token) => self.open(token, now).await?,
-                Err(refusal) => Err(refusal.into()),
-            };
-            match (&only, opened) {
-                (Ok(_), Ok(_)) => return Ok(Err(Refusal::Ambiguous.into())),
-                (Ok(_), Err(_)) => {}
-                (Err(Closed::Dead(_)), Err(_)) => {}
-                (Err(_), opened) => only = opened,
-            }
-        }
-        Ok(only)
     }
 
     /// The `Set-Cookie` values of a session.
@@ -531,15 +523,25 @@ impl Inner {
 
     /// The `Set-Cookie` values that remove one.
     fn removal(&self) -> Result<Vec<HeaderValue>, Error> {
-        self.dialect.removal(&self.cookie.name).iter().map(|cookie| self.set(cookie, Until::Now)).collect()
+        self.removal_with(&self.cookie)
+    }
+
+    /// The same, with other attributes.
+    fn removal_with(&self, attributes: &Attributes) -> Result<Vec<HeaderValue>, Error> {
+        let cookies = self.dialect.removal(&attributes.name);
+        cookies.iter().map(|cookie| self.set_with(attributes, cookie, Until::Now)).collect()
     }
 
     fn set(&self, cookie: &SetValue, until: Until) -> Result<HeaderValue, Error> {
+        self.set_with(&self.cookie, cookie, until)
+    }
+
+    fn set_with(&self, attributes: &Attributes, cookie: &SetValue, until: Until) -> Result<HeaderValue, Error> {
         let name = match cookie.suffix {
-            "" => Cow::Borrowed(self.cookie.name.as_str()),
-            suffix => Cow::Owned(format!("{}{suffix}", self.cookie.name)),
+            "" => Cow::Borrowed(attributes.name.as_str()),
+            suffix => Cow::Owned(format!("{}{suffix}", attributes.name)),
         };
-        cookie::write(&self.cookie, &self.dialect.profile().spelling, &name, &cookie.value, until)
+        cookie::write(attributes, &self.dialect.profile().spelling, &name, &cookie.value, until)
     }
 }
 

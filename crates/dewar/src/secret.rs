@@ -129,6 +129,8 @@ impl fmt::Debug for Secret {
 ///
 /// To change the secret without logging anybody out, put the new one first and keep the old one
 /// as a fallback until its sessions have run out. A session opened with an old secret is written again with the new one.
+/// Where several servers answer the same visitors, all of them get the new one as a fallback before: a server that has not got it
+/// refuses what another wrote with it.
 ///
 /// ```
 /// use dewar::{Keyring, Secret};
@@ -149,7 +151,7 @@ impl Keyring {
         Self { secrets: vec![secret] }
     }
 
-    /// Adds an older secret, which is still accepted but protects nothing new.
+    /// Adds a secret that is accepted and protects nothing new: an older one, or the one that comes next.
     #[must_use]
     pub fn fallback(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);

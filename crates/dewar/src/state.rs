@@ -47,7 +47,7 @@ pub(crate) struct State {
     pub(crate) turn: Turn,
     /// Whether somebody visits, so that the session lives on. An edit from outside of a request is none.
     pub(crate) is_visit: bool,
-    /// What the request brought of other formats' cookies.
+    /// What the request brought beside the session's own cookie.
     pub(crate) brought: Option<Box<Brought>>,
 }
 
@@ -190,13 +190,19 @@ impl Made {
     }
 }
 
-/// What a request brought of other formats' cookies, which the manager [also reads](crate::SessionManagerBuilder::reads_also).
+/// What a request brought beside the session's own cookie.
 #[derive(Debug, Default)]
 pub(crate) struct Brought {
-    /// The sources whose cookie is in the request, by their place among the manager's.
+    /// The [sources](crate::SessionManagerBuilder::reads_also) whose cookie is in the request, by their place among the manager's.
     pub(crate) sources: Vec<usize>,
     /// The record that the session was opened from. It ends when the session has moved.
     pub(crate) left: Option<Left>,
+    /// Whether there is a cookie that may be one of the [former domain](crate::SessionManagerBuilder::former_domain).
+    pub(crate) may_be_former: bool,
+    /// The cookies that go when the visit ends, by their place in the dialect's profile.
+    pub(crate) also_removed: Vec<usize>,
+    /// Whether this request has ended the visit.
+    pub(crate) is_over: bool,
 }
 
 /// A record at a source, as it was when a session was opened from it.

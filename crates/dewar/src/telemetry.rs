@@ -123,3 +123,11 @@ pub(crate) fn not_ended_at_its_source(error: &Error) {
 pub(crate) fn source_is_over(cookie: &str) {
     tracing::warn!(cookie, "reads_also: its date has passed, and its sessions are not opened any more; leave it out");
 }
+
+/// The end of a former domain has come, and its cookies are not removed any more.
+pub(crate) fn former_domain_is_over(cookie: &str) {
+    tracing::warn!(
+        cookie,
+        "former_domain: its date has passed, and cookies of that domain are not removed any more; leave it out"
+    );
+}

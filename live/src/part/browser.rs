@@ -1,8 +1,17 @@
 //! A person with a real browser walks the questions.
 
+use std::time::{Duration, SystemTime};
+
+use dewar::SessionLayer;
+
 use super::LESSON;
 use crate::{
-    peer::{browser::Browser, flask::Flask, questions::Questions},
+    peer::{
+        browser::Browser,
+        flask::Flask,
+        ours::{self, Ours},
+        questions::Questions,
+    },
     suite::{Part, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, PYTHON, Tools},
 };
@@ -21,6 +30,8 @@ pub(crate) static PART: Part = Part {
         the_longest_answers_fit_on_a_phone,
         an_answer_that_looks_like_html_is_shown_as_it_was_typed,
         one_browser_visits_flask_and_ours_in_one_visit,
+        the_domain_of_the_cookie_changes_and_the_browser_is_left_with_one,
+        a_log_out_after_the_domain_has_changed_leaves_the_browser_none,
     ],
 };
 
@@ -194,4 +205,76 @@ fn one_browser_visits_flask_and_ours_in_one_visit(tools: &Tools) {
     person.url.clone_from(&ours.url);
     person.open("/");
     person.sees("/", 0, "4-ours");
+}
+
+/// Ours at `www.shop.test`, three times: as it was, where the domain of its cookie has changed, and where it says what it was.
+struct Moving {
+    browser: Browser,
+    before: Ours,
+    careless: Ours,
+    after: Ours,
+    /// Where the cookie is from, before and after.
+    domains: [&'static str; 2],
+}
+
+impl Moving {
+    /// In our own format and in Flask's, from the host to the domain and back.
+    fn each(tools: &Tools) -> impl Iterator<Item = Self> {
+        let sealed = || SessionLayer::new(LESSON).expect("a secret").dangerously_allow_http();
+        let layers: [fn() -> SessionLayer; 2] = [sealed, || ours::flask(LESSON)];
+        let (host, domain) = ((None, "www.shop.test"), (Some("shop.test"), ".shop.test"));
+        let ways = [[host, domain], [domain, host]];
+        layers.into_iter().flat_map(move |layer| ways.map(|way| (layer, way))).map(|(layer, [from, to])| {
+            let at = move |domain| match domain {
+                Some(domain) => layer().domain(domain),
+                None => layer(),
+            };
+            let until = SystemTime::now() + Duration::from_secs(600);
+            Self {
+                browser: Browser::start(tools, DESKTOP, true),
+                before: Ours::start(at(from.0)),
+                careless: Ours::start(at(to.0)),
+                after: Ours::start(at(to.0).former_domain(from.0, until)),
+                domains: [from.1, to.1],
+            }
+        })
+    }
+
+    /// Opens what this server finds in the session. A cookie belongs to a host, whatever its port.
+    fn opens(&self, server: &Ours) -> String {
+        self.browser.open(&format!("{}/_test/get", server.url.replace("127.0.0.1", "www.shop.test")));
+        self.browser.text("body")
+    }
+
+    fn adds(&self, server: &Ours, entries: &str) {
+        self.opens(server);
+        assert_eq!(self.browser.post_text("/_test/add", entries), 204);
+    }
+}
+
+fn the_domain_of_the_cookie_changes_and_the_browser_is_left_with_one(tools: &Tools) {
+    for moving in Moving::each(tools) {
+        let [from, to] = moving.domains;
+        moving.adds(&moving.before, r#"{"_user_id": "ada"}"#);
+        assert_eq!(moving.browser.cookie_domains(), [from]);
+        // Flask's cookie says when it was written in whole seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        moving.adds(&moving.careless, r#"{"b": 1}"#);
+        assert_eq!(moving.browser.cookie_domains().len(), 2, "why it is needed");
+
+        let found = moving.opens(&moving.after);
+        assert!(found.contains(r#""b":1"#) && found.contains(r#""ada""#), "{found}");
+        assert_eq!(moving.browser.cookie_domains(), [to], "reading was enough");
+        assert_eq!(moving.opens(&moving.after), found);
+    }
+}
+
+fn a_log_out_after_the_domain_has_changed_leaves_the_browser_none(tools: &Tools) {
+    for moving in Moving::each(tools) {
+        moving.adds(&moving.before, r#"{"a": 1}"#);
+        moving.opens(&moving.after);
+        assert_eq!(moving.browser.post_text("/_test/clear", ""), 204);
+        assert_eq!(moving.browser.cookie_domains(), [""; 0]);
+        assert_eq!(moving.opens(&moving.before), "{}");
+    }
 }

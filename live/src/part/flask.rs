@@ -1,6 +1,11 @@
 //! A Flask application and ours in one visit: each page from the other one, with one cookie jar.
 
-use dewar::{Keyring, Secret, Value};
+use std::time::{Duration, SystemTime};
+
+use dewar::{
+    Keyring, Secret, SessionManager, Value,
+    dialect::{Attributes, Timestamp},
+};
 
 use super::LESSON;
 use crate::{
@@ -30,6 +35,12 @@ pub(crate) static PART: Part = Part {
         ours_changes_its_secret_and_flask_follows,
         clearing_removes_a_cookie_that_was_refused_and_none_that_is_not_there,
         another_secret_opens_nothing,
+        a_secret_changes_at_both_and_no_step_loses_the_visit,
+        a_public_secret_is_left_at_once_and_what_anybody_forges_opens_nothing,
+        a_short_secret_is_read_by_both_until_its_date,
+        who_logs_out_at_ours_is_not_remembered_by_flask_login,
+        who_is_followed_by_another_at_ours_is_not_remembered_by_flask_login,
+        what_removes_flask_login_s_cookie_is_what_flask_login_sends,
     ],
 };
 
@@ -270,6 +281,139 @@ fn another_secret_opens_nothing(tools: &Tools) {
         assert_eq!(entries(&mut visitor, other), "{}");
         assert_eq!(entries(&mut visitor, one), r#"{"a":1}"#, "the cookie of the other one stays");
     }
+}
+
+/// As `docs/coming-from-flask.md` says it: accepted, then used, then alone.
+fn a_secret_changes_at_both_and_no_step_loses_the_visit(tools: &Tools) {
+    let keyring = |first, second: Option<&str>| {
+        let secret = |text| Secret::new(text).expect("the secret is accepted");
+        second.map(secret).into_iter().fold(Keyring::new(secret(first)), Keyring::fallback)
+    };
+    let steps = [(OLD, None), (OLD, Some(NEW)), (NEW, Some(OLD)), (NEW, None)];
+    let mut visitor = Visitor::new();
+    let mut turns = 0;
+    for step in steps.windows(2) {
+        // Flask has the next step first, then ours has it, too.
+        for (theirs, ours) in [(step[0], step[0]), (step[1], step[0]), (step[1], step[1])] {
+            let flask = Flask::start(tools, theirs.0, theirs.1.unwrap_or_default());
+            let ours = Ours::start(ours::flask(keyring(ours.0, ours.1)));
+            for url in [&flask.url, &ours.url, &flask.url] {
+                visitor.post(&format!("{url}/_test/add"), &format!(r#"{{"turn {turns:02}": true}}"#));
+                turns += 1;
+                assert_eq!(entries(&mut visitor, url).matches("turn").count(), turns, "{theirs:?}");
+            }
+        }
+    }
+}
+
+fn a_public_secret_is_left_at_once_and_what_anybody_forges_opens_nothing(tools: &Tools) {
+    // Who has read Flask's tutorial signs this.
+    let forger = Flask::start(tools, "dev", "");
+    let mut eve = Visitor::new();
+    eve.post(&format!("{}/_test/set", forger.url), r#"{"_user_id": "admin"}"#);
+
+    let flask = Flask::start(tools, NEW, "");
+    let ours = Ours::start(ours::flask(NEW));
+    for url in [&flask.url, &ours.url] {
+        assert_eq!(entries(&mut eve.clone(), url), "{}");
+    }
+    let mut visitor = eve;
+    visitor.post(&format!("{}/_test/set", ours.url), r#"{"a": 1}"#);
+    assert_eq!(entries(&mut visitor, &flask.url), r#"{"a":1}"#, "who logs in again is in, at both");
+}
+
+fn a_short_secret_is_read_by_both_until_its_date(tools: &Tools) {
+    const SHORT: &str = "x7!kQz-4";
+    let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let ours_until = |until: SystemTime| {
+        let former = SessionManager::builder(Secret::dangerously_weak(SHORT)).expect("a secret");
+        let former = former.dialect(dewar::dialect::Flask::new).build().expect("the settings fit");
+        Ours::start(ours::flask(NEW).reads_also(former, Timestamp::from_secs(seconds(until))))
+    };
+    let before = Flask::start(tools, SHORT, "");
+    let mut visitor = Visitor::new();
+    visitor.post(&format!("{}/_test/set", before.url), r#"{"a": 1}"#);
+    visitor.post(&format!("{}/_test/permanent", before.url), "");
+    let kept = visitor.clone();
+
+    let flask = Flask::start(tools, NEW, SHORT);
+    let ours = ours_until(SystemTime::now() + Duration::from_secs(600));
+    assert_eq!(entries(&mut kept.clone(), &flask.url), r#"{"_permanent":true,"a":1}"#);
+    let found = typed::parse(&entries(&mut visitor, &ours.url));
+    assert_eq!(typed::text(&typed::sorted(&found)), r#"{"_permanent":true,"a":1}"#);
+    assert_ne!(visitor.session(), kept.session(), "ours has signed it anew by only reading it");
+
+    let (flask, ours) = (Flask::start(tools, NEW, ""), ours_until(SystemTime::now()));
+    for url in [&flask.url, &ours.url] {
+        assert_eq!(entries(&mut kept.clone(), url), "{}", "it is over");
+        assert_eq!(
+            entries(&mut visitor.clone(), url),
+            r#"{"_permanent":true,"a":1}"#,
+            "who came meanwhile is still in"
+        );
+    }
+}
+
+/// Flask with Flask-Login, and ours.
+fn with_login(tools: &Tools) -> (Flask, Ours) {
+    (Flask::with_login(tools, &[("SECRET_KEY", LESSON)]), Ours::start(ours::flask(LESSON)))
+}
+
+/// Ada, logged in at Flask with "remember me", and after a while without a session.
+fn remembered_ada(flask: &Flask) -> Visitor {
+    let mut ada = Visitor::new();
+    assert_eq!(ada.post(&format!("{}/login?user=ada&remember", flask.url), "").status, 204);
+    assert!(ada.jar.contains_key("remember_token"), "{:?}", ada.jar);
+    ada.jar.remove("session");
+    ada
+}
+
+fn who_logs_out_at_ours_is_not_remembered_by_flask_login(tools: &Tools) {
+    let (flask, ours) = with_login(tools);
+    let (theirs, here) = (format!("{}/whoami", flask.url), format!("{}/_test/whoami", ours.url));
+    let mut ada = remembered_ada(&flask);
+    assert_eq!(ada.get(&here).body, "nobody", "ours does not read Flask-Login's cookie");
+    assert_eq!(ada.get(&theirs).body, "ada");
+    assert_eq!(ada.get(&here).body, "ada", "Flask has written it into the session");
+
+    ada.post(&format!("{}/_test/clear", ours.url), "");
+    assert!(ada.jar.is_empty(), "{:?}", ada.jar);
+    assert_eq!(ada.get(&theirs).body, "nobody");
+    assert_eq!(ada.get(&here).body, "nobody");
+}
+
+fn who_is_followed_by_another_at_ours_is_not_remembered_by_flask_login(tools: &Tools) {
+    let (flask, ours) = with_login(tools);
+    let theirs = format!("{}/whoami", flask.url);
+    let mut browser = remembered_ada(&flask);
+    assert_eq!(browser.get(&theirs).body, "ada");
+    browser.post(&format!("{}/_test/add", ours.url), r#"{"_user_id": "bob"}"#);
+    assert_eq!(browser.get(&theirs).body, "bob");
+    browser.jar.remove("session");
+    assert_eq!(browser.get(&theirs).body, "nobody", "ada is not back when bob's session has run out");
+}
+
+fn what_removes_flask_login_s_cookie_is_what_flask_login_sends(tools: &Tools) {
+    let names = [
+        ("REMEMBER_COOKIE_NAME", "stay"),
+        ("REMEMBER_COOKIE_DOMAIN", "example.org"),
+        ("REMEMBER_COOKIE_PATH", "/shop"),
+        ("SECRET_KEY", LESSON),
+    ];
+    let flask = Flask::with_login(tools, &names);
+    let ours = Ours::start(ours::flask(LESSON).dialect(|secrets: &Keyring| {
+        let (domain, path) = (Some("example.org".into()), "/shop".into());
+        let remember = Attributes { domain, path, ..Attributes::new("stay") };
+        dewar::dialect::Flask::new(secrets).remember_cookie(remember)
+    }));
+    let mut ada = Visitor::new();
+    ada.post(&format!("{}/login?user=ada&remember", flask.url), "");
+    let [theirs, ours] = [format!("{}/logout", flask.url), format!("{}/_test/clear", ours.url)].map(|url| {
+        let sent = ada.clone().post(&url, "").set_cookie;
+        let sent = sent.into_iter().find(|cookie| cookie.starts_with("stay=;")).expect("it is removed");
+        sent.replace("; HttpOnly", "")
+    });
+    assert_eq!(theirs, ours);
 }
 
 /// What a side finds in the session, as typed JSON.

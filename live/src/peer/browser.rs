@@ -26,9 +26,10 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Without a sandbox, for whoever runs the suite may be root, and the pages are our own. The others keep Chromium
-/// from asking its maker for updates.
+/// from asking its maker for updates, and give this machine the names of hosts below `test` (RFC 6761).
 const ARGUMENTS: &str = r#""--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en-GB""#;
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en-GB",
+    "--host-resolver-rules=MAP *.test 127.0.0.1""#;
 
 /// A browser with a new profile, which runs until it is dropped.
 pub(crate) struct Browser {
@@ -143,6 +144,20 @@ impl Browser {
     /// Runs a script from outside the page; this works where the page itself may run none.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("execute/sync", &to_run(script))
+    }
+
+    /// Sends a text from the page that is open, and returns the status of the answer.
+    pub(crate) fn post_text(&self, path: &str, body: &str) -> i64 {
+        let script = "return fetch(PATH, {method: 'POST', body: BODY}).then(answer => answer.status)";
+        let script = script.replace("PATH", &quoted(path)).replace("BODY", &quoted(body));
+        self.run(&script).as_i64().expect("a status")
+    }
+
+    /// Where the cookies of the page that is open are from: a host, or with a dot before it a domain.
+    pub(crate) fn cookie_domains(&self) -> Vec<String> {
+        let cookies = self.ask("cookie");
+        let cookies = cookies.as_list().expect("a list of cookies").iter();
+        cookies.map(|cookie| cookie.get("domain").and_then(Value::as_str).expect("a domain").to_owned()).collect()
     }
 
     /// Saves what is to be seen under `live/screenshots`.

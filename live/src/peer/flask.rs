@@ -1,4 +1,4 @@
-//! The questions in Flask: `live/flask_app/app.py`, served by Flask itself.
+//! The questions in Flask, and an application with Flask-Login: `live/flask_app`, served by Flask itself.
 
 use crate::{
     process::{Process, free_port},
@@ -13,11 +13,20 @@ pub(crate) struct Flask {
 
 impl Flask {
     pub(crate) fn start(tools: &Tools, secret: &str, fallbacks: &str) -> Self {
+        let settings = [("SECRET_KEY", secret), ("SECRET_KEY_FALLBACKS", fallbacks), ("TEST_ROUTES", "1")];
+        Self::serve(tools, "app.py", &settings)
+    }
+
+    /// The application with Flask-Login: `live/flask_app/login.py`.
+    pub(crate) fn with_login(tools: &Tools, settings: &[(&str, &str)]) -> Self {
+        Self::serve(tools, "login.py", settings)
+    }
+
+    fn serve(tools: &Tools, program: &str, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut command = tools.command(&PYTHON);
-        command.arg(root().join("live/flask_app/app.py")).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("SECRET_KEY", secret).env("SECRET_KEY_FALLBACKS", fallbacks);
-        command.env("PORT", port.to_string()).env("TEST_ROUTES", "1");
+        command.arg(root().join("live/flask_app").join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs(settings.iter().copied()).env("PORT", port.to_string());
         let mut process = Process::start("Flask", &mut command);
         process.wait_for_port(port);
         Self { _process: process, url: format!("http://127.0.0.1:{port}") }

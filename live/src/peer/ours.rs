@@ -56,6 +56,7 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/login", post(login))
         .route("/_test/count", post(count))
         .route("/_test/permanent", post(permanent))
+        .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
 }

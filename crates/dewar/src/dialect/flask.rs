@@ -72,6 +72,7 @@ const LARGEST_INFLATED: usize = 64 << 10;
 pub struct Flask {
     profile: Profile,
     meaning: meaning::Flask,
+    remember: Option<Attributes>,
     secrets: Vec<Secret>,
     signer: Signer,
     json: Json,
@@ -87,6 +88,7 @@ impl Flask {
         Self {
             profile: profile(json),
             meaning: meaning::Flask { has_login: true },
+            remember: None,
             signer: signer(&secrets, Digest::Sha1),
             secrets,
             json,
@@ -113,11 +115,42 @@ impl Flask {
 
     /// Whether the application uses Flask-Login, so that its `_user_id` is the principal. The default: yes.
     ///
-    /// Without it the session has no principal; what says whose session it is is then an entry of the application's own.
+    /// Without it the session has no principal; what says whose session it is is then an entry of the application's own. Nor is there a
+    /// [`remember_cookie`](Self::remember_cookie).
     #[must_use]
     pub fn flask_login(mut self, flask_login: bool) -> Self {
         self.meaning.has_login = flask_login;
+        self.profile.also_removed = self.also_removed();
         self
+    }
+
+    /// Flask-Login's "remember me" cookie, where `REMEMBER_COOKIE_NAME`, `_DOMAIN` or `_PATH` is set. The default: `remember_token`, for this host
+    /// and `/`.
+    ///
+    /// It is removed when a visit ends here (`clear`, `set_principal` of another user, the principal's entry removed), where the request has it:
+    /// Flask-Login would log the visitor in again with it. It is never read, so who is remembered by it alone is nobody here until a page of
+    /// Flask's has opened it.
+    ///
+    /// ```
+    /// use dewar::{Keyring, SessionLayer, dialect::{Attributes, Flask}};
+    ///
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// let layer = SessionLayer::new("w98fw9ef8hwe98fhwef")?.dialect(|secrets: &Keyring| {
+    ///     let remember = Attributes { domain: Some("example.org".into()), ..Attributes::new("remember_token") };
+    ///     Flask::new(secrets).remember_cookie(remember)
+    /// });
+    /// # let _ = layer; Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn remember_cookie(mut self, cookie: Attributes) -> Self {
+        self.remember = Some(cookie);
+        self.profile.also_removed = self.also_removed();
+        self
+    }
+
+    fn also_removed(&self) -> Vec<Attributes> {
+        let usual = || self.meaning.has_login.then(|| Attributes::new(meaning::REMEMBER_TOKEN));
+        self.remember.clone().or_else(usual).into_iter().collect()
     }
 
     /// The hash function, where a subclass of `SecureCookieSessionInterface` sets another `digest_method`.
@@ -207,6 +240,14 @@ impl Dialect for Flask {
         Ok(vec![SetValue::new("", token)])
     }
 
+    fn check(&self) -> Result<(), Error> {
+        let Some(remember) = &self.remember else { return Ok(()) };
+        if !self.meaning.has_login {
+            return Err(Error::setting("remember_cookie and flask_login(false) contradict each other; leave one out"));
+        }
+        remember.check().map_err(|why| Error::setting(format!("remember_cookie: {why}")))
+    }
+
     fn meaning(&self) -> Arc<dyn Meaning> {
         Arc::new(self.meaning)
     }
@@ -243,6 +284,7 @@ fn profile(json: Json) -> Profile {
     };
     let (encoding, cookie) = (Encoding::Json(json), Attributes::new("session"));
     Profile {
+        also_removed: vec![Attributes::new(meaning::REMEMBER_TOKEN)],
         idle: Duration::from_secs(31 * 86_400),
         ..Profile::foreign(KNOWN.name, Keeps::Data, encoding, cookie, spelling)
     }

@@ -255,6 +255,9 @@ pub struct Profile {
     pub holds: Holds,
     /// The framework's own cookie name and attributes.
     pub cookie: Attributes,
+    /// Other cookies of the framework's that would bring back a visitor who has logged out, as a "remember me" of its own does: they are removed
+    /// when a visit ends, where the request has them.
+    pub also_removed: Vec<Attributes>,
     /// How the framework spells `Set-Cookie`.
     pub spelling: Spelling,
     /// Which of several cookies of the same name counts.
@@ -297,6 +300,7 @@ impl Profile {
                 same_site: Some(SameSite::Lax),
                 ..Attributes::new("__Host-Http-session")
             },
+            also_removed: Vec::new(),
             spelling: Spelling::OWN,
             duplicates: Duplicates::Refused,
             dated: true,
@@ -321,6 +325,7 @@ impl Profile {
             encoding,
             holds: Holds::NOTHING,
             cookie,
+            also_removed: Vec::new(),
             spelling,
             duplicates: Duplicates::First,
             dated: true,

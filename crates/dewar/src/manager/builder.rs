@@ -94,9 +94,47 @@ macro_rules! settings {
             ///
             /// # Security
             ///
-            /// Every host below the domain can then read the cookie, and set one.
+            /// Every host below the domain can then read the cookie, and set one. Where the domain changes while sessions live, say
+            /// [`former_domain`](Self::former_domain) as well.
             pub fn domain(self, domain: impl Into<String>) -> Self {
                 self.set(|settings| settings.domain = Some(domain.into()))
+            }
+
+            /// Where the cookie was before its `Domain` changed: another domain, or (`None`) this host alone.
+            ///
+            /// A browser takes the same name at another domain for another cookie, and sends both. Until the last of the former ones has run out
+            /// (`until`), each response that sets or removes the session's cookie removes the former one, too. A session moves with the next cookie
+            /// that it gets, at the latest after a tenth of its idle timeout ([`Reissue`](crate::Reissue)). Where a request has both cookies, the
+            /// newer session counts if both are the same user's, or nobody's of one visit.
+            ///
+            /// ```
+            /// use dewar::{SessionManager, store::Timestamp};
+            ///
+            /// # fn main() -> Result<(), dewar::Error> {
+            /// # let secret = dewar::Secret::generate();
+            /// let manager = SessionManager::builder(secret)?
+            ///     .cookie_name("session")
+            ///     .domain("example.com") // shared with shop.example.com from now on
+            ///     .former_domain(None, Timestamp::from_secs(1_806_364_800)) // 2027-03-30
+            ///     .build()?;
+            /// # let _ = manager; Ok(()) }
+            /// ```
+            ///
+            /// Where several servers are changed one after another, add it to all of them first, the other way round: `.former_domain("example.com",
+            /// until)` beside the domain of before. Under our own default name a domain changes the name, too; `build()` says so, and
+            /// [`reads_also`](Self::reads_also) takes those sessions along.
+            ///
+            /// # Security
+            ///
+            /// Without it a log-out removes the new cookie alone: a session that is in the former one comes back, where no store knows that it ended. Two sessions of different
+            /// users are nobody's, as ever: a neighbour on the domain may have planted one.
+            pub fn former_domain<'a>(
+                self,
+                domain: impl Into<Option<&'a str>>,
+                until: impl Into<crate::store::Timestamp>,
+            ) -> Self {
+                let former = (domain.into().map(str::to_owned), until.into());
+                self.set(|settings| settings.former_domain = Some(former))
             }
 
             /// The cookie's `SameSite`.

@@ -119,6 +119,9 @@ impl Inner {
         }
         let now = self.clock.now();
         state.end_what_stands();
+        if let Some(brought) = &mut state.brought {
+            brought.is_over |= state.intent >= Intent::Switch || state.removed.is_some();
+        }
         let touched = state.changed || state.intent != Intent::Keep;
         let plan = plan(&Facts {
             origin: &state.origin,

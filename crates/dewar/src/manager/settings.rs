@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, SessionManager, draw::Draw, queue::Queues, sources::Source, underway::Underway};
+use super::{
+    Inner, SessionManager, draw::Draw, duplicates::FormerDomain, queue::Queues, sources::Source, underway::Underway,
+};
 use crate::{
     cookie::{Attributes, SameSite},
-    dialect::{Dialect, Keeps, Opaque, Sealed},
+    dialect::{Dialect, Keeps, Opaque, Profile, Sealed},
     error::Error,
     layout::Layout,
-    lifetime::{Clock, Lifetime, Reissue},
+    lifetime::{Clock, Lifetime, Reissue, Timestamp},
     meaning::Format,
     runtime::Runtime,
     secret::Keyring,
@@ -59,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) cookie_name: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) domain: Option<String>,
+    /// Where the cookie was before, and until when one of there may come.
+    pub(crate) former_domain: Option<(Option<String>, Timestamp)>,
     pub(crate) same_site: Option<SameSite>,
     pub(crate) secure: Option<bool>,
     pub(crate) http_only: Option<bool>,
@@ -83,6 +87,7 @@ impl Settings {
             cookie_name: None,
             path: None,
             domain: None,
+            former_domain: None,
             same_site: None,
             secure: None,
             http_only: None,
@@ -152,36 +157,17 @@ impl Settings {
             }
         }
 
-        let mut cookie = profile.cookie.clone();
-        let default_name = cookie.name.clone();
-        if self.allow_http {
-            if self.secure == Some(true) {
-                return Err(Error::setting(
-                    "dangerously_allow_http and secure(true) contradict each other; leave one out",
-                ));
-            }
-            cookie.secure = false;
-        } else if self.secure == Some(false) && cookie.secure {
+        if self.allow_http && self.secure == Some(true) {
+            return Err(Error::setting("dangerously_allow_http and secure(true) contradict each other; leave one out"));
+        }
+        if !self.allow_http && self.secure == Some(false) && profile.cookie.secure {
             return Err(Error::setting(
                 "secure(false): this cookie goes over HTTPS only; on plain HTTP write dangerously_allow_http()",
             ));
         }
-        cookie.path = self.path.clone().unwrap_or(cookie.path);
-        cookie.domain = self.domain.clone().or(cookie.domain);
-        cookie.same_site = self.same_site.or(cookie.same_site);
-        cookie.secure = self.secure.unwrap_or(cookie.secure);
-        cookie.http_only = self.http_only.unwrap_or(cookie.http_only);
-        cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
-        cookie.name = match (&self.cookie_name, default_name.strip_prefix(GUARDED)) {
-            (Some(name), _) => name.clone(),
-            // Our own name promises more than a cookie for a domain or a path can keep.
-            (None, Some(plain)) if cookie.domain.is_some() || cookie.path != "/" || !cookie.secure => {
-                format!("{plain}{}", name_of_path(&cookie.path))
-            }
-            (None, Some(plain)) if !cookie.http_only => format!("__Host-{plain}"),
-            (None, _) => default_name,
-        };
+        let cookie = self.cookie(profile, self.domain.clone());
         cookie.check()?;
+        let former_domain = self.former_domain(profile, &cookie)?;
 
         let (store, layout) = self.laid_out(&*dialect, &cookie)?;
         if layout.is_some() && !self.sources.is_empty() {
@@ -228,6 +214,7 @@ impl Settings {
         let manager = SessionManager {
             inner: Arc::new(Inner {
                 cookie,
+                former_domain,
                 rules,
                 former,
                 reissue: self.reissue,
@@ -252,6 +239,55 @@ impl Settings {
             }),
         };
         Ok(manager)
+    }
+
+    /// The session's cookie with this domain.
+    fn cookie(&self, profile: &Profile, domain: Option<String>) -> Attributes {
+        let mut cookie = profile.cookie.clone();
+        if self.allow_http {
+            cookie.secure = false;
+        }
+        cookie.path = self.path.clone().unwrap_or(cookie.path);
+        cookie.domain = domain.or(cookie.domain);
+        cookie.same_site = self.same_site.or(cookie.same_site);
+        cookie.secure = self.secure.unwrap_or(cookie.secure);
+        cookie.http_only = self.http_only.unwrap_or(cookie.http_only);
+        cookie.partitioned = self.partitioned.unwrap_or(cookie.partitioned);
+        cookie.name = match (&self.cookie_name, cookie.name.strip_prefix(GUARDED)) {
+            (Some(name), _) => name.clone(),
+            // Our own name promises more than a cookie for a domain or a path can keep.
+            (None, Some(plain)) if cookie.domain.is_some() || cookie.path != "/" || !cookie.secure => {
+                format!("{plain}{}", name_of_path(&cookie.path))
+            }
+            (None, Some(plain)) if !cookie.http_only => format!("__Host-{plain}"),
+            (None, _) => cookie.name,
+        };
+        cookie
+    }
+
+    /// # Errors
+    ///
+    /// Where there is nothing to move from.
+    fn former_domain(&self, profile: &Profile, cookie: &Attributes) -> Result<Option<FormerDomain>, Error> {
+        let Some((domain, until)) = &self.former_domain else { return Ok(None) };
+        let former = self.cookie(profile, domain.clone());
+        if former.name != cookie.name {
+            return Err(Error::setting(format!(
+                "former_domain: with its domain the default name of the cookie changes, from {} to {}; take the sessions along with \
+                 .reads_also(a manager with the settings of before, until)",
+                former.name, cookie.name
+            )));
+        }
+        if former.is_same_as(cookie) {
+            return Err(Error::setting(
+                "former_domain: the cookie has this domain now; say the one of before (None: it was for this host alone), or leave it out",
+            ));
+        }
+        former.check().map_err(|why| Error::setting(format!("former_domain: {why}")))?;
+        if *until <= self.clock.now() {
+            telemetry::former_domain_is_over(&cookie.name);
+        }
+        Ok(Some(FormerDomain { cookie: former, until: *until }))
     }
 
     /// The store as the dialect's records need it, and their layout where they are not ours.

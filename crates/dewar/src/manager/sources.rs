@@ -85,7 +85,7 @@ impl Inner {
         Err(Box::pin(self.open_beside(request, brought, now)))
     }
 
-    fn has_cookie(&self, request: RequestCookies<'_>) -> bool {
+    pub(super) fn has_cookie(&self, request: RequestCookies<'_>) -> bool {
         !Candidates::find(request, &self.cookie.name).as_slice().is_empty()
     }
 
@@ -110,7 +110,7 @@ impl Inner {
                 }
             }
         }
-        session.lock().brought = Some(Box::new(Brought { sources, left }));
+        session.lock().brought = Some(Box::new(Brought { sources, left, ..Brought::default() }));
         Ok(session)
     }
 
@@ -415,7 +415,7 @@ impl Inner {
     }
 
     /// The `Set-Cookie` values that remove the sources' cookies which a request brought.
-    pub(super) fn removals(&self, brought: &Brought) -> Vec<HeaderValue> {
+    pub(super) fn removals_at_sources(&self, brought: &Brought) -> Vec<HeaderValue> {
         let sources = brought.sources.iter().map(|at| self.sources[*at].inner());
         let mine = &self.dialect.removal(&self.cookie.name);
         let gone = sources.flat_map(|source| {

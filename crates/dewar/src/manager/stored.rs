@@ -65,7 +65,7 @@ impl Inner {
         let empty = contents.is_empty();
         // An empty one is not kept alive: what stands there runs out by itself.
         let touch = !empty && self.reissue.is_due(contents.issued, contents.idle, now);
-        let reissue = outdated || (touch && self.rules.format.is_persistent(&contents));
+        let reissue = outdated || (touch && (self.is_moving(now) || self.rules.format.is_persistent(&contents)));
         let key = id.key().clone();
         Ok((contents, Origin::Stored(At { key, id: Some(id), version, touch, reissue, empty, unseen: false })))
     }

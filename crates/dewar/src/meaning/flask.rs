@@ -12,6 +12,9 @@ const FRESH: &str = "_fresh";
 /// What the user came from when they did.
 const CLIENT: &str = "_id";
 
+/// Flask-Login's "remember me" is a cookie beside the session.
+pub(crate) const REMEMBER_TOKEN: &str = "remember_token";
+
 /// What Flask and Flask-Login keep in entries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flask {

@@ -15,7 +15,7 @@ mod principal;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
-pub(crate) use flask::Flask;
+pub(crate) use flask::{Flask, REMEMBER_TOKEN};
 pub use login::Login;
 pub use principal::Principal;
 
