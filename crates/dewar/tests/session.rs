@@ -61,15 +61,15 @@ async fn an_update_that_changes_its_own_entry_ends() {
 }
 
 #[tokio::test]
-async fn entries_keep_their_order_and_remove_pops() {
+async fn entries_keep_their_order_and_take_pops() {
     let (_, session) = session().await;
     for (name, value) in [("b", 1), ("a", 2), ("c", 3)] {
         session.insert(name, value);
     }
     session.insert("b", 4);
     assert_eq!(session.keys(), ["b", "a", "c"]);
-    assert_eq!(session.remove("a"), Some(2));
-    assert_eq!(session.remove::<u32>("a"), None);
+    assert_eq!(session.take("a"), Some(2));
+    assert_eq!(session.take::<u32>("a"), None);
     assert_eq!(session.iter().collect::<Vec<_>>(), [("b".into(), Value::from(4)), ("c".into(), Value::from(3))]);
     assert_eq!(format!("{session:?}"), "{\"b\", \"c\"}");
 }
@@ -78,7 +78,7 @@ async fn entries_keep_their_order_and_remove_pops() {
 async fn flashes_are_shown_once_in_order_with_their_categories() {
     let (_, session) = session().await;
     session.flash("saved");
-    session.flash_as("error", Markup("<b>no</b>".into()));
+    session.flash_as(Markup("<b>no</b>".into()), "error");
     let flashes = session.take_flashes();
     assert_eq!((flashes[0].category.as_str(), flashes[0].text()), ("message", "saved"));
     assert_eq!((flashes[1].category.as_str(), flashes[1].text()), ("error", "<b>no</b>"));
@@ -130,7 +130,7 @@ async fn untouched_entries_keep_their_bytes() {
     visitor.receive(&response);
     let session = visitor.session().await.unwrap();
     session.insert("other", 1);
-    session.remove::<u8>("other");
+    session.remove("other");
     assert_eq!(session.iter().collect::<Vec<_>>(), before);
 }
 
