@@ -65,7 +65,9 @@ pub(crate) fn wrong_type(error: &Error) {
 /// A page asked for the user as if it were an entry, and there is none of that name.
 #[cfg(feature = "templates")]
 pub(crate) fn principal_is_no_entry() {
-    tracing::warn!("a page asked for the entry `principal`, and there is none: the user is `session.principal()`, with parentheses");
+    tracing::warn!(
+        "a page asked for the entry `principal`, and there is none: the user is `session.principal()`, with parentheses"
+    );
 }
 
 /// A commit did not succeed.

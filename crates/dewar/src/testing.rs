@@ -135,7 +135,11 @@ impl Visitor {
     ///
     /// Those of the service; a `Router` has none.
     #[cfg(feature = "tower")]
-    pub async fn send<S, B, R>(&mut self, mut app: S, mut request: http::Request<B>) -> Result<http::Response<R>, S::Error>
+    pub async fn send<S, B, R>(
+        &mut self,
+        mut app: S,
+        mut request: http::Request<B>,
+    ) -> Result<http::Response<R>, S::Error>
     where
         S: tower_service::Service<http::Request<B>, Response = http::Response<R>>,
     {

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use dewar::{
-    Error, Session, SessionLayer, Templates,
+    Session, SessionLayer, Templates,
     dialect::{CookieSession, ExpressSession, Flask},
     encoding::Encoding,
     store::memory::MemoryStore,
@@ -62,7 +62,8 @@ impl Sites {
                     Some(String::from_utf8(bytes.to_vec()).unwrap())
                 }
                 Err(error) => {
-                    assert!(error.is_entry() && error.to_string().contains("it"), "{name}: {error}");
+                    let said = error.to_string();
+                    assert!(said.contains("\"it\"") || said.starts_with("set_principal"), "{name}: {said}");
                     None
                 }
             };
@@ -178,26 +179,26 @@ fn what_was_written_for_machines_is_still_read() {
     assert_eq!(all, Value::Bytes(id.as_bytes().to_vec()), "a page cannot know what bytes mean: insert it again");
 }
 
-
 #[tokio::test]
-async fn a_page_shows_the_user_by_a_call_that_no_entry_can_answer() -> Result<(), Error> {
+async fn a_page_shows_the_user_by_a_call_that_no_entry_can_answer() {
     let sites = Sites::new();
     let template = "{{ session.principal() }}|{{ session.principal }}|{{ 'principal' in session }}";
     let user = |session: &Session| session.set_principal("ada");
-    let shown = sites.show(template, &user).await;
-    assert_eq!(shown[0].1.as_deref(), Some("ada||False"));
-    assert_eq!(shown[1].1.as_deref(), Some("ada||False"));
+    for (format, shown) in &sites.show(template, &user).await[..3] {
+        assert_eq!(shown.as_deref(), Some("ada||False"), "{format}");
+    }
     let pretender = |session: &Session| {
         session.set_principal("eve");
         session.insert("principal", "admin");
     };
-    assert_eq!(sites.show(template, &pretender).await[0].1.as_deref(), Some("eve|admin|True"));
+    for (format, shown) in &sites.show(template, &pretender).await[..3] {
+        assert_eq!(shown.as_deref(), Some("eve|admin|True"), "{format}");
+    }
     let nobody = |session: &Session| session.insert("principal", "admin");
     let template = "{{ session.principal() is none }}";
     for (format, shown) in sites.show(template, &nobody).await {
         assert_eq!(shown.as_deref(), Some("True"), "{format}");
     }
-    Ok(())
 }
 
 #[test]
