@@ -34,8 +34,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Where the application is no service of tower's (actix-web, or a server over HTTP), give [`Visitor::cookie`] to the request, and the response's headers to
-//! [`Visitor::receive`].
+//! Where the application is no service of tower's (actix-web, or a server over HTTP), give [`Visitor::cookie`] to the request, and what the response
+//! sets to [`Visitor::receive`] or [`Visitor::receive_cookie`].
 
 use std::{
     collections::BTreeMap,
@@ -164,7 +164,34 @@ impl Visitor {
 
     /// Takes the cookies of a response, and drops those that it removes.
     pub fn receive(&mut self, response: &HeaderMap) {
-        self.jar.receive(response.get_all(header::SET_COOKIE));
+        self.jar.receive(response.get_all(header::SET_COOKIE).iter().map(HeaderValue::as_bytes));
+    }
+
+    /// Takes one cookie, as the value of a `Set-Cookie` header: for HTTP libraries with header types of their own.
+    ///
+    /// In actix-web:
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use dewar::{Secret, Session, testing::Visitor, web::actix::SessionMiddleware};
+    ///
+    /// # #[actix_web::main] async fn main() -> Result<(), dewar::Error> {
+    /// let sessions = SessionMiddleware::new(Secret::generate())?;
+    /// let app = test::init_service(App::new().wrap(sessions.clone()).route("/", web::get().to(
+    ///     async |session: Session| { session.insert("firstName", "Ada"); "" },
+    /// ))).await;
+    ///
+    /// let mut ada = Visitor::new(&sessions.manager()?);
+    /// let request = test::TestRequest::get().insert_header(("cookie", ada.cookie().as_bytes())).to_request();
+    /// let response = test::call_service(&app, request).await;
+    /// for cookie in response.headers().get_all("set-cookie") {
+    ///     ada.receive_cookie(cookie.as_bytes());
+    /// }
+    /// assert!(ada.session().await?.contains("firstName"));
+    /// # Ok(()) }
+    /// ```
+    pub fn receive_cookie(&mut self, set_cookie: &[u8]) {
+        self.jar.receive([set_cookie]);
     }
 
     /// The session as the visitor's next request would open it: to look at what there is.
@@ -199,10 +226,10 @@ impl Jar {
         Self(Arc::clone(&self.0))
     }
 
-    fn receive<'a>(&self, cookies: impl IntoIterator<Item = &'a HeaderValue>) {
+    fn receive<'a>(&self, cookies: impl IntoIterator<Item = &'a [u8]>) {
         let mut jar = self.lock();
         for cookie in cookies {
-            let text = String::from_utf8_lossy(cookie.as_bytes());
+            let text = String::from_utf8_lossy(cookie);
             let mut parts = text.split(';');
             let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
             let is_over = parts.any(|attribute| {
@@ -249,7 +276,7 @@ impl Owner for Browsing {
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
             let done = Arc::clone(&self.owner).settle(session.clone()).await;
-            self.jar.receive(&self.manager.due(&session));
+            self.jar.receive(self.manager.due(&session).iter().map(HeaderValue::as_bytes));
             done
         })
     }

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use dewar::{
-    Clock, Keyring, Lifetime, Secret, Session, SessionManager, SessionManagerBuilder, Value,
+    Clock, Keyring, Lifetime, Secret, Session, SessionManager, SessionManagerBuilder,
     dialect::{Body, CookieSession, Dialect, ExpressSession, Flask, Jar, Limits, Report, Sealed, Steps},
     encoding::Encoding,
     layout::{Attributes, ConnectRedis, Contents, Data, Holds, Kept, Layout, Refusal, Stored},
