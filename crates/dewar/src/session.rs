@@ -600,7 +600,8 @@ impl Session {
         if state.contents.is_empty() || !self.rules().dated {
             return None;
         }
-        let issued = if state.is_visit && state.changed { now } else { state.contents.issued };
+        let is_saved = state.changed || state.intent != Intent::Keep;
+        let issued = if state.is_visit && is_saved { now } else { state.contents.issued };
         Some(state.contents.expires_if_issued(issued))
     }
 
