@@ -578,8 +578,8 @@ impl Session {
 
     /// When the session ends, if nobody opens it again: by its idle or its absolute timeout, whichever is first.
     ///
-    /// A request that changes the session counts as a visit now. One that only reads it shows the end as it was saved last, which may lie a tenth
-    /// of the idle timeout too early ([`Reissue`](crate::Reissue)).
+    /// As it will be once this request is answered: its changes count as a visit, and its reading where [`Reissue`](crate::Reissue) says so (by
+    /// default after a tenth of the idle timeout).
     ///
     /// `None` where there is nothing that could end: a session without entries that is nobody's, and a format that does not say when it was written
     /// (cookie-session's, whose cookie the browser forgets).
@@ -600,8 +600,7 @@ impl Session {
         if state.contents.is_empty() || !self.rules().dated {
             return None;
         }
-        let is_saved = state.changed || state.intent != Intent::Keep;
-        let issued = if state.is_visit && is_saved { now } else { state.contents.issued };
+        let issued = if state.begins_idling_anew() { now } else { state.contents.issued };
         Some(state.contents.expires_if_issued(issued))
     }
 

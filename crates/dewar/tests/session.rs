@@ -162,6 +162,12 @@ async fn a_session_says_when_it_ends_and_then_it_does() {
         let later = later.await.unwrap();
         assert_eq!(later, promised.after(Duration::from_secs(600)));
 
+        clock.advance(later.since(clock.now()) / 8);
+        let promised = ada.edit(|session| session.expires_at().unwrap()).await.unwrap();
+        assert_eq!(ada.session().await.unwrap().expires_at(), Some(promised), "reading may move it, and says so");
+        assert_eq!(promised > later, manager.cookie_name() != "session", "Flask moves it with what is written alone");
+
+        let later = promised;
         clock.set(Timestamp::from_millis(later.as_millis() - 1000));
         assert!(ada.session().await.unwrap().contains("a"));
         clock.set(later.after(Duration::from_secs(1)));
