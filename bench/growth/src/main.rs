@@ -54,7 +54,7 @@ async fn in_one_request(manager: &SessionManager) {
         let fill = |session: &Session| (0..many).for_each(|at| session.insert(&*name(at), at));
         let flash = |session: &Session| (0..many).for_each(|_| session.flash("saved"));
         let read = |session: &Session| assert!((0..many).all(|at| session.get::<u64>(&*name(at)) == Some(at)));
-        let remove = |session: &Session| assert!((0..many).all(|at| session.remove::<u64>(&*name(at)) == Some(at)));
+        let remove = |session: &Session| assert!((0..many).all(|at| session.take::<u64>(&*name(at)) == Some(at)));
         measure("flashes in one request", &|_| (), &flash).await;
         measure("entries in one request", &|_| (), &fill).await;
         measure("each entry read once", &fill, &read).await;

@@ -252,7 +252,12 @@ impl Contents {
 
     /// The moment from which the session counts as absent, were it not opened any more.
     pub fn expires(&self) -> Timestamp {
-        let idle = self.idle_expires();
+        self.expires_if_issued(self.issued)
+    }
+
+    /// The same, were it issued at this moment.
+    pub(crate) fn expires_if_issued(&self, issued: Timestamp) -> Timestamp {
+        let idle = issued.after(std::time::Duration::from_secs(u64::from(self.idle)));
         self.absolute_expires().map_or(idle, |absolute| absolute.min(idle))
     }
 

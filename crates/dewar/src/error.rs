@@ -206,9 +206,10 @@ impl fmt::Display for StoreError {
     }
 }
 
+/// As [`Display`](fmt::Display), in full: `open(...)?` in `main` prints this to a person.
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoreError({self})")
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -11,8 +11,19 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A moment, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use crate::value::DateTime;
+
+/// A moment, in milliseconds since the Unix epoch. Shown as RFC 3339 writes it, and made from and into a [`SystemTime`].
+///
+/// ```
+/// use dewar::store::Timestamp;
+/// use std::time::SystemTime;
+///
+/// let moment = Timestamp::from_millis(1_700_000_000_500);
+/// assert_eq!(moment.to_string(), "2023-11-14T22:13:20.5Z");
+/// assert_eq!(Timestamp::from(SystemTime::from(moment)), moment);
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -48,6 +59,23 @@ impl Timestamp {
             return Self(u64::MAX);
         }
         Self(self.0.saturating_add(millis as u64))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = (self.0 % 1000) as u32 * 1_000_000;
+        match i64::try_from(self.as_secs()).ok().and_then(|seconds| DateTime::from_unix(seconds, nanos)) {
+            Some(date) => date.fmt(f),
+            None => write!(f, "{} ms after 1970", self.0),
+        }
+    }
+}
+
+/// As [`Display`](fmt::Display).
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -254,7 +282,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::System => f.write_str("Clock(the system's)"),
-            Source::Turned(_) => write!(f, "Clock(at {:?})", self.now()),
+            Source::Turned(_) => write!(f, "Clock(at {})", self.now()),
             Source::Own(_) => f.write_str("Clock(the application's own)"),
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     lifetime::{Clock, Reissue, Timestamp},
     runtime::Runtime,
     session::{Owner, Rules, Session},
-    state::{Origin, Phase},
+    state::{Origin, Phase, State},
     store::{ErasedStore, Load, Tombstone},
     telemetry,
 };
@@ -244,14 +244,18 @@ impl SessionManager {
         let mut state = session.lock();
         state.phase = Phase::Closed;
         let done = std::mem::take(&mut state.operations);
-        let mut cookies = std::mem::take(&mut state.due);
-        if let Some(brought) = &state.brought {
-            cookies.extend(self.inner.removals_beside(brought, !cookies.is_empty()));
-        }
+        let cookies = std::mem::take(&mut state.due);
+        let cookies = self.inner.with_removals(cookies, &state);
         let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
         drop(done);
         Committed { result, cookies, varies }
+    }
+
+    /// The `Set-Cookie` values of what has been committed so far.
+    pub(crate) fn due(&self, session: &Session) -> Vec<HeaderValue> {
+        let state = session.lock();
+        self.inner.with_removals(state.due.clone(), &state)
     }
 }
 
@@ -355,6 +359,13 @@ impl Owner for Inner {
 }
 
 impl Inner {
+    fn with_removals(&self, mut cookies: Vec<HeaderValue>, state: &State) -> Vec<HeaderValue> {
+        if let Some(brought) = &state.brought {
+            cookies.extend(self.removals_beside(brought, !cookies.is_empty()));
+        }
+        cookies
+    }
+
     fn empty(&self, now: Timestamp) -> Contents {
         Contents::new(now, self.rules.idle, self.rules.absolute, self.rules.persistent)
     }

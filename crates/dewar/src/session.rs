@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -110,11 +111,21 @@ pub(crate) struct Rules {
     pub(crate) persistent: bool,
     /// Whether there is a store, on which operations may have to be replayed.
     pub(crate) replays: bool,
+    /// Whether a session, or the store that keeps it, tells when it was issued.
+    pub(crate) dated: bool,
 }
 
 impl Session {
     pub(crate) fn new(owner: Arc<dyn Owner>, contents: Contents, origin: Origin) -> Self {
         Self { shared: Arc::new(Shared { owner, state: Mutex::new(State::new(contents, origin)) }) }
+    }
+
+    /// The same session, owned by somebody in between. Only as it was opened: who holds a clone has another one.
+    pub(crate) fn owned_by(self, between: impl FnOnce(Arc<dyn Owner>) -> Arc<dyn Owner>) -> Self {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        let shared = Arc::try_unwrap(shared).map(|Shared { owner, state }| Shared { owner: between(owner), state });
+        Self { shared: shared.map_or_else(|shared| shared, Arc::new) }
     }
 
     /// The value of an entry; `None` where there is none.
@@ -154,6 +165,8 @@ impl Session {
     ///
     /// An entry that is read with `get` and then inserted is last-writer-wins when requests race;
     /// [`update`](Session::update) is not.
+    #[doc(alias = "set")]
+    #[doc(alias = "put")]
     pub fn insert<T: Serialize>(&self, name: impl Name<T>, value: T) {
         self.insert_named(name.name(), &value);
     }
@@ -223,6 +236,20 @@ impl Session {
         }
     }
 
+    /// Removes an entry, whatever it holds. Returns whether it was there; [`take`](Session::take) returns its value.
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// session.remove("draft");
+    /// # }
+    /// ```
+    #[doc(alias = "delete")]
+    #[doc(alias = "forget")]
+    #[doc(alias = "unset")]
+    pub fn remove(&self, name: impl AsRef<str>) -> bool {
+        self.take_out(name.as_ref()).is_some()
+    }
+
     /// Takes an entry out and returns its value, as Python's `pop`.
     ///
     /// A value of another type is taken out too, and `None` returned, with a warning in the log;
@@ -230,22 +257,16 @@ impl Session {
     ///
     /// ```
     /// # fn handler(session: dewar::Session) {
-    /// let next: Option<String> = session.remove("next");
-    /// session.remove::<dewar::Value>("draft"); // whatever it was
+    /// let next: Option<String> = session.take("next");
+    /// let visits = session.take::<u32>("visits").unwrap_or(0);
     /// # }
     /// ```
-    pub fn remove<T: DeserializeOwned>(&self, name: impl Name<T>) -> Option<T> {
+    #[doc(alias = "pop")]
+    #[doc(alias = "pull")]
+    #[must_use = "to remove an entry and not look at it, call `remove`"]
+    pub fn take<T: DeserializeOwned>(&self, name: impl Name<T>) -> Option<T> {
         let name = name.name();
-        let encoded = {
-            let mut state = self.writable("remove", name)?;
-            state.forget_failure(name);
-            if self.keeps_principal_in(name) {
-                state.removed = self.format().principal(&state.contents).or_else(|| state.removed.take());
-            }
-            let encoded = state.contents.data.remove(name.as_bytes())?;
-            self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
-            encoded
-        };
+        let encoded = self.take_out(name)?;
         match self.encoding().read(&encoded) {
             Ok(value) => Some(value),
             Err(why) => {
@@ -253,6 +274,17 @@ impl Session {
                 None
             }
         }
+    }
+
+    fn take_out(&self, name: &str) -> Option<Bytes> {
+        let mut state = self.writable("remove", name)?;
+        state.forget_failure(name);
+        if self.keeps_principal_in(name) {
+            state.removed = self.format().principal(&state.contents).or_else(|| state.removed.take());
+        }
+        let encoded = state.contents.data.remove(name.as_bytes())?;
+        self.note(&mut state, |_| Operation::Remove { name: name.as_bytes().into() });
+        Some(encoded)
     }
 
     /// Changes an entry in place, beginning with `T::default()` where there is none. Returns the new value.
@@ -285,6 +317,11 @@ impl Session {
     ///
     /// Where the entry holds a value of another type (it is left alone), where the new value
     /// cannot be written, and where the session is closed.
+    #[doc(alias = "setdefault")]
+    #[doc(alias = "get_or_insert")]
+    #[doc(alias = "entry")]
+    #[doc(alias = "increment")]
+    #[doc(alias = "push")]
     pub fn update<T>(&self, name: impl Name<T>, change: impl Fn(&mut T) + Send + 'static) -> Result<T, Error>
     where
         T: Default + Serialize + DeserializeOwned,
@@ -325,6 +362,9 @@ impl Session {
     }
 
     /// Whether there is an entry of this name.
+    #[doc(alias = "contains_key")]
+    #[doc(alias = "has")]
+    #[doc(alias = "exists")]
     pub fn contains(&self, name: impl AsRef<str>) -> bool {
         self.access().contents.data.get(name.as_ref().as_bytes()).is_some()
     }
@@ -348,6 +388,9 @@ impl Session {
     /// The entries in order, as a snapshot: name and value.
     ///
     /// What cannot be read (another framework's oddity) is left out; it stays in the session.
+    #[doc(alias = "items")]
+    #[doc(alias = "entries")]
+    #[doc(alias = "all")]
     pub fn iter(&self) -> impl Iterator<Item = (String, Value)> {
         let snapshot = self.access().contents.data.clone();
         let encoding = self.encoding();
@@ -360,6 +403,13 @@ impl Session {
     ///
     /// What is inserted after it belongs to a new session with a new id, also where the old one was revoked meanwhile. With a store, whoever
     /// still holds the old id has nothing; in a cookie alone, a copy of the cookie lives until it expires.
+    #[doc(alias = "flush")]
+    #[doc(alias = "destroy")]
+    #[doc(alias = "invalidate")]
+    #[doc(alias = "purge")]
+    #[doc(alias = "reset")]
+    #[doc(alias = "logout")]
+    #[doc(alias = "log_out")]
     pub fn clear(&self) {
         let Some(mut state) = self.writable("clear", "") else { return };
         let done = state.begin_again(self.empty(), Intent::End);
@@ -374,6 +424,10 @@ impl Session {
     ///
     /// With a store, requests that left the browser before the new cookie arrived go on in the renewed session for 30 seconds, without a cookie of
     /// their own. If the answer with the new cookie never reaches the browser, the visit is over after that: only the browser was given the new id.
+    #[doc(alias = "regenerate")]
+    #[doc(alias = "cycle_id")]
+    #[doc(alias = "cycle_key")]
+    #[doc(alias = "migrate")]
     pub fn renew(&self) {
         let Some(mut state) = self.writable("renew", "") else { return };
         state.intent = state.intent.max(Intent::Renew);
@@ -381,16 +435,23 @@ impl Session {
 
     /// Leaves a message for the next page, with Flask's default category, `"message"`.
     pub fn flash(&self, message: impl Into<Value>) {
-        self.flash_as("message", message);
+        self.flash_as(message, "message");
     }
 
-    /// Leaves a message for the next page, in a category of your own: `"error"`, `"success"`.
-    pub fn flash_as(&self, category: &str, message: impl Into<Value>) {
+    /// Leaves a message for the next page, in a category of your own: `"error"`, `"success"`. The message is first, as in Flask.
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// session.flash_as("That is no colour.", "error");
+    /// # }
+    /// ```
+    pub fn flash_as(&self, message: impl Into<Value>, category: &str) {
         let operation = Operation::Flash { category: category.to_owned(), message: message.into() };
         self.apply("flash", operation);
     }
 
     /// Takes the messages that earlier requests left, in order, each once.
+    #[doc(alias = "get_flashed_messages")]
     pub fn take_flashes(&self) -> Vec<Flash> {
         let format = self.format();
         let waiting = format.meaning.flashes(&self.access().contents.data, format.encoding);
@@ -414,6 +475,10 @@ impl Session {
     ///
     /// A format that keeps no timeouts of a single session (Flask's) takes [`Lifetime::browser`] and [`Lifetime::persistent`] as they are,
     /// express-session's also an idle timeout of a persistent one; what a format cannot say makes the commit fail.
+    #[doc(alias = "permanent")]
+    #[doc(alias = "set_expiry")]
+    #[doc(alias = "max_age")]
+    #[doc(alias = "remember")]
     pub fn set_lifetime(&self, lifetime: Lifetime) {
         let rules = self.rules();
         let fits = rules
@@ -445,9 +510,21 @@ impl Session {
     /// It is for the moment when somebody proved who they are. Called with every request it would renew the id every time:
     /// [`principal`](Session::principal) is for asking. Another framework may want to know more than the name: [`Login`].
     ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// session.set_principal("ada");
+    /// session.set_principal(42); // an integer stays one where another framework keeps integers
+    /// # struct User { id: u64 } let user = User { id: 7 };
+    /// session.set_principal(user.id.to_string()); // whatever can be shown, such as a `uuid::Uuid`
+    /// # }
+    /// ```
+    ///
     /// # Security
     ///
     /// This is what stops session fixation. Call it after the password was checked, not before.
+    #[doc(alias = "login")]
+    #[doc(alias = "log_in")]
+    #[doc(alias = "set_user")]
     pub fn set_principal(&self, login: impl Into<Login>) {
         let login = login.into();
         if login.id.is_empty() {
@@ -487,6 +564,8 @@ impl Session {
     ///
     /// Where another framework's log-in wrote it, an integer or a UUID is its text (`7` is `"7"`), and anything else that is not
     /// `null` is somebody, too.
+    #[doc(alias = "user")]
+    #[doc(alias = "user_id")]
     pub fn principal(&self) -> Option<String> {
         self.format().principal(&self.access().contents).map(Principal::into_text)
     }
@@ -495,6 +574,44 @@ impl Session {
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         let state = self.access();
         (self.format().beside.principal && state.contents.principal.is_some()).then_some(state.contents.created)
+    }
+
+    /// When the session ends, if nobody opens it again: by its idle or its absolute timeout, whichever is first.
+    ///
+    /// As it will be once this request is answered: its changes count as a visit, and its reading where [`Reissue`](crate::Reissue) says so (by
+    /// default after a tenth of the idle timeout).
+    ///
+    /// `None` where there is nothing that could end: a session without entries that is nobody's, and a format that does not say when it was written
+    /// (cookie-session's, whose cookie the browser forgets).
+    ///
+    /// ```
+    /// # fn handler(session: dewar::Session) {
+    /// if let Some(end) = session.expires_at() {
+    ///     println!("You are logged in until {end}."); // 2026-11-28T18:03:27Z
+    /// }
+    /// # }
+    /// ```
+    #[doc(alias = "expires")]
+    #[doc(alias = "expiry_date")]
+    #[doc(alias = "expiry_age")]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let now = self.shared.owner.now();
+        let state = self.access();
+        if state.contents.is_empty() || !self.rules().dated {
+            return None;
+        }
+        let issued = if state.begins_idling_anew() { now } else { state.contents.issued };
+        Some(state.contents.expires_if_issued(issued))
+    }
+
+    /// Whether nothing of this session has been saved yet: the request came with none (no cookie, or one that is refused or over), or the one that it
+    /// came with was ended by [`clear`](Session::clear) or by another user's log-in. After the first commit it is not new any more.
+    #[doc(alias = "new")]
+    #[doc(alias = "isNew")]
+    pub fn is_new(&self) -> bool {
+        let state = self.access();
+        let comes_from_nowhere = matches!(state.origin, Origin::Fresh { .. } | Origin::Unreadable(_) | Origin::Late(_));
+        comes_from_nowhere || state.intent >= Intent::Switch
     }
 
     /// Names this session for the list of the user's devices: `"Firefox on Linux"`.
@@ -522,6 +639,7 @@ impl Session {
     /// another request logged in or let it expire ([`Error::is_conflict`]): the request may be repeated.
     ///
     /// Dropping the future changes nothing: what has begun is finished, and the response waits for it.
+    #[doc(alias = "save")]
     pub async fn commit(&self) -> Result<(), Error> {
         Arc::clone(&self.shared.owner).settle(self.clone()).await
     }

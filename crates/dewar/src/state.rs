@@ -309,6 +309,15 @@ impl State {
         self.intent != Intent::Keep || self.operations.iter().any(|it| !matches!(it, Operation::TakeFlashes { .. }))
     }
 
+    /// Whether the commit of this request counts as a visit, from which the idle timeout is counted.
+    pub(crate) fn begins_idling_anew(&self) -> bool {
+        let is_due = match &self.origin {
+            Origin::Cookie { reissue: due } | Origin::Foreign { due } | Origin::Stored(At { touch: due, .. }) => *due,
+            _ => false,
+        };
+        self.is_visit && (self.changed || self.intent != Intent::Keep || is_due)
+    }
+
     /// Takes the turn, which is free.
     pub(crate) fn take_turn(&mut self, session: &Session) -> Held {
         self.turn.taken = true;

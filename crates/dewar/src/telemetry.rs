@@ -62,6 +62,14 @@ pub(crate) fn wrong_type(error: &Error) {
     tracing::warn!(%error, "the entry was taken for absent");
 }
 
+/// A page asked for the user as if it were an entry, and there is none of that name.
+#[cfg(feature = "templates")]
+pub(crate) fn principal_is_no_entry() {
+    tracing::warn!(
+        "a page asked for the entry `principal`, and there is none: the user is `session.principal()`, with parentheses"
+    );
+}
+
 /// A commit did not succeed.
 pub(crate) fn failed(error: &Error) {
     tracing::error!(%error, "the session could not be saved");

@@ -4,6 +4,12 @@
 //! `session.firstName`, `session.get('firstName', 'stranger')`, `session.items()`, `{% for name in session %}`. So does
 //! `get_flashed_messages(with_categories=true, category_filter=['error'])`.
 //!
+//! `session.principal()` is the user whom the session belongs to, and `none` where nobody is logged in. With parentheses: Jinja has one look-up for
+//! `session.principal` and `session['principal']`, which is the entry of that name. If the user stood in for a missing entry, a page that asks
+//! `session.principal == 'admin'` would believe whatever an application let its visitors insert under a name of their choice.
+//!
+//! A page looks the same, whatever format the session is in: a date, a UUID or a decimal is its text. The names of a map are text, as in Flask.
+//!
 //! Other template engines take the session as a field: [`Session`] is cheap to clone, and askama, for example, calls its methods:
 //!
 //! ```
@@ -36,6 +42,7 @@ use crate::{
     error::{Error, Excerpt, Kind},
     flash::Flash,
     session::Session,
+    telemetry,
     value::Value,
 };
 
@@ -253,11 +260,15 @@ impl Object for Entries {
     }
 
     fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
-        self.entry(key.as_str()?)
+        self.get_value_by_str(key.as_str()?)
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Jinja> {
-        self.entry(key)
+        let entry = self.entry(key);
+        if entry.is_none() && key == "principal" && self.0.principal().is_some() {
+            telemetry::principal_is_no_entry();
+        }
+        entry
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -274,6 +285,10 @@ impl Object for Entries {
             "get" => {
                 let (name, default): (&str, Option<Jinja>) = from_args(arguments)?;
                 Ok(self.entry(name).or(default).unwrap_or(Jinja::from(())))
+            }
+            "principal" => {
+                let () = from_args(arguments)?;
+                Ok(self.0.principal().map_or(Jinja::from(()), Jinja::from))
             }
             "items" => {
                 let () = from_args(arguments)?;
@@ -332,10 +347,24 @@ fn jinja(value: &Value) -> Jinja {
         Value::Markup(value) => Jinja::from_safe_string(value.clone()),
         Value::Bytes(value) => Jinja::from_bytes(value.clone()),
         Value::List(values) | Value::Tuple(values) => values.iter().map(jinja).collect(),
-        Value::Map(pairs) => Jinja::from_pairs(pairs.iter().map(|(name, value)| (jinja(name), jinja(value)))),
-        Value::BigInteger(value) => Jinja::from(value.to_string()),
+        Value::Map(pairs) => Jinja::from_pairs(pairs.iter().map(|(name, value)| (name_of(name), jinja(value)))),
+        Value::BigInteger(value) => number(value.as_str()),
         Value::Uuid(value) => Jinja::from(value.to_string()),
         Value::DateTime(value) => Jinja::from(value.to_string()),
         Value::Surrogates(units) => Jinja::from(String::from_utf16_lossy(units)),
+    }
+}
+
+/// Jinja counts with what fits into 128 bits; a longer integer is shown as text.
+fn number(digits: &str) -> Jinja {
+    let fits = digits.parse::<i128>().map(Jinja::from);
+    fits.or_else(|_| digits.parse::<u128>().map(Jinja::from)).unwrap_or_else(|_| Jinja::from(digits))
+}
+
+/// The name of a map's member as JSON spells it, so that a page finds it under one name in every format.
+fn name_of(name: &Value) -> String {
+    match name {
+        Value::Bool(name) => name.to_string(),
+        other => jinja(other).to_string(),
     }
 }

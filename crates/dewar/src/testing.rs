@@ -5,10 +5,9 @@
 //! ```
 //! use axum::{Router, body::Body, routing::get};
 //! use dewar::{Clock, Secret, Session, SessionLayer, testing::Visitor};
-//! use http::{Request, header::COOKIE};
+//! use http::Request;
 //! use serde_json::json;
 //! use std::time::Duration;
-//! use tower::ServiceExt;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Clock::at(std::time::SystemTime::now());
@@ -22,17 +21,27 @@
 //!     .layer(layer.clone());
 //!
 //! let mut ada = Visitor::with(&layer.manager()?, json!({ "firstName": "Ada", "visits": 2 })).await?;
-//! let request = Request::get("/").header(COOKIE, ada.cookie()).body(Body::empty())?;
-//! let response = app.oneshot(request).await?;
-//! ada.receive(response.headers());
+//! let response = ada.send(app.clone(), Request::get("/").body(Body::empty())?).await?;
+//! assert!(response.status().is_success());
 //! assert_eq!(ada.session().await?.get("visits"), Some(3));
+//!
+//! ada.edit(|session| session.insert("visits", 99)).await?;
+//! ada.send(app, Request::get("/").body(Body::empty())?).await?;
+//! assert_eq!(ada.session().await?.get("visits"), Some(100));
 //!
 //! clock.advance(Duration::from_secs(2 * 86_400)); // idle for too long
 //! assert!(ada.session().await?.is_empty());
 //! # Ok(()) }
 //! ```
+//!
+//! Where the application is no service of tower's (actix-web, or a server over HTTP), give [`Visitor::cookie`] to the request, and what the response
+//! sets to [`Visitor::receive`] or [`Visitor::receive_cookie`].
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
@@ -41,22 +50,23 @@ pub use crate::lifetime::Clock;
 use crate::{
     encoding::Encoding,
     error::{Error, Kind},
+    lifetime::Timestamp,
     manager::SessionManager,
-    session::Session,
+    session::{Owner, Rules, Session},
     value::Value,
 };
 
-/// A visitor's browser, as far as cookies go.
+/// A visitor's browser, as far as cookies go. A clone is another browser, with copies of them.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     manager: SessionManager,
-    jar: BTreeMap<String, String>,
+    jar: Jar,
 }
 
 impl Visitor {
     /// A visitor who has never been here.
     pub fn new(manager: &SessionManager) -> Self {
-        Self { manager: manager.clone(), jar: BTreeMap::new() }
+        Self { manager: manager.clone(), jar: Jar::default() }
     }
 
     /// A visitor whose session has these entries: anything that serializes to a map, such as `json!({ ... })` or a struct.
@@ -88,12 +98,58 @@ impl Visitor {
     /// Where the session cannot be written.
     pub async fn prepared(manager: &SessionManager, prepare: impl FnOnce(&Session)) -> Result<Self, Error> {
         let mut visitor = Self::new(manager);
-        let session = visitor.session().await?;
-        prepare(&session);
-        let mut response = HeaderMap::new();
-        manager.commit(&session).await.apply(&mut response)?;
-        visitor.receive(&response);
+        visitor.edit(prepare).await?;
         Ok(visitor)
+    }
+
+    /// Changes the visitor's session as a request of theirs would, and gives them the cookie: in the middle of a test, Flask's `session_transaction`.
+    ///
+    /// ```
+    /// # use dewar::{Secret, SessionManager, testing::Visitor};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
+    /// # let manager = SessionManager::new(Secret::generate())?;
+    /// let mut ada = Visitor::new(&manager);
+    /// ada.edit(|session| session.set_principal("ada")).await?;
+    /// let was_there = ada.edit(|session| session.remove("draft")).await?;
+    /// assert!(!was_there);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the session cannot be opened or written.
+    #[doc(alias = "session_transaction")]
+    pub async fn edit<T>(&mut self, change: impl FnOnce(&Session) -> T) -> Result<T, Error> {
+        let session = self.session().await?;
+        let result = change(&session);
+        let mut response = HeaderMap::new();
+        let saved = self.manager.commit(&session).await.apply(&mut response);
+        self.receive(&response);
+        saved.map(|()| result)
+    }
+
+    /// Sends a request as this visitor's browser would: with its cookies, and it takes those of the response. The application is a service of tower's,
+    /// as `app.clone()` or `&mut app`: an axum `Router`, for example.
+    ///
+    /// # Errors
+    ///
+    /// Those of the service; a `Router` has none.
+    #[cfg(feature = "tower")]
+    pub async fn send<S, B, R>(
+        &mut self,
+        mut app: S,
+        mut request: http::Request<B>,
+    ) -> Result<http::Response<R>, S::Error>
+    where
+        S: tower_service::Service<http::Request<B>, Response = http::Response<R>>,
+    {
+        if !self.jar.lock().is_empty() {
+            request.headers_mut().append(header::COOKIE, self.cookie());
+        }
+        std::future::poll_fn(|context| app.poll_ready(context)).await?;
+        let response = app.call(request).await?;
+        self.receive(response.headers());
+        Ok(response)
     }
 
     /// The `Cookie` header of the visitor's next request; empty where there is no cookie.
@@ -102,39 +158,126 @@ impl Visitor {
     ///
     /// Where a cookie cannot stand in a header, which none that came in one does.
     pub fn cookie(&self) -> HeaderValue {
-        let pairs: Vec<String> = self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = self.jar.lock().iter().map(|(name, value)| format!("{name}={value}")).collect();
         HeaderValue::try_from(pairs.join("; ")).expect("a cookie that came in a header fits into one")
     }
 
     /// Takes the cookies of a response, and drops those that it removes.
     pub fn receive(&mut self, response: &HeaderMap) {
-        for cookie in response.get_all(header::SET_COOKIE) {
-            let text = String::from_utf8_lossy(cookie.as_bytes()).into_owned();
-            let mut parts = text.split(';');
-            let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
-            let over = parts.any(|attribute| {
-                let attribute = attribute.trim();
-                attribute.eq_ignore_ascii_case("max-age=0")
-                    || attribute.eq_ignore_ascii_case("expires=thu, 01 jan 1970 00:00:00 gmt")
-            });
-            if over {
-                self.jar.remove(name.trim());
-            } else {
-                self.jar.insert(name.trim().to_owned(), value.trim().to_owned());
-            }
-        }
+        self.jar.receive(response.get_all(header::SET_COOKIE).iter().map(HeaderValue::as_bytes));
     }
 
-    /// The session as the visitor's next request would open it.
+    /// Takes one cookie, as the value of a `Set-Cookie` header: for HTTP libraries with header types of their own.
+    ///
+    /// In actix-web:
+    ///
+    /// ```
+    /// use actix_web::{App, test, web};
+    /// use dewar::{Secret, Session, testing::Visitor, web::actix::SessionMiddleware};
+    ///
+    /// # #[actix_web::main] async fn main() -> Result<(), dewar::Error> {
+    /// let sessions = SessionMiddleware::new(Secret::generate())?;
+    /// let app = test::init_service(App::new().wrap(sessions.clone()).route("/", web::get().to(
+    ///     async |session: Session| { session.insert("firstName", "Ada"); "" },
+    /// ))).await;
+    ///
+    /// let mut ada = Visitor::new(&sessions.manager()?);
+    /// let request = test::TestRequest::get().insert_header(("cookie", ada.cookie().as_bytes())).to_request();
+    /// let response = test::call_service(&app, request).await;
+    /// for cookie in response.headers().get_all("set-cookie") {
+    ///     ada.receive_cookie(cookie.as_bytes());
+    /// }
+    /// assert!(ada.session().await?.contains("firstName"));
+    /// # Ok(()) }
+    /// ```
+    pub fn receive_cookie(&mut self, set_cookie: &[u8]) {
+        self.jar.receive([set_cookie]);
+    }
+
+    /// The session as the visitor's next request would open it: to look at what there is.
+    ///
+    /// What is written to it is saved by [`commit`](Session::commit), and the visitor has the cookie then. [`edit`](Visitor::edit) does both.
     ///
     /// # Errors
     ///
     /// Only where the store failed.
     pub async fn session(&self) -> Result<Session, Error> {
         let mut request = HeaderMap::new();
-        if !self.jar.is_empty() {
+        if !self.jar.lock().is_empty() {
             request.insert(header::COOKIE, self.cookie());
         }
-        self.manager.open(&request).await
+        let session = self.manager.open(&request).await?;
+        let (manager, jar) = (self.manager.clone(), self.jar.same());
+        Ok(session.owned_by(|owner| Arc::new(Browsing { owner, manager, jar })))
+    }
+}
+
+/// The cookies of one browser, which its open sessions reach, too.
+#[derive(Debug, Default)]
+struct Jar(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Jar {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same jar, not a copy.
+    fn same(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn receive<'a>(&self, cookies: impl IntoIterator<Item = &'a [u8]>) {
+        let mut jar = self.lock();
+        for cookie in cookies {
+            let text = String::from_utf8_lossy(cookie);
+            let mut parts = text.split(';');
+            let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
+            let is_over = parts.any(|attribute| {
+                let attribute = attribute.trim();
+                attribute.eq_ignore_ascii_case("max-age=0")
+                    || attribute.eq_ignore_ascii_case("expires=thu, 01 jan 1970 00:00:00 gmt")
+            });
+            if is_over {
+                jar.remove(name.trim());
+            } else {
+                jar.insert(name.trim().to_owned(), value.trim().to_owned());
+            }
+        }
+    }
+}
+
+/// Another jar with the same cookies: who copies a browser has two.
+impl Clone for Jar {
+    fn clone(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+}
+
+/// The owner of a session without a response: what is committed goes to the browser at once.
+struct Browsing {
+    owner: Arc<dyn Owner>,
+    manager: SessionManager,
+    jar: Jar,
+}
+
+impl Owner for Browsing {
+    fn rules(&self) -> &Rules {
+        self.owner.rules()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.owner.now()
+    }
+
+    fn lineage(&self, principal: &str) -> u64 {
+        self.owner.lineage(principal)
+    }
+
+    fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+        Box::pin(async move {
+            let done = Arc::clone(&self.owner).settle(session.clone()).await;
+            self.jar.receive(self.manager.due(&session).iter().map(HeaderValue::as_bytes));
+            done
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! What a session may hold beyond serde's own types: bytes, tuples, markup, UUIDs, dates.
 //!
-//! Any `Serialize` goes into a session. These types are for what serde's data model cannot tell apart but a framework
+//! Any `Serialize` goes into a session, written as people would read it: a date of chrono's, a UUID, a decimal and an address are their text, so that a
+//! page shows the same in every format. These types are for what serde's data model cannot tell apart but a framework
 //! can: Flask keeps a tuple, safe HTML, a UUID and a date as such. They keep their kind in Flask's JSON and in
 //! MessagePack, are refused by name in formats that would lose it, and pass through any other serde format as what they wrap.
 
@@ -149,6 +150,8 @@ into_value! {
     u32 => |it| Value::Integer(it.into()),
     f64 => |it| Value::Float(it),
     &str => |it| Value::Text(it.into()),
+    &String => |it| Value::Text(it.clone()),
+    std::borrow::Cow<'_, str> => |it| Value::Text(it.into_owned()),
     String => |it| Value::Text(it),
     Vec<Value> => |it| Value::List(it),
     Bytes => |it| Value::Bytes(it.0),

@@ -13,7 +13,7 @@ use dewar::{
     Error, Lifetime, Session, SessionLayer,
     web::conformance::{self, Site},
 };
-use support::http::{Application, Browser, layer};
+use support::http::{Application, Browser, layer, secret};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -118,6 +118,17 @@ async fn a_panic_in_a_task_that_holds_the_session_is_no_silent_loss() {
 }
 
 const LONG: std::time::Duration = std::time::Duration::from_secs(7200);
+
+#[test]
+fn a_layer_that_is_refused_says_at_which_line_of_the_application_it_was_made() {
+    let (layer, line) = (SessionLayer::new(secret()).unwrap(), line!());
+    let layer = layer.domain("http://x");
+    let put_on = || drop(Router::<()>::new().route("/", get(async || "")).layer(layer));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(put_on)).unwrap_err();
+    let said: &String = panic.downcast_ref().unwrap();
+    assert!(said.starts_with(&format!("SessionLayer, made at {}:{line}:", file!())), "{said}");
+    assert!(said.contains("domain"), "{said}");
+}
 
 #[tokio::test]
 async fn settings_that_contradict_each_other_are_refused_by_name() {

@@ -501,7 +501,7 @@ fn what_an_update_owns_may_use_the_session_when_a_refused_cookie_is_removed() {
         let session = site.manager.open(&garbage).await.unwrap();
         session.clear();
         updates_with_one_that_looks(&session);
-        session.remove::<u32>("count");
+        session.remove("count");
         site.manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap();
     });
 }
@@ -845,7 +845,7 @@ async fn a_failed_entry_is_healed_by_a_good_insert_or_remove_of_its_name_alone()
         session.commit().await.unwrap();
         session.insert("name", Unwritable);
         assert!(session.commit().await.unwrap_err().to_string().contains("name"), "{format}");
-        session.remove::<String>("name");
+        session.remove("name");
         session.commit().await.unwrap();
         assert_eq!(session.keys(), ["other"], "{format}");
     }

@@ -199,7 +199,7 @@ async fn who_revived_a_session_has_its_cookie_whatever_answers_were_lost() {
         let request = site::Request::begin(&before, &site.manager).await;
         let late = site::Request::begin(&before, &site.other).await;
         site::visit(&mut visitor, &site.other, |session| {
-            session.remove::<i32>("a");
+            session.remove("a");
         })
         .await;
         assert_eq!(visitor.cookie(), "");
@@ -256,7 +256,7 @@ async fn a_late_answer_never_takes_the_cookie_of_a_new_log_in() {
     let [first, writes, removes, logs_in] = requests.try_into().unwrap_or_else(|_| unreachable!());
     first.session.insert("a", 2);
     writes.session.insert("a", 3);
-    removes.session.remove::<i32>("a");
+    removes.session.remove("a");
     logs_in.session.set_principal("ada");
     // While the first is written, two come together.
     site.store.fail(Verb::Replace, 1, SLOW);
@@ -284,7 +284,7 @@ async fn what_a_follower_of_a_renewal_was_told_is_saved_can_be_found() {
     site::visit(&mut visitor, &site.manager, |session| session.renew()).await;
     let late = site::Request::begin(&before, &site.manager).await;
     site::visit(&mut visitor, &site.manager, |session| {
-        session.remove::<i32>("a");
+        session.remove("a");
     })
     .await;
     late.session.insert("b", 2);

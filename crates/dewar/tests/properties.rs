@@ -66,7 +66,7 @@ fn run(step: &Step, session: &Session, model: &mut BTreeMap<String, Value>) {
             model.insert(name.clone(), value.clone());
         }
         Step::Remove(name) => {
-            assert_eq!(session.remove::<Value>(name), model.remove(name));
+            assert_eq!(session.take::<Value>(name), model.remove(name));
         }
         Step::Count(name) => {
             let count = session.update(name, |count: &mut i64| *count += 1).unwrap();

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use dewar::{
-    Clock, Keyring, Lifetime, Secret, Session, SessionManager, SessionManagerBuilder, Value,
+    Clock, Keyring, Lifetime, Secret, Session, SessionManager, SessionManagerBuilder,
     dialect::{Body, CookieSession, Dialect, ExpressSession, Flask, Jar, Limits, Report, Sealed, Steps},
     encoding::Encoding,
     layout::{Attributes, ConnectRedis, Contents, Data, Holds, Kept, Layout, Refusal, Stored},
@@ -269,7 +269,7 @@ async fn messages_that_flask_left_are_shown_after_the_move_to_cookie_session() {
     let new = site.builder().dialect(CookieSession::new).cookie_name("new").reads_also(old.clone(), site.until());
     let new = new.build().unwrap();
     let mut ada = Browser::default();
-    ada.visits(&old, |session| session.flash_as("info", "Welcome!")).await.unwrap();
+    ada.visits(&old, |session| session.flash_as("Welcome!", "info")).await.unwrap();
     let shown = ada.opens(&new).await.take_flashes();
     assert_eq!((shown.len(), shown[0].category.as_str(), shown[0].text()), (1, "info", "Welcome!"));
 }
@@ -434,7 +434,7 @@ async fn set_principal_after_the_former_user_s_entry_was_removed_keeps_nothing_o
     site.writes(r#"{"cookie":{"originalMaxAge":null},"userId":"alice","secret of alice":1}"#);
     let ada = Browser::with(COOKIE);
     eve_has_nothing_of_alice_s(&manager, ada, |session| {
-        session.remove::<Value>("userId");
+        session.remove("userId");
         session.set_principal("eve");
     })
     .await;
@@ -452,7 +452,7 @@ async fn set_principal_after_flask_login_s_entry_was_removed_keeps_nothing_of_th
     .await
     .unwrap();
     eve_has_nothing_of_alice_s(&manager, ada, |session| {
-        session.remove::<Value>("_user_id");
+        session.remove("_user_id");
         session.set_principal("eve");
     })
     .await;

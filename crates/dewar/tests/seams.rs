@@ -151,10 +151,10 @@ async fn messages_are_kept_as_connect_flash_keeps_them() {
     let store = MemoryStore::new();
     let manager = express(&store, |dialect| dialect);
     let mut ada = Visitor::prepared(&manager, |session| {
-        session.flash_as("info", "one");
-        session.flash_as("error", "two");
-        session.flash_as("info", "three");
-        session.flash_as("info", "one");
+        session.flash_as("one", "info");
+        session.flash_as("two", "error");
+        session.flash_as("three", "info");
+        session.flash_as("one", "info");
     })
     .await
     .unwrap();
@@ -163,7 +163,7 @@ async fn messages_are_kept_as_connect_flash_keeps_them() {
     let mut shown = Vec::new();
     visit(&manager, &mut ada, |session| {
         shown = session.take_flashes();
-        session.flash_as("late", "four");
+        session.flash_as("four", "late");
     })
     .await
     .unwrap();
@@ -183,11 +183,11 @@ async fn messages_are_kept_as_connect_flash_keeps_them() {
 async fn two_requests_that_race_leave_both_their_messages_at_express() {
     let store = MemoryStore::new();
     let manager = express(&store, |dialect| dialect);
-    let ada = Visitor::prepared(&manager, |session| session.flash_as("info", "zero")).await.unwrap();
+    let ada = Visitor::prepared(&manager, |session| session.flash_as("zero", "info")).await.unwrap();
     let [one, other] = [ada.session().await.unwrap(), ada.session().await.unwrap()];
-    one.flash_as("info", "one");
+    one.flash_as("one", "info");
     let shown = other.take_flashes();
-    other.flash_as("info", "two");
+    other.flash_as("two", "info");
     for session in [one, other] {
         manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap();
     }

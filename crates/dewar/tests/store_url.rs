@@ -82,3 +82,9 @@ async fn no_password_is_ever_printed() {
 fn redis_outside_of_a_runtime_is_an_error() {
     assert!(error("redis://localhost/").contains("within a tokio runtime"));
 }
+
+#[test]
+fn an_error_of_a_store_is_shown_to_a_person_in_full() {
+    let error = store::open("sessions.db").unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+}

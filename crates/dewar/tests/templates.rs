@@ -56,7 +56,7 @@ async fn visitor(site: &Site) -> Visitor {
         session.insert("items", 3);
         session.insert("id", dewar::value::Uuid::from_bytes([0xab; 16]));
         session.flash("saved");
-        session.flash_as("error", "not <saved>");
+        session.flash_as("not <saved>", "error");
     })
     .await
     .unwrap()

@@ -209,7 +209,7 @@ async fn register(
     match users.add(name, form.password).await {
         Ok(Some(user)) => {
             begin(page.session(), &user, &headers, Lifetime::browser());
-            page.session().flash_as("success", "Your account is made, and you are logged in.");
+            page.session().flash_as("Your account is made, and you are logged in.", "success");
             Ok(Redirect::to(HOME).into_response())
         }
         Ok(None) => refused("name", "This name is taken. Please choose another.".to_owned()),
@@ -283,7 +283,7 @@ async fn end_one(
     Form(which): Form<Which>,
 ) -> Result<Redirect, Error> {
     if sessions.revoke(&user.id, &which.handle).await? {
-        session.flash_as("success", "That device is logged out.");
+        session.flash_as("That device is logged out.", "success");
     } else {
         session.flash("That device had logged out already.");
     }
@@ -293,8 +293,8 @@ async fn end_one(
 async fn end_others(session: Session, sessions: SessionManager) -> Result<Redirect, Error> {
     match sessions.revoke_others(&session).await? {
         0 => session.flash("There was no other device."),
-        1 => session.flash_as("success", "The other device is logged out."),
-        count => session.flash_as("success", format!("The other {count} devices are logged out.")),
+        1 => session.flash_as("The other device is logged out.", "success"),
+        count => session.flash_as(format!("The other {count} devices are logged out."), "success"),
     }
     Ok(Redirect::to("/devices"))
 }

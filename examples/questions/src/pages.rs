@@ -83,8 +83,8 @@ async fn keep_color(session: Session, Form(color): Form<Color>) -> Redirect {
         return Redirect::to("/page2");
     }
     match session.get::<String>("firstName").filter(|_| session.contains("lastName")) {
-        Some(name) => session.flash_as("success", format!("Thank you, {name}: all three answers are remembered.")),
-        None => session.flash_as("success", "Thank you: your favourite colour is remembered."),
+        Some(name) => session.flash_as(format!("Thank you, {name}: all three answers are remembered."), "success"),
+        None => session.flash_as("Thank you: your favourite colour is remembered.", "success"),
     }
     Redirect::to("/page3")
 }
@@ -106,11 +106,11 @@ async fn not_found(templates: Templates) -> Result<(StatusCode, Html<String>), E
 fn keep(session: &Session, field: &str, spoken: &str, answer: &str) -> bool {
     let answer = answer.trim();
     if answer.is_empty() {
-        session.flash_as("error", format!("Please fill in your {spoken}."));
+        session.flash_as(format!("Please fill in your {spoken}."), "error");
         return false;
     }
     if answer.chars().count() > LONGEST {
-        session.flash_as("error", format!("Please use at most {LONGEST} characters for your {spoken}."));
+        session.flash_as(format!("Please use at most {LONGEST} characters for your {spoken}."), "error");
         return false;
     }
     session.insert(field, answer);

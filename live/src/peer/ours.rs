@@ -94,7 +94,7 @@ fn insert(session: &Session, body: &[u8]) -> StatusCode {
 async fn flash(session: Session, body: Bytes) -> StatusCode {
     let body = typed::parse(&String::from_utf8_lossy(&body));
     let category = body.get("category").and_then(Value::as_str).unwrap_or("message");
-    session.flash_as(category, body.get("message").cloned().unwrap_or(Value::Null));
+    session.flash_as(body.get("message").cloned().unwrap_or(Value::Null), category);
     StatusCode::NO_CONTENT
 }
 

@@ -70,16 +70,21 @@ macro_rules! settings {
 
             /// How long a session lives, where it does not say so itself. The default: until the browser closes, at most a day
             /// without a visit, at most 30 days in all.
+            #[doc(alias = "with_expiry")]
+            #[doc(alias = "max_age")]
+            #[doc(alias = "ttl")]
             pub fn lifetime(self, lifetime: crate::Lifetime) -> Self {
                 self.set(|settings| settings.lifetime = Some(lifetime))
             }
 
             /// When a session that was only read is issued again, so that it does not run out.
+            #[doc(alias = "rolling")]
             pub fn reissue(self, reissue: crate::Reissue) -> Self {
                 self.set(|settings| settings.reissue = reissue)
             }
 
             /// The cookie's name.
+            #[doc(alias = "with_name")]
             pub fn cookie_name(self, name: impl Into<String>) -> Self {
                 self.set(|settings| settings.cookie_name = Some(name.into()))
             }
@@ -172,6 +177,7 @@ macro_rules! settings {
             /// # Security
             ///
             /// Whoever listens on the network can take the session over.
+            #[doc(alias = "with_secure")]
             pub fn dangerously_allow_http(self) -> Self {
                 self.set(|settings| settings.allow_http = true)
             }

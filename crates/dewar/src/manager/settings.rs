@@ -209,7 +209,8 @@ impl Settings {
         }
         let clock_skew = self.clock_skew.unwrap_or(profile.skew);
 
-        let rules = Rules { format, idle, absolute, persistent: lifetime.persistent, replays: self.store.is_some() };
+        let (persistent, dated) = (lifetime.persistent, profile.dated);
+        let rules = Rules { format, idle, absolute, persistent, replays: self.store.is_some(), dated };
         let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));
         let manager = SessionManager {
             inner: Arc::new(Inner {

@@ -46,9 +46,9 @@ impl Meaning for Flask {
     fn set(&self, data: &mut Data, encoding: Encoding, change: Change<'_>) -> Result<(), Error> {
         match change {
             Change::Principal(login) if self.has_login => {
-                // What reads the same keeps its bytes: an integer stays one.
+                // What reads the same keeps its bytes: an integer stays one, although Flask-Login asks for text.
                 if !self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
-                    data.insert(USER.as_bytes(), written(encoding, USER, &login.value())?);
+                    data.insert(USER.as_bytes(), written(encoding, USER, &login.id)?);
                 }
                 data.insert(FRESH.as_bytes(), written(encoding, FRESH, &true)?);
                 if let Some(client) = client(login) {

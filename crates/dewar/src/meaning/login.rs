@@ -1,6 +1,7 @@
 //! Somebody who logs in, with what other frameworks want to know of it.
 
-#[cfg(any(feature = "flask", feature = "express"))]
+use crate::value;
+#[cfg(feature = "express")]
 use crate::value::Value;
 
 /// Somebody who logs in: for [`Session::set_principal`](crate::Session::set_principal), which takes a plain name, too.
@@ -9,10 +10,11 @@ use crate::value::Value;
 /// use dewar::Login;
 ///
 /// # fn handler(session: dewar::Session) {
-/// session.set_principal("7");
+/// session.set_principal("ada");
+/// session.set_principal(42); // as `Login::number(42)`
 ///
 /// // Where another framework is to believe it: what that framework checks.
-/// session.set_principal(Login::new("7").client("203.0.113.5", "Mozilla/5.0"));
+/// session.set_principal(Login::new("ada").client("203.0.113.5", "Mozilla/5.0"));
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ use crate::value::Value;
 pub struct Login {
     /// The user.
     pub id: String,
-    /// Whether the framework writes the id as a number.
+    /// Whether the id is a number, and is written as one where the framework keeps what it is given.
     pub is_number: bool,
     /// The address and the `User-Agent` that the framework sees of the visitor.
     pub client: Option<(String, String)>,
@@ -32,18 +34,18 @@ impl Login {
         Self { id: id.into(), is_number: false, client: None }
     }
 
-    /// The user of this number, where the framework keeps a number: `passport.user = 7` in an application whose ids are integers.
+    /// The user of this number: `passport.user = 42` in an application of Express whose ids are integers.
     ///
-    /// [`principal`](crate::Session::principal) gives its text. What an entry says already keeps its kind.
-    pub fn number(id: i64) -> Self {
-        Self { is_number: true, ..Self::new(id.to_string()) }
+    /// Flask-Login keeps text alone, and gets text. [`principal`](crate::Session::principal) gives its text. What an entry says already keeps its kind.
+    pub fn number(id: impl Into<i128>) -> Self {
+        Self { is_number: true, ..Self::new(id.into().to_string()) }
     }
 
-    /// The id as an entry holds it.
-    #[cfg(any(feature = "flask", feature = "express"))]
+    /// The id as an entry holds it, where that keeps numbers.
+    #[cfg(feature = "express")]
     pub(crate) fn value(&self) -> Value {
-        match self.id.parse() {
-            Ok(number) if self.is_number => Value::Integer(number),
+        match self.id.parse::<i128>() {
+            Ok(number) if self.is_number => Value::from(number),
             _ => Value::Text(self.id.clone()),
         }
     }
@@ -68,5 +70,25 @@ impl<T: AsRef<str> + ?Sized> From<&T> for Login {
 impl From<String> for Login {
     fn from(id: String) -> Self {
         Self::new(id)
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty)*) => {$(
+        /// As [`Login::number`].
+        impl From<$type> for Login {
+            fn from(id: $type) -> Self {
+                Self::number(id)
+            }
+        }
+    )*};
+}
+
+numbers!(i8 i16 i32 i64 u8 u16 u32 u64);
+
+/// Its text.
+impl From<value::Uuid> for Login {
+    fn from(id: value::Uuid) -> Self {
+        Self::new(id.to_string())
     }
 }

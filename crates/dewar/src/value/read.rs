@@ -73,6 +73,12 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(it.into())
     }
 
+    /// With the digits of 32 bits, as JSON has them: 0.1 stays 0.1.
+    fn visit_f32<E>(self, it: f32) -> Result<Value, E> {
+        let short = it.to_string().parse().ok().filter(|short: &f64| *short as f32 == it);
+        Ok(short.unwrap_or(it.into()).into())
+    }
+
     fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
         Ok(it.into())
     }

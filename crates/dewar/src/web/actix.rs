@@ -60,8 +60,8 @@ use crate::{
 ///
 /// # Panics
 ///
-/// Settings that contradict each other are refused when the middleware is put on an application, at start-up, with a message that says
-/// what to write instead. [`SessionMiddleware::manager`] returns the same as an error.
+/// Settings that contradict each other are refused when the middleware is put on an application, at start-up. The message says where the middleware
+/// was made and what to write instead. [`SessionMiddleware::manager`] returns the same as an error: `sessions.manager()?` before the server begins.
 #[derive(Clone)]
 #[must_use = "a middleware does nothing until it is given to `.wrap(...)`"]
 pub struct SessionMiddleware(Setup);

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::Location,
     sync::{Arc, OnceLock},
 };
 
@@ -23,6 +24,7 @@ macro_rules! layer {
             /// # Errors
             ///
             /// Where the variable is missing or a secret is refused. The message has a ready `export SECRET_KEY=...` line.
+            #[track_caller]
             pub fn from_env() -> Result<Self, crate::Error> {
                 Setup::from_env().map(Self)
             }
@@ -32,6 +34,7 @@ macro_rules! layer {
             /// # Errors
             ///
             /// Where the secret is refused.
+            #[track_caller]
             pub fn new<K>(secret: K) -> Result<Self, crate::Error>
             where
                 K: TryInto<crate::Keyring>,
@@ -56,15 +59,16 @@ macro_rules! layer {
 
             /// What all requests share, at start-up.
             fn means(&self) -> std::sync::Arc<Means> {
-                let means = self.0.means().unwrap_or_else(|error| panic!("{}: {error}", stringify!($type)));
-                std::sync::Arc::clone(means)
+                let refused = |error| panic!("{}, made at {}: {error}", stringify!($type), self.0.made_at);
+                std::sync::Arc::clone(self.0.means().unwrap_or_else(refused))
             }
         }
 
         /// With a manager that was made already.
         impl From<crate::SessionManager> for $type {
+            #[track_caller]
             fn from(manager: crate::SessionManager) -> Self {
-                Self(manager.into())
+                Self(Setup::from(manager))
             }
         }
 
@@ -94,6 +98,8 @@ pub(super) struct Setup {
     settings: Arc<Settings>,
     /// One that was made already: by its owner, or before the pages were named.
     made: Option<SessionManager>,
+    /// Where the application made it: a framework puts it on a service far from there.
+    pub(super) made_at: &'static Location<'static>,
     /// Made once, and shared by all clones: a router without state asks for its layers with every request, and each of actix's workers for its own.
     means: Arc<OnceLock<Arc<Means>>>,
     #[cfg(feature = "templates")]
@@ -104,6 +110,7 @@ impl Setup {
     /// # Errors
     ///
     /// Where the secret is refused.
+    #[track_caller]
     pub(super) fn new<K>(secret: K) -> Result<Self, Error>
     where
         K: TryInto<Keyring>,
@@ -115,14 +122,17 @@ impl Setup {
     /// # Errors
     ///
     /// Where the variable is missing or a secret is refused.
+    #[track_caller]
     pub(super) fn from_env() -> Result<Self, Error> {
         Self::new(Keyring::from_env("SECRET_KEY")?)
     }
 
+    #[track_caller]
     fn with(settings: Arc<Settings>) -> Self {
         Self {
             settings,
             made: None,
+            made_at: Location::caller(),
             means: Arc::default(),
             #[cfg(feature = "templates")]
             templates: None,
@@ -165,6 +175,7 @@ impl Setup {
 }
 
 impl From<SessionManager> for Setup {
+    #[track_caller]
     fn from(manager: SessionManager) -> Self {
         Self { made: Some(manager.clone()), ..Self::with(Arc::clone(manager.settings())) }
     }

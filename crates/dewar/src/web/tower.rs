@@ -53,8 +53,17 @@ use crate::{
 ///
 /// # Panics
 ///
-/// Settings that contradict each other are refused when the layer is put on a service, at start-up, with a message that says
-/// what to write instead. [`SessionLayer::manager`] returns the same as an error.
+/// Settings that contradict each other are refused when the layer is put on a service, at start-up. The message says where the layer was made
+/// and what to write instead. Ask for the manager first, and it is an error instead of a panic:
+///
+/// ```
+/// use dewar::{Secret, SessionLayer};
+///
+/// let layer = SessionLayer::new(Secret::generate())?.domain("https://example.org");
+/// let error = layer.manager().unwrap_err(); // layer.manager()?;
+/// assert!(error.is_setting());
+/// # Ok::<(), dewar::Error>(())
+/// ```
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is given to `.layer(...)`"]
 pub struct SessionLayer(Setup);

@@ -1249,7 +1249,7 @@ impl<'a> History<'a> {
     fn act(&self, session: &Session, act: &Act) -> Option<i64> {
         match act {
             Act::Insert(name, value) => session.insert(name, *value),
-            Act::Remove(name) => return session.remove(name),
+            Act::Remove(name) => return session.take(name),
             Act::Add(name) => return Some(session.update(name, |sum: &mut i64| *sum += 1).unwrap()),
             Act::Clear => session.clear(),
             Act::Renew => session.renew(),

@@ -56,7 +56,7 @@ async fn different_entries_of_racing_requests_merge(manager: &SessionManager) {
     two.session.insert("two", 2);
     two.session.update("count", |count: &mut u32| *count += 1).unwrap();
     two.session.flash("from two");
-    three.session.remove::<String>("firstName");
+    three.session.remove("firstName");
     for request in [one, two, three] {
         request.end_silently().await;
     }
@@ -70,7 +70,7 @@ async fn the_last_entry_removed_loses_no_racing_write(manager: &SessionManager) 
     let mut visitor = Visitor::with(manager, std::collections::BTreeMap::from([("only", 1)])).await.unwrap();
     let adds = Request::begin(&visitor, manager).await;
     let removes = Request::begin(&visitor, manager).await;
-    removes.session.remove::<u32>("only");
+    removes.session.remove("only");
     adds.session.insert("other", 2);
     let removed = removes.end().await.unwrap();
     assert!(removed[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));

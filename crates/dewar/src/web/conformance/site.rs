@@ -97,7 +97,9 @@ impl Site {
             "/get" => text(shown(&session)),
             "/set" => after(|| session.insert("name", value)),
             "/count" => text(session.update("count", |count: &mut u32| *count += 1)?.to_string()),
-            "/remove" => after(|| drop(session.remove::<String>("name"))),
+            "/remove" => after(|| {
+                session.remove("name");
+            }),
             "/clear" => after(|| session.clear()),
             "/renew" => after(|| session.renew()),
             "/log-in" => after(|| session.set_principal(value)),
