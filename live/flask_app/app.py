@@ -34,7 +34,7 @@ app.config["SECRET_KEY_FALLBACKS"] = [
 
 @app.get("/")
 def renderMain():
-    return render_template("main.html")
+    return render_template("home.html")
 
 
 @app.get("/page1")
@@ -46,6 +46,7 @@ def renderPage1():
 def renderPage2():
     if request.method == "GET":
         return render_template("page2.html")
+    forget_unshown()
     kept = [keep("firstName", "first name"), keep("lastName", "last name")]
     return see_other("renderPage2" if all(kept) else "renderPage1")
 
@@ -54,6 +55,7 @@ def renderPage2():
 def renderPage3():
     if request.method == "GET":
         return render_template("page3.html")
+    forget_unshown()
     if not keep("favoriteColor", "favourite colour"):
         return see_other("renderPage2")
     if "firstName" in session and "lastName" in session:
@@ -65,6 +67,8 @@ def renderPage3():
 
 @app.route("/startOver", methods=["GET", "POST"])
 def startOver():
+    if request.method == "GET" and session and not is_followed_here():
+        return render_template("startOver.html")
     session.clear()
     return see_other("renderMain")
 
@@ -76,7 +80,7 @@ def not_found(_):
 
 @app.errorhandler(500)
 def broken(_):
-    return render_template("500.html"), 500
+    return render_template("error.html", status=500), 500
 
 
 @app.after_request
@@ -90,6 +94,11 @@ def harden(response):
     return response
 
 
+def forget_unshown():
+    """Messages that no page has shown give way to those of this form."""
+    session.pop("_flashes", None)
+
+
 def keep(field, spoken):
     """Keeps one answer in the session. Where it will not do, says why, keeps nothing, and returns False."""
     answer = request.form.get(field, "").strip()
@@ -101,6 +110,16 @@ def keep(field, spoken):
         return False
     session[field] = answer
     return True
+
+
+def is_followed_here():
+    """Whether somebody follows a link of this very site, and the browser says so."""
+    says = request.headers.get
+    return (
+        says("Sec-Fetch-Site") == "same-origin"
+        and says("Sec-Fetch-Dest") == "document"
+        and "Sec-Purpose" not in request.headers
+    )
 
 
 def see_other(endpoint):

@@ -82,7 +82,10 @@ impl Error {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
         let kind = if self.is_shown() { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
         let always = [("content-type", kind), ("cache-control", "no-store")];
-        always.into_iter().chain(self.is_store().then_some(("retry-after", "5")))
+        // The application's own policy would keep the page from its style.
+        let policy =
+            self.is_shown().then_some(("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'"));
+        always.into_iter().chain(policy).chain(self.is_store().then_some(("retry-after", "5")))
     }
 
     /// The store failed: not reached, too slow, full. The request may be tried again.

@@ -31,6 +31,7 @@ use crate::{
     telemetry,
 };
 
+mod admin;
 mod beside;
 pub(crate) mod builder;
 mod commit;

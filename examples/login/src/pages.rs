@@ -48,17 +48,20 @@ pub(crate) fn app(sessions: SessionLayer, users: Users, folder: &Path) -> Router
         .route("/devices/end-others", post(end_others))
         .route_layer(middleware::from_fn_with_state(users.clone(), members_only));
     Router::new()
-        .route("/", get(main))
+        .route("/", get(home))
         .route("/login", get(ask_to_log_in).post(log_in))
         .route("/register", get(ask_to_register).post(register))
         .route("/logout", post(log_out))
         .route("/goodbye", get(goodbye))
+        .route("/healthz", get(healthz))
         .merge(members)
         .with_state(users)
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         // Every page says who is logged in: none of them comes back out of a cache after the log-out.
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .layer(sessions.templates(environment))
+        // Browsers ask for it where a page names no icon.
+        .route("/favicon.ico", get(|| async { Redirect::permanent("/static/favicon.svg") }))
         .nest_service("/static", ServeDir::new(folder.join("static")))
         // Behind a proxy: it must pass on `Host` and `Origin` as they came.
         .layer(CsrfLayer::new())
@@ -123,8 +126,8 @@ async fn members_only(State(users): State<Users>, session: Session, mut request:
     next.run(request).await
 }
 
-async fn main(page: Page) -> Result<Html<String>, Error> {
-    page.render("main.html", context! {})
+async fn home(page: Page) -> Result<Html<String>, Error> {
+    page.render("home.html", context! {})
 }
 
 #[derive(Default, Deserialize)]
@@ -243,6 +246,12 @@ async fn goodbye(page: Page) -> Result<Response, Error> {
     Ok(page.render("goodbye.html", context! {})?.into_response())
 }
 
+/// Whether this process can serve, for the platform: a 503 while the store is out of reach.
+async fn healthz(sessions: SessionManager) -> Result<&'static str, Error> {
+    sessions.ping().await?;
+    Ok("ok")
+}
+
 async fn account(page: Page, sessions: SessionManager) -> Result<Html<String>, Error> {
     let devices = sessions.devices(page.session()).await?;
     let this = devices.iter().find(|device| device.current);
@@ -305,7 +314,9 @@ async fn apologize(environment: Environment<'static>, request: Request, next: Ne
     let status = response.status();
     let is_page =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if is_page || !(status.is_client_error() || status.is_server_error()) {
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || is_page && (status.is_client_error() || cfg!(debug_assertions)) {
+        // The only page with a 500 is the library's, which shows a developer where a template failed.
         return response;
     }
     let page = environment

@@ -472,6 +472,27 @@ fn a_store_that_is_down_is_a_friendly_503_and_logs_nobody_in() {
 }
 
 #[test]
+fn a_health_check_says_whether_the_store_can_be_reached() {
+    on_every_store("health", |site| {
+        let answer = site.visitor().get("/healthz");
+        assert!(answer.status() == 200 && answer.0.ends_with("\r\n\r\nok"), "{answer:?}");
+        assert!(answer.header("set-cookie").is_none(), "{answer:?}");
+    });
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = Site::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]);
+    assert_eq!(site.visitor().get("/healthz").status(), 503);
+}
+
+#[test]
+fn a_browser_that_asks_for_an_icon_gets_one() {
+    let site = Site::start(&[]);
+    let mut visitor = site.visitor();
+    let answer = visitor.get("/favicon.ico");
+    assert_eq!((answer.status(), answer.header("location")), (308, Some("/static/favicon.svg")));
+    assert_eq!(visitor.get("/static/favicon.svg").header("content-type"), Some("image/svg+xml"));
+}
+
+#[test]
 fn a_broken_form_is_a_friendly_4xx() {
     let site = Site::start(&[]);
     let mut visitor = site.visitor();

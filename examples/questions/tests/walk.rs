@@ -1,95 +1,12 @@
 //! The example as a person meets it: the program itself, over HTTP.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
-};
+mod support;
+
+use std::process::Command;
+
+use support::{Folder, Questions};
 
 const OWN_SECRET: &str = "kq3v8zs0d1jw7m2x";
-
-struct Questions {
-    program: Child,
-    port: u16,
-    cookie: String,
-}
-
-impl Questions {
-    fn start(settings: &[(&str, &str)]) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_questions"))
-            .env_remove("SECRET_KEY")
-            .env_remove("SECRET_KEY_FALLBACKS")
-            .env_remove("SESSION_DIALECT")
-            .env_remove("SESSION_STORE")
-            .env("PORT", "0")
-            .envs(settings.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("no address in {line:?}"));
-        let port = address.split_whitespace().next().unwrap().rsplit(':').next().unwrap().parse().unwrap();
-        Self { program, port, cookie: String::new() }
-    }
-
-    fn send(&mut self, head: &str, form: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let (cookie, length) = (&self.cookie, form.len());
-        write!(
-            stream,
-            "{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: {cookie}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        for cookie in answer.lines().filter_map(|line| line.strip_prefix("set-cookie: ")) {
-            let over = cookie.contains("Max-Age=0") || cookie.contains("01 Jan 1970");
-            let pair = cookie.split(';').next().unwrap();
-            let name = &pair[..=pair.find('=').unwrap()];
-            let mut jar: Vec<&str> =
-                self.cookie.split("; ").filter(|kept| !kept.is_empty() && !kept.starts_with(name)).collect();
-            jar.extend((!over).then_some(pair));
-            self.cookie = jar.join("; ");
-        }
-        answer
-    }
-
-    /// Sends a form and follows the redirect that answers it.
-    fn answer(&mut self, path: &str, form: &str) -> String {
-        let answer = self.send(&format!("POST {path}"), form);
-        assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
-        let location = answer.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned();
-        self.send(&format!("GET {location}"), "")
-    }
-}
-
-impl Drop for Questions {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
-/// A folder of one test's own, gone with it.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("questions-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn walk(mut visitor: Questions) {
     let welcome = visitor.send("GET /", "");
@@ -105,6 +22,8 @@ fn walk(mut visitor: Questions) {
     for path in ["/", "/page1", "/page2", "/nowhere"] {
         assert!(visitor.send(&format!("GET {path}"), "").contains("<bdi>Lovelace</bdi>"), "the footer of {path}");
     }
+    let again = visitor.send("GET /page3", "");
+    assert_eq!(again.matches("moss green").count(), 1, "where the answers are the page, the footer says none: {again}");
     let home = visitor.answer("/startOver", "");
     assert!(home.contains("Nothing yet.") && visitor.cookie.is_empty(), "{home}");
 }
@@ -165,14 +84,6 @@ fn a_store_that_is_down_is_a_friendly_503() {
 }
 
 #[test]
-fn a_plain_get_starts_over_too_as_in_the_lesson() {
-    let mut visitor = Questions::start(&[]);
-    visitor.answer("/page2", "firstName=Ada&lastName=Lovelace");
-    assert!(visitor.send("GET /startOver", "").contains("location: /\r\n"));
-    assert!(visitor.cookie.is_empty());
-}
-
-#[test]
 fn an_empty_answer_is_asked_again_and_a_good_one_beside_it_is_kept() {
     let mut visitor = Questions::start(&[]);
     let again = visitor.answer("/page2", "firstName=Ada&lastName=+++");
@@ -186,9 +97,39 @@ fn an_empty_answer_is_asked_again_and_a_good_one_beside_it_is_kept() {
 }
 
 #[test]
-fn a_page_that_does_not_exist_is_a_friendly_404() {
-    let answer = Questions::start(&[]).send("GET /nowhere", "");
-    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("There is nothing here."), "{answer}");
+fn what_cannot_be_served_is_a_friendly_page() {
+    let mut visitor = Questions::start(&[]);
+    for (head, status, said) in [
+        ("GET /nowhere", 404, "There is nothing here."),
+        ("GET /static/nowhere", 404, "There is nothing here."),
+        ("POST /page1", 405, "Not this way."),
+        ("POST /page2", 422, "That could not be read."),
+    ] {
+        let answer = visitor.send(head, "firstName=two&firstName=answers");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{head}: {answer}");
+        assert!(answer.contains("text/html") && answer.contains(said), "{head}: {answer}");
+    }
+}
+
+#[test]
+fn a_browser_that_asks_for_an_icon_gets_one() {
+    let mut visitor = Questions::start(&[]);
+    let answer = visitor.send("GET /favicon.ico", "");
+    assert!(answer.starts_with("HTTP/1.1 308") && !answer.contains("no-store"), "{answer}");
+    assert!(answer.contains("\r\nlocation: /static/favicon.svg\r\n"), "{answer}");
+    assert!(visitor.send("GET /static/favicon.svg", "").contains("content-type: image/svg+xml"));
+}
+
+#[test]
+fn a_health_check_says_whether_the_store_can_be_reached() {
+    for settings in [&[][..], &[("SESSION_STORE", "memory:")]] {
+        let answer = Questions::start(settings).send("GET /healthz", "");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        assert!(answer.contains("no-store") && !answer.contains("set-cookie"), "{answer}");
+    }
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let answer = Questions::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]).send("GET /healthz", "");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
 
 #[test]
@@ -199,25 +140,6 @@ fn https_only_is_kept_where_the_address_is_not_a_loopback_one() {
         answer.contains("set-cookie: __Host-Http-session=") && answer.contains("; Secure; HttpOnly; SameSite=Lax"),
         "{answer}"
     );
-}
-
-#[test]
-fn the_pages_of_another_such_application_work_unchanged() {
-    let own = Folder::new("pages");
-    let folder = &own.0;
-    std::fs::create_dir_all(folder.join("templates")).unwrap();
-    std::fs::create_dir_all(folder.join("static")).unwrap();
-    std::fs::write(folder.join("static/style.css"), "theirs {}").unwrap();
-    let page = "<link href=\"{{ url_for('static', filename='style.css') }}\">{% if 'firstName' in session %}{{ session['firstName'] }}{% endif %}\
-                <a href=\"{{ url_for('startOver') }}\"></a><form action=\"{{ url_for('renderPage2') }}\"></form>";
-    for name in ["main", "page1", "page2", "page3"] {
-        std::fs::write(folder.join("templates").join(format!("{name}.html")), page).unwrap();
-    }
-    let templates = folder.join("templates");
-    let mut visitor = Questions::start(&[("TEMPLATES_DIR", templates.to_str().unwrap())]);
-    let shown = visitor.answer("/page2", "firstName=Ada&lastName=Lovelace");
-    assert!(shown.contains("href=\"/static/style.css\"") && shown.contains("Ada<a href=\"/startOver\">"), "{shown}");
-    assert!(visitor.send("GET /static/style.css", "").contains("theirs {}"));
 }
 
 #[test]

@@ -28,7 +28,9 @@ pub(crate) static PART: Part = Part {
         without_javascript_everything_works_sealed,
         without_javascript_everything_works_in_flask_s_format,
         the_longest_answers_fit_on_a_phone,
+        on_a_phone_the_flask_comes_first_and_leaves_room,
         an_answer_that_looks_like_html_is_shown_as_it_was_typed,
+        the_lesson_s_link_starts_over_at_once_and_another_site_s_asks,
         one_browser_visits_flask_and_ours_in_one_visit,
         the_domain_of_the_cookie_changes_and_the_browser_is_left_with_one,
         a_log_out_after_the_domain_has_changed_leaves_the_browser_none,
@@ -168,6 +170,26 @@ fn the_longest_answers_fit_on_a_phone(tools: &Tools) {
     person.sees("/", 3, "3-welcome");
 }
 
+fn on_a_phone_the_flask_comes_first_and_leaves_room(tools: &Tools) {
+    let questions = Questions::start("sealed", LESSON, "");
+    let person =
+        Person { browser: Browser::start(tools, PHONE, true), url: questions.url.clone(), name: "flask".into() };
+    let browser = &person.browser;
+    person.open("/page1");
+    person.answer_names("Ada", "Lovelace");
+    person.answer_color("teal");
+    for path in ["/page3", "/", "/startOver"] {
+        person.open(path);
+        let edge = |selector: &str, edge: &str| {
+            let script =
+                format!("return Math.round(document.querySelector('{selector}').getBoundingClientRect().{edge})");
+            browser.run(&script).as_i64().expect("a number of pixels")
+        };
+        assert!(edge(".figure", "bottom") <= edge("main", "top"), "{path}: the flask stands between two texts");
+        assert!(edge(".kept", "top") <= i64::from(PHONE[1]), "{path}: what is kept begins below the first screen");
+    }
+}
+
 fn an_answer_that_looks_like_html_is_shown_as_it_was_typed(tools: &Tools) {
     let questions = Questions::start("flask", LESSON, "");
     let person =
@@ -182,6 +204,35 @@ fn an_answer_that_looks_like_html_is_shown_as_it_was_typed(tools: &Tools) {
     person.open("/page1");
     assert_eq!((person.browser.value("#firstName"), person.browser.value("#lastName")), (first.into(), last.into()));
     assert!(!person.browser.run("return document.title").as_str().unwrap_or_default().contains("taken over"));
+}
+
+fn the_lesson_s_link_starts_over_at_once_and_another_site_s_asks(tools: &Tools) {
+    let questions = Questions::start("sealed", LESSON, "");
+    let person =
+        Person { browser: Browser::start(tools, DESKTOP, true), url: questions.url.clone(), name: "link".into() };
+    let browser = &person.browser;
+    person.open("/page1");
+    person.answer_names("Ada", "Lovelace");
+
+    browser.open(&format!("data:text/html,<a href='{}/startOver'>a prize</a>", questions.url));
+    browser.follow("a");
+    person.sees("/startOver", 2, "1-another-site-s");
+    assert_eq!(browser.text("h1"), "Start over?");
+    browser.reload();
+    person.sees("/startOver", 2, "2-reloaded");
+    browser.follow("main .back");
+    person.sees("/", 2, "3-kept");
+
+    browser.run("document.querySelector('main').innerHTML = '<a href=/startOver>Start over</a>'");
+    browser.follow("main a");
+    person.sees("/", 0, "4-the-lesson-s");
+
+    person.open("/page1");
+    person.answer_names("Ada", "Lovelace");
+    person.open("/startOver");
+    assert_eq!(browser.text("h1"), "Start over?", "an address that was typed");
+    browser.follow("main .button");
+    person.sees("/", 0, "5-confirmed");
 }
 
 /// Cookies belong to a host, whatever its port.

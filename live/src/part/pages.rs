@@ -18,7 +18,7 @@ pub(crate) static PART: Part = Part {
 /// A path and what is sent there.
 type Form<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
-const PAGES: [&str; 5] = ["/", "/page1", "/page2", "/page3", "/nothing-here"];
+const PAGES: [&str; 6] = ["/", "/page1", "/page2", "/page3", "/startOver", "/nothing-here"];
 
 fn every_page_of_every_stage_of_a_visit_is_the_same(tools: &Tools) {
     let (flask, ours) = (Flask::start(tools, LESSON, ""), Questions::start("flask", LESSON, ""));

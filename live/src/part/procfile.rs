@@ -51,6 +51,7 @@ fn the_procfile_s_line_serves_on_the_port_of_the_platform(_: &Tools) {
     let mut visitor = Visitor::new();
     assert!(visitor.get(&format!("http://127.0.0.1:{port}/")).body.contains("Three questions, kept warm."));
     assert!(process.printed().contains(&format!("http://0.0.0.0:{port}")), "{}", process.printed());
+    assert_eq!(visitor.get(&format!("http://127.0.0.1:{port}/healthz")).body, "ok");
     let answer =
         visitor.submit(&format!("http://127.0.0.1:{port}/page2"), &[("firstName", "Ada"), ("lastName", "Lovelace")]);
     let cookie = answer.only_cookie();
