@@ -103,6 +103,7 @@ pub use manager::{Committed, Device, SessionHandle, SessionManager, SessionManag
 pub use meaning::Login;
 pub use secret::{Keyring, Secret};
 pub use session::Session;
+pub use telemetry::{EndReason, Event};
 pub use value::Value;
 
 #[cfg(feature = "templates")]
@@ -126,6 +127,8 @@ mod docs {
     mod concepts {}
     #[doc = include_str!("../../../docs/cookie-or-store.md")]
     mod cookie_or_store {}
+    #[doc = include_str!("../../../docs/on-call.md")]
+    mod on_call {}
     #[doc = include_str!("../../../docs/wasm.md")]
     mod wasm {}
 }

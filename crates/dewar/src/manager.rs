@@ -28,7 +28,7 @@ use crate::{
     session::{Owner, Rules, Session},
     state::{Origin, Phase, State},
     store::{ErasedStore, Load, Tombstone},
-    telemetry,
+    telemetry::{self, Event, Listeners, Opened, Watch},
 };
 
 mod admin;
@@ -40,6 +40,7 @@ mod draw;
 mod duplicates;
 mod edit;
 mod execute;
+mod happened;
 mod job;
 mod merge;
 mod plan;
@@ -114,6 +115,7 @@ struct Inner {
     underway: Underway,
     /// Where sessions come from that it did not write.
     sources: Vec<Source>,
+    listeners: Listeners,
     /// What it was made of.
     #[cfg(feature = "web")]
     settings: Arc<Settings>,
@@ -140,10 +142,15 @@ impl Commit {
 struct Opening<'a> {
     inner: &'a Arc<Inner>,
     request: RequestCookies<'a>,
-    waits: Option<Opened<'a>>,
+    waits: Option<Waiting<'a>>,
+    /// Where somebody listens, and it has to wait.
+    watch: Option<Box<Watch>>,
 }
 
-type Opened<'a> = Pin<Box<dyn Future<Output = Result<Session, Error>> + Send + 'a>>;
+/// A session that was opened, and what the request's cookies led to.
+type Attempt = Result<(Session, Opened), Error>;
+
+type Waiting<'a> = Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>;
 
 impl SessionManager {
     /// Opens the session of a request. No cookie, or one that is refused, opens an empty one.
@@ -155,7 +162,7 @@ impl SessionManager {
     where
         C: Into<RequestCookies<'a>>,
     {
-        Opening { inner: &self.inner, request: request.into(), waits: None }
+        Opening { inner: &self.inner, request: request.into(), waits: None, watch: None }
     }
 
     /// Saves the session, if anything changed, and says what the response needs: its cookie, and what caches have to know. After it the session is
@@ -167,7 +174,7 @@ impl SessionManager {
     pub async fn commit(&self, session: &Session) -> Committed {
         let begun = poll_fn(|context| Poll::Ready(self.begin(session, context))).await;
         let done = begun.done().await;
-        self.finish(session, done.inspect_err(telemetry::failed))
+        self.finish(session, done)
     }
 
     /// Closes the session of a request that will have no response: a client that hung up, a time-out, a panic. What survives the request (a task, a
@@ -226,6 +233,7 @@ impl SessionManager {
             || same_store
                 && one.identity == two.identity
                 && one.sources == two.sources
+                && one.listeners == two.listeners
                 && one.cookie == two.cookie
                 && one.former_domain == two.former_domain
                 && one.rules == two.rules
@@ -244,12 +252,18 @@ impl SessionManager {
         let is_held = session.is_held();
         let mut state = session.lock();
         state.phase = Phase::Closed;
+        let result = state.committed(result);
         let done = std::mem::take(&mut state.operations);
         let cookies = std::mem::take(&mut state.due);
+        let own = cookies.len();
         let cookies = self.inner.with_removals(cookies, &state);
         let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
         drop(done);
+        telemetry::cookies_set(&cookies[..own]);
+        if let Err(error) = &result {
+            telemetry::failed(error);
+        }
         Committed { result, cookies, varies }
     }
 
@@ -317,18 +331,33 @@ impl Future for Opening<'_> {
     type Output = Result<Session, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let opened = match &mut self.waits {
-            Some(waits) => ready!(waits.as_mut().poll(context)),
-            None => match self.inner.open_now(self.request, context) {
-                Ok(opened) => opened,
-                Err(mut waits) => {
-                    let polled = waits.as_mut().poll(context);
-                    self.waits = Some(waits);
-                    ready!(polled)
+        let Self { inner, request, waits, watch } = &mut *self;
+        let (attempt, watch) = match waits {
+            Some(waits) => {
+                let entered = watch.as_mut().map(|watch| watch.enter());
+                let polled = waits.as_mut().poll(context);
+                drop(entered);
+                (ready!(polled), watch.take().map(|watch| *watch))
+            }
+            None => {
+                let mut first = Watch::opening(inner.dialect.profile().name);
+                let entered = first.enter();
+                let opened = inner.open_now(*request, context);
+                drop(entered);
+                match opened {
+                    Ok(attempt) => (attempt, Some(first)),
+                    Err(waiting) => {
+                        *waits = Some(waiting);
+                        *watch = first.is_heard().then(|| Box::new(first));
+                        return self.poll(context);
+                    }
                 }
-            },
+            }
         };
-        Poll::Ready(opened.inspect(|session| self.inner.note_what_is_beside(self.request, session)))
+        let outcome = telemetry::opened(attempt.as_ref().map_or(Opened::Failed, |(_, outcome)| *outcome));
+        watch.inspect(|watch| watch.say(outcome));
+        let request = *request;
+        Poll::Ready(attempt.map(|(session, _)| session).inspect(|session| inner.note_what_is_beside(request, session)))
     }
 }
 
@@ -354,7 +383,8 @@ impl Owner for Inner {
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
             let begun = poll_fn(|context| Poll::Ready(self.begin(&session, false, context))).await;
-            begun.done().await
+            let done = begun.done().await;
+            session.lock().committed(done)
         })
     }
 }
@@ -404,7 +434,7 @@ impl Inner {
         self: &'a Arc<Self>,
         request: RequestCookies<'a>,
         context: &mut Context<'_>,
-    ) -> Result<Result<Session, Error>, Opened<'a>> {
+    ) -> Result<Attempt, Waiting<'a>> {
         let now = self.clock.now();
         self.purge_in_background();
         if self.is_moving(now) && Candidates::find(request, &self.cookie.name).as_slice().len() > 1 {
@@ -499,13 +529,26 @@ impl Inner {
     }
 
     /// The session that was opened, or an empty one where the cookie was refused.
-    fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> Session {
-        let (contents, origin) = opened.unwrap_or_else(|closed| {
-            let refusal = closed.refusal();
-            telemetry::refused(&self.cookie.name, refusal);
-            (self.empty(now), closed.into_origin())
-        });
-        Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
+    fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> (Session, Opened) {
+        let (contents, origin, outcome) = match opened {
+            Ok((contents, origin @ Origin::Fresh { .. })) => (contents, origin, Opened::None),
+            Ok((contents, origin)) => (contents, origin, Opened::Found),
+            Err(closed) => {
+                let outcome = self.refused(&self.cookie.name, closed.refusal());
+                (self.empty(now), closed.into_origin(), outcome)
+            }
+        };
+        (Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin), outcome)
+    }
+
+    /// A cookie opened an empty session.
+    fn refused(&self, cookie: &str, reason: Refusal) -> Opened {
+        telemetry::refused(cookie, reason);
+        self.listeners.tell(&Event::Refused { reason });
+        match reason {
+            Refusal::Expired | Refusal::Gone | Refusal::Unknown => Opened::Gone,
+            _ => Opened::Refused,
+        }
     }
 
     /// The `Set-Cookie` values of a session.

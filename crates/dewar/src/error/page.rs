@@ -1,76 +1,42 @@
 //! What the developer of a program sees of its mistake: a page in the place of the sentence for visitors, in debug builds alone.
 
-use std::fmt;
+#[cfg(feature = "templates")]
+mod excerpt;
 
 use super::{Error, Kind};
-
-/// How many lines of a template are shown before and after the one that failed.
-const AROUND: usize = 4;
-
-/// Why a template failed, and the lines around the place.
-#[derive(Debug)]
-pub(crate) struct Excerpt {
-    why: String,
-    line: usize,
-    /// With their numbers.
-    lines: Vec<(usize, String)>,
-}
-
-impl Excerpt {
-    #[cfg(feature = "templates")]
-    pub(crate) fn new(why: String, source: &str, line: usize) -> Self {
-        let lines = (1..).zip(source.lines().map(str::to_owned));
-        let lines = lines.skip(line.saturating_sub(AROUND + 1)).take(2 * AROUND + 1).collect();
-        Self { why, line, lines }
-    }
-}
-
-impl fmt::Display for Excerpt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Excerpt {}
+#[cfg(feature = "templates")]
+pub(crate) use excerpt::Excerpt;
 
 /// The error as a page: which place, why, and what to do.
 pub(super) fn of(error: &Error) -> String {
-    let excerpt = error.source.as_deref().and_then(|source| source.downcast_ref::<Excerpt>());
     let what = escape(&error.message);
-    let why = error
-        .source
-        .as_ref()
-        .map_or_else(String::new, |why| format!("<p class=why>{}</p>\n", escape(&why.to_string())));
-    let source = excerpt.map_or_else(String::new, source);
+    let why = error.source.as_ref().map_or_else(String::new, |why| paragraph(&escape(&why.to_string())));
+    #[cfg(feature = "templates")]
+    let lines =
+        error.source.as_deref().and_then(|source| source.downcast_ref()).map_or_else(String::new, Excerpt::list);
+    #[cfg(not(feature = "templates"))]
+    let lines = "";
     let advice = match error.kind {
         #[cfg(feature = "templates")]
         Kind::Template => {
-            "<p>Mend it and load this page again: a debug build reads its templates anew for every page.</p>\n"
+            paragraph("Mend it and load this page again: a debug build reads its templates anew for every page.")
         }
         Kind::Closed => {
-            "<p>The session was used when its response had gone, or when another request had ended it.</p>\n"
+            paragraph("The session was used when its response had gone, or when another request had ended it.")
         }
-        _ => "",
+        _ => String::new(),
     };
     let visitors = escape(error.sentence().trim_end());
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>500: {what}</title>\n<style>{STYLE}</style>\n<main>\n<p class=status>500 Internal Server Error</p>\n<h1>{what}</h1>\n{why}{source}{advice}\
+         <title>500: {what}</title>\n<style>{STYLE}</style>\n<main>\n<p class=status>500 Internal Server Error</p>\n<h1>{what}</h1>\n{why}{lines}{advice}\
          <footer>This page is of the library dewar, and of debug builds alone. A release build (<code>cargo build --release</code>) tells a visitor \
          &ldquo;{visitors}&rdquo; and writes the reason to the log.</footer>\n</main>\n</html>\n"
     )
 }
 
-fn source(excerpt: &Excerpt) -> String {
-    let lines: Vec<String> = excerpt
-        .lines
-        .iter()
-        .map(|(number, line)| {
-            let class = if *number == excerpt.line { " class=here" } else { "" };
-            format!("<li value={number}{class}><code>{}</code>", escape(line))
-        })
-        .collect();
-    format!("<ol>\n{}\n</ol>\n", lines.join("\n"))
+fn paragraph(text: &str) -> String {
+    format!("<p class=why>{text}</p>\n")
 }
 
 fn escape(text: &str) -> String {

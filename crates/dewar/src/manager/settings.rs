@@ -20,7 +20,7 @@ use crate::{
     secret::Keyring,
     session::Rules,
     store::{ErasedStore, Layered},
-    telemetry,
+    telemetry::{self, Listeners},
 };
 
 /// What our own cookie name begins with, as long as the cookie keeps what browsers ask for behind it: it was set by this very host over
@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) clock: Clock,
     /// Where sessions come from that this manager did not write.
     pub(crate) sources: Vec<Source>,
+    /// Who is told what becomes of sessions.
+    pub(crate) listeners: Listeners,
     /// `None`: nobody gave one, and tokio is not compiled in.
     pub(crate) runtime: Option<Arc<dyn Runtime>>,
 }
@@ -98,6 +100,7 @@ impl Settings {
             clock_skew: None,
             clock: Clock::default(),
             sources: Vec::new(),
+            listeners: Listeners::default(),
             runtime: default_runtime(),
         }
     }
@@ -209,6 +212,7 @@ impl Settings {
         }
         let clock_skew = self.clock_skew.unwrap_or(profile.skew);
 
+        telemetry::describe();
         let (persistent, dated) = (lifetime.persistent, profile.dated);
         let rules = Rules { format, idle, absolute, persistent, replays: self.store.is_some(), dated };
         let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));
@@ -234,6 +238,7 @@ impl Settings {
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
                 sources: self.sources.clone(),
+                listeners: self.listeners.clone(),
                 #[cfg(feature = "web")]
                 settings: Arc::clone(self),
                 dialect,

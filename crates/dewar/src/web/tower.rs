@@ -225,7 +225,7 @@ fn finish<R>(
     done: Result<(), Error>,
     mut response: Response<ResponseBody<R>>,
 ) -> Response<ResponseBody<R>> {
-    let committed = visit.manager().finish(session, done.inspect_err(telemetry::failed));
+    let committed = visit.manager().finish(session, done);
     if let Err(error) = committed.result()
         && visit::replaces(error, response.status().is_server_error())
     {
