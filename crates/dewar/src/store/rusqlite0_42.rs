@@ -21,13 +21,12 @@ use super::{StoreError, sqlite::SqliteStore};
 /// # let directory = std::env::temp_dir().join(format!("dewar-doc-own-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory)?;
 /// # let file = directory.join("application.db");
-/// let store = rusqlite0_42::store(|| rusqlite::Connection::open(&file))?;
+/// let store = rusqlite0_42::store(move || rusqlite::Connection::open(&file))?;
 /// # drop(store);
 /// # std::fs::remove_dir_all(&directory)?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn store(open: impl FnMut() -> rusqlite::Result<Connection>) -> Result<SqliteStore, StoreError> {
-    SqliteStore::with_connections(open)
-        .map_err(|error| StoreError::new("sqlite: cannot prepare the database").because(error))
+pub fn store(open: impl FnMut() -> rusqlite::Result<Connection> + Send + 'static) -> Result<SqliteStore, StoreError> {
+    SqliteStore::of_connections(open)
 }
