@@ -118,6 +118,12 @@ pub(crate) fn file_lost(file: &std::path::Path) {
     );
 }
 
+/// What was committed of late could not be copied from the log into the database that was lost.
+#[cfg(feature = "sqlite")]
+pub(crate) fn log_not_copied(file: &std::path::Path) {
+    tracing::error!(file = %file.display(), "what was written of late could not be copied from the write-ahead log into the database");
+}
+
 /// A thread could not be started for what has to go on; whoever waits for it is told.
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::error!(%error, "no thread could be started for a session's task");

@@ -175,7 +175,7 @@ fn what_is_no_file_is_refused_and_leaves_none_behind() {
     ];
     for name in no_files {
         let error = SqliteStore::open(&name).unwrap_err().to_string();
-        assert!(error.contains("memory: as the store's address"), "{name:?}: {error}");
+        assert!(error.contains("the address is memory:"), "{name:?}: {error}");
     }
     let error = SqliteStore::open(std::path::PathBuf::from(uri("x.db", "?mode=rwc"))).unwrap_err().to_string();
     assert!(error.contains("without file:") && error.contains("x.db"), "{error}");

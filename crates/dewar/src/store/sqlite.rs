@@ -6,6 +6,33 @@
 //! few read. Several processes may share the file, as long as they run on one machine.
 //!
 //! What a purge frees, SQLite uses again; the file does not shrink.
+//!
+//! # The file while it is open
+//!
+//! SQLite itself does not notice that its file was deleted: it goes on in nothing, and confirms. This store looks. After each commit,
+//! before anybody is answered, it compares device and inode of what is open with those of what stands at the path: of the file, of its
+//! write-ahead log (`-wal`) and of the log's index (`-shm`). After each batch of reads it compares those of the file. Where one differs,
+//! the answer is an error, the log says which file was lost, and the store opens what stands at the path; a file that is missing it makes.
+//!
+//! | under a running application | what happens |
+//! | --- | --- |
+//! | the file is deleted | one error for each call that meets it; then an empty file, and everybody is logged out |
+//! | it is moved away | the same; what was confirmed is in the moved file, which needs nothing beside it |
+//! | a backup is moved into its place, or a symbolic link is turned to another file | one error, then the sessions of that file |
+//! | its directory is missing or closed to us | errors until that is mended |
+//! | it is emptied (`: > sessions.db`) | one error for a write or read, then an empty file |
+//! | `-wal` or `-shm` is deleted | one error for a write; nothing that was confirmed is lost, unless another process opens the file before a write notices |
+//! | `-shm` is truncated | the system ends the process (`SIGBUS`); nothing that was confirmed is lost |
+//! | something is copied over the file or into `-wal` (`cp backup.db sessions.db`) | **not noticed**: the inode is the same, and the file is damaged |
+//!
+//! So restore a backup by moving a whole copy (`VACUUM INTO`, `.backup`) into the place of the file: `mv`, never `cp`. To log everybody out, there is
+//! [`revoke_everyone`](crate::SessionManager::revoke_everyone).
+//!
+//! What remains: a confirmed write was in the file that stood at the path after its commit. Who deletes the file later deletes it. An error does not say
+//! that nothing was written: the write may be in the file that was lost. Several processes notice each for itself. Two stores in one process on one
+//! file, or the application's own connections beside [`rusqlite0_42`](super::rusqlite0_42), share what they have open: where only `-wal` or `-shm` is
+//! deleted, the store answers with errors until the last of them has closed. On Windows nothing is compared, because nobody can delete, move or replace there
+//! what SQLite has open.
 
 mod connections;
 mod files;
@@ -28,6 +55,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+pub(super) use self::place::check_name;
 use self::{
     connections::{Connections, WRITER},
     place::Place,
@@ -83,11 +111,13 @@ impl SqliteStore {
 
     /// Opens the file, and makes it (readable by its owner alone) where it is missing.
     ///
-    /// This waits for the disk: call it when the application starts.
+    /// This waits for the disk: call it when the application starts. The file may be the application's own database: the tables of the
+    /// store are named `dewar_...`, their version is in one of them, and `PRAGMA user_version` is neither read nor set.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be opened or written, or a later release of this library made it.
+    /// Where the path is no file to SQLite (`:memory:`, an empty one, `file:...`), the file cannot be opened or written, or a later
+    /// release of this library made its tables.
     pub fn open(file: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::of_place(Place::of_file(file.as_ref())?)
     }

@@ -101,12 +101,19 @@ fn leave(lost: &Files, opened: Vec<Open>) {
         _ if lost.is_emptied() => opened.iter().for_each(|open| {
             let _ = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }),
-        Some(writer) if !lost.are_anothers() => {
-            let _ = writer.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()));
-        }
+        Some(writer) if !lost.are_anothers() && !copy_log(&writer.connection) => telemetry::log_not_copied(lost.lost()),
         _ => {}
     }
     lost.remove_leftovers();
+}
+
+/// Whether all that was committed is in the database itself.
+fn copy_log(connection: &Connection) -> bool {
+    let copied = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        let (is_busy, frames, copied): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(!is_busy && frames == copied)
+    });
+    copied.unwrap_or(false)
 }
 
 impl Source {

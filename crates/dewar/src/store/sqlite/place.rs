@@ -21,24 +21,10 @@ pub(super) enum Place {
 pub(super) type Open = Box<dyn FnMut() -> rusqlite::Result<Connection> + Send>;
 
 impl Place {
-    /// # Errors
-    ///
-    /// Where this names no file.
     pub(super) fn of_file(file: &Path) -> Result<Self, StoreError> {
-        let name = file.to_string_lossy();
-        let uri = name.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file:"));
-        let path = uri.map_or(&*name, |(_, path)| path);
-        let (path, settings) = path.split_once('?').unwrap_or((path, ""));
-        let is_memory = path.rsplit(['/', '\\']).next().is_some_and(|name| name.eq_ignore_ascii_case(":memory:"));
-        if path.is_empty() || is_memory || settings.contains("mode=memory") || settings.contains("vfs=memdb") {
-            return Err(StoreError::new(format!(
-                "sqlite: {name:?} names no file; for sessions in memory write memory: as the store's address, or MemoryStore::new()"
-            )));
-        }
-        if uri.is_some() {
-            return Err(StoreError::new(format!("sqlite: write the path alone, without file: and settings: {path:?}")));
-        }
-        std::path::absolute(file).map(Self::Ours).map_err(|error| failed(&format!("open {name}"), error))
+        check_name(file)?;
+        let path = std::path::absolute(file).map_err(|error| failed(&format!("open {}", file.display()), error))?;
+        Ok(Self::Ours(path))
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -77,6 +63,25 @@ impl Place {
             Self::Ours(path) => failed(&format!("open {}", path.display()), error),
             Self::Applications { .. } => failed("prepare the database", error),
         }
+    }
+}
+
+/// Refuses what SQLite takes for a database in memory, for a temporary one or for a URI, and would be a file of that odd name here.
+pub(in crate::store) fn check_name(file: &Path) -> Result<(), StoreError> {
+    let name = file.to_string_lossy();
+    let uri = name.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file:"));
+    let path = uri.map_or(&*name, |(_, path)| path);
+    let (path, settings) = path.split_once('?').unwrap_or((path, ""));
+    let is_memory = path.rsplit(['/', '\\']).next().is_some_and(|name| name.eq_ignore_ascii_case(":memory:"));
+    if path.is_empty() || is_memory || settings.contains("mode=memory") || settings.contains("vfs=memdb") {
+        return Err(StoreError::new(format!(
+            "sqlite: {name:?} names no file: write its path, as in sqlite:sessions.db; for sessions in this process's memory \
+             the address is memory:, and the store MemoryStore"
+        )));
+    }
+    match uri {
+        Some(_) => Err(StoreError::new(format!("sqlite: write the path alone, without file: and settings: {path:?}"))),
+        None => Ok(()),
     }
 }
 
