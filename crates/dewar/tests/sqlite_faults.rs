@@ -45,10 +45,11 @@ fn slow(directory: &Directory, delay: Duration) -> (SqliteStore, Arc<AtomicU32>)
 /// `false`, they fail. Not while it opens, though.
 fn faulty(directory: &Directory, pages: u32, on_commit: impl FnMut() -> bool + Send + Clone + 'static) -> SqliteStore {
     let is_open = Arc::new(AtomicBool::new(false));
-    let store = rusqlite0_42::store(|| {
-        let mut connection = Connection::open(directory.file())?;
+    let (file, opened) = (directory.file(), Arc::clone(&is_open));
+    let store = rusqlite0_42::store(move || {
+        let mut connection = Connection::open(&file)?;
         connection.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
-        let (is_open, mut on_commit) = (Arc::clone(&is_open), on_commit.clone());
+        let (is_open, mut on_commit) = (Arc::clone(&opened), on_commit.clone());
         connection.commit_hook(Some(move || is_open.load(Ordering::Relaxed) && !on_commit()))?;
         Ok(connection)
     });

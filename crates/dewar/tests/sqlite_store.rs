@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use dewar::store::{
@@ -140,13 +143,48 @@ async fn the_file_is_readable_by_its_owner_alone() {
     }
 }
 
-#[test]
-fn tables_of_a_later_release_are_refused_by_name() {
+#[tokio::test]
+async fn tables_of_a_later_release_are_refused_by_name() {
     let directory = Directory::new();
-    let connection = Connection::open(directory.file()).unwrap();
-    connection.pragma_update(None, "user_version", 99).unwrap();
-    let error = SqliteStore::open(directory.file()).unwrap_err().to_string();
-    assert!(error.contains("unknown version 99"), "{error}");
+    SqliteStore::open(directory.file()).unwrap().close().await;
+    Connection::open(directory.file()).unwrap().execute("UPDATE dewar_schema SET version = 99", []).unwrap();
+    let file = directory.file();
+    for opened in [SqliteStore::open(&file), rusqlite0_42::store(move || Connection::open(&file))] {
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("unknown version 99"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_leaves_none_behind() {
+    let directory = Directory::new();
+    let within = |name: &str| directory.path().join(name);
+    let uri = |name: &str, settings: &str| format!("file:{}{settings}", within(name).display()).into();
+    let no_files = [
+        "".into(),
+        ":memory:".into(),
+        ":MEMORY:".into(),
+        "file::memory:".into(),
+        "file::memory:?cache=shared".into(),
+        "file:?cache=shared".into(),
+        "file:".into(),
+        within(":memory:"),
+        uri("x.db", "?mode=memory"),
+        uri("x.db", "?cache=shared&mode=memory"),
+        uri("x.db", "?vfs=memdb"),
+    ];
+    for name in no_files {
+        let error = SqliteStore::open(&name).unwrap_err().to_string();
+        assert!(error.contains("the address is memory:"), "{name:?}: {error}");
+    }
+    let error = SqliteStore::open(std::path::PathBuf::from(uri("x.db", "?mode=rwc"))).unwrap_err().to_string();
+    assert!(error.contains("without file:") && error.contains("x.db"), "{error}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    assert!(["", ":memory:", "file::memory:"].iter().all(|name| !std::path::Path::new(name).exists()));
+    for name in ["", ":memory:", "file:x?mode=memory&cache=shared"] {
+        let error = rusqlite0_42::store(move || Connection::open(name)).unwrap_err().to_string();
+        assert!(error.contains("a file is needed"), "{name:?}: {error}");
+    }
 }
 
 #[test]
@@ -159,28 +197,34 @@ fn a_file_that_cannot_be_opened_is_named() {
     assert!(error.contains("not a database"), "{error}");
 }
 
+fn user_version(file: &Path) -> i64 {
+    Connection::open(file).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test]
 async fn a_database_of_the_applications_own_keeps_its_version() {
     let directory = Directory::new();
-    let own = Connection::open(directory.file()).unwrap();
+    let file = directory.file();
+    let own = Connection::open(&file).unwrap();
     own.execute_batch("CREATE TABLE question (text TEXT); PRAGMA user_version = 42;").unwrap();
-    let store = rusqlite0_42::store(|| Connection::open(directory.file())).unwrap();
-    store.create(&key(1), V, record(b"beside"), NOW).await.unwrap();
-    let (version, sessions): (i64, i64) = own
-        .query_row("SELECT (SELECT user_version FROM pragma_user_version), count(*) FROM dewar_session", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!((version, sessions), (42, 1));
-    let error = rusqlite0_42::store(Connection::open_in_memory).unwrap_err().to_string();
-    assert!(error.contains("a file is needed"), "{error}");
+    let path = file.clone();
+    for store in [SqliteStore::open(&file).unwrap(), rusqlite0_42::store(move || Connection::open(&path)).unwrap()] {
+        store.create(&key(1), V, record(b"beside"), NOW).await.unwrap();
+        store.close().await;
+        let sessions: i64 = own.query_row("SELECT count(*) FROM dewar_session", [], |row| row.get(0)).unwrap();
+        assert_eq!((user_version(&file), sessions), (42, 1));
+    }
 }
 
-/// A file that the release before wrote at [`NOW`], whose tables had version 1.
-fn file_of_version_1(directory: &Directory) -> std::path::PathBuf {
-    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sqlite-1.db");
+/// A file that an earlier release wrote at [`NOW`].
+fn file_of(name: &str, directory: &Directory) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     std::fs::write(directory.file(), std::fs::read(from).unwrap()).unwrap();
     directory.file()
+}
+
+fn file_of_version_1(directory: &Directory) -> PathBuf {
+    file_of("sqlite-1.db", directory)
 }
 
 fn first_bytes(key: &StoreKey) -> u64 {
@@ -227,8 +271,22 @@ async fn a_file_of_the_release_before_is_read_and_written() {
     assert_eq!(store.revoke("ada", but, tombstone(1), NOW).await.unwrap(), 1);
     assert!(!is_live(&store, &key(2)).await && is_live(&store, &key(3)).await);
     assert_eq!(store.purge(10, NOW.after(GONE_FOR)).await.unwrap(), 2);
-    let version: i64 = Connection::open(file).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+}
+
+/// Its tables are those of today, and their version stood in `user_version`.
+#[tokio::test]
+async fn a_file_that_says_its_version_as_an_application_would_is_taken_over_and_that_number_is_left_alone() {
+    let directory = Directory::new();
+    let file = file_of("sqlite-2.db", &directory);
+    for number in [2, 0, 42] {
+        Connection::open(&file).unwrap().pragma_update(None, "user_version", number).unwrap();
+        let store = SqliteStore::open(&file).unwrap();
+        assert!(is_live(&store, &key(1)).await && is_live(&store, &key(2)).await);
+        assert_eq!(store.load(&key(3), NOW).await.unwrap(), Load::Gone(tombstone(1)));
+        assert_eq!(store.epoch(Some("ada")).await.unwrap(), NOW.as_millis());
+        store.close().await;
+        assert_eq!(user_version(&file), number);
+    }
 }
 
 #[tokio::test]
@@ -247,11 +305,10 @@ async fn many_may_open_a_file_of_the_release_before_at_once() {
 async fn tables_of_the_release_before_in_a_database_of_the_applications_own_are_found_by_their_columns() {
     let directory = Directory::new();
     let file = file_of_version_1(&directory);
-    let own = Connection::open(&file).unwrap();
-    own.pragma_update(None, "user_version", 42).unwrap();
-    check_version_1(&rusqlite0_42::store(|| Connection::open(&file)).unwrap()).await;
-    let version: i64 = own.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 42);
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 42).unwrap();
+    let path = file.clone();
+    check_version_1(&rusqlite0_42::store(move || Connection::open(&path)).unwrap()).await;
+    assert_eq!(user_version(&file), 42);
 }
 
 #[tokio::test]

@@ -36,7 +36,28 @@ fn sqlite_takes_a_file() {
         let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
     assert!(error("sqlite:").contains("sqlite:sessions.db"));
-    assert!(error("sqlite:x.db?mode=memory").contains("without settings"));
+    assert!(error("sqlite:x.db?mode=rwc").contains("without settings"));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_is_memory_to_sqlite_is_refused_with_the_address_of_our_own() {
+    let before = std::fs::read_dir(".").unwrap().count();
+    for rest in [
+        "",
+        "//",
+        ":memory:",
+        "//:memory:",
+        "///:memory:",
+        "file::memory:",
+        "file::memory:?cache=shared",
+        "x.db?mode=memory",
+    ] {
+        let error = error(&format!("sqlite:{rest}"));
+        assert!(error.contains("the address is memory:"), "{rest}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(".").unwrap().count(), before);
+    assert!(!std::path::Path::new("/:memory:").exists());
 }
 
 #[cfg(not(feature = "sqlite"))]

@@ -6,7 +6,37 @@
 //! few read. Several processes may share the file, as long as they run on one machine.
 //!
 //! What a purge frees, SQLite uses again; the file does not shrink.
+//!
+//! # The file while it is open
+//!
+//! SQLite itself does not notice that its file was deleted: it goes on in nothing, and confirms. This store looks. After each commit,
+//! before anybody is answered, it compares device and inode of what is open with those of what stands at the path: of the file, of its
+//! write-ahead log (`-wal`) and of the log's index (`-shm`). After each batch of reads it compares those of the file. Where one differs,
+//! the answer is an error, the log says which file was lost, and the store opens what stands at the path; a file that is missing it makes.
+//!
+//! | under a running application | what happens |
+//! | --- | --- |
+//! | the file is deleted | one error for each call that meets it; then an empty file, and everybody is logged out |
+//! | it is moved away | the same; what was confirmed is in the moved file, which needs nothing beside it |
+//! | a backup is moved into its place, or a symbolic link is turned to another file | one error, then the sessions of that file |
+//! | its directory is missing or closed to us | errors until that is mended |
+//! | it is emptied (`: > sessions.db`) | one error for a write or read, then an empty file |
+//! | `-wal` or `-shm` is deleted | one error for a write; nothing that was confirmed is lost, unless another process opens the file before a write notices |
+//! | `-shm` is truncated | the system ends the process (`SIGBUS`); nothing that was confirmed is lost |
+//! | something is copied over the file or into `-wal` (`cp backup.db sessions.db`) | **not noticed**: the inode is the same, and the file is damaged |
+//!
+//! So restore a backup by moving a whole copy (`VACUUM INTO`, `.backup`) into the place of the file: `mv`, never `cp`. To log everybody out, there is
+//! [`revoke_everyone`](crate::SessionManager::revoke_everyone).
+//!
+//! What remains: a confirmed write was in the file that stood at the path after its commit. Who deletes the file later deletes it. An error does not say
+//! that nothing was written: the write may be in the file that was lost. Several processes notice each for itself. Two stores in one process on one
+//! file, or the application's own connections beside [`rusqlite0_42`](super::rusqlite0_42), share what they have open: where only `-wal` or `-shm` is
+//! deleted, the store answers with errors until the last of them has closed. On Windows nothing is compared, because nobody can delete, move or replace there
+//! what SQLite has open.
 
+mod connections;
+mod files;
+mod place;
 mod queue;
 mod statements;
 mod threads;
@@ -25,7 +55,12 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use self::queue::{Job, Queue, closed, failed};
+pub(super) use self::place::check_name;
+use self::{
+    connections::{Connections, WRITER},
+    place::Place,
+    queue::{Job, Queue, closed, failed},
+};
 use super::{
     Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
     Timestamp, Tombstone, Touch, Version, engine_of,
@@ -76,27 +111,36 @@ impl SqliteStore {
 
     /// Opens the file, and makes it (readable by its owner alone) where it is missing.
     ///
-    /// This waits for the disk: call it when the application starts.
+    /// This waits for the disk: call it when the application starts. The file may be the application's own database: the tables of the
+    /// store are named `dewar_...`, their version is in one of them, and `PRAGMA user_version` is neither read nor set.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be opened or written, or a later release of this library made it.
+    /// Where the path is no file to SQLite (`:memory:`, an empty one, `file:...`), the file cannot be opened or written, or a later
+    /// release of this library made its tables.
     pub fn open(file: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let file = file.as_ref();
-        let cannot_open = || format!("open {}", file.display());
-        make_private(file).map_err(|error| failed(&cannot_open(), error))?;
-        let first = Connection::open(file).map_err(|error| failed(&cannot_open(), error))?;
-        first.busy_timeout(Self::DEFAULT_TIME_LIMIT).map_err(|error| failed(&cannot_open(), error))?;
-        let version = first.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-        match version.map_err(|error| failed(&cannot_open(), error))? {
-            0..=statements::SCHEMA => {}
-            later => {
-                return Err(failed(&cannot_open(), format!("its tables have the unknown version {later}")));
-            }
+        Self::of_place(Place::of_file(file.as_ref())?)
+    }
+
+    /// Keeps sessions in what these connections lead to.
+    pub(super) fn of_connections(
+        open: impl FnMut() -> rusqlite::Result<Connection> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        Self::of_place(Place::Applications { open: Box::new(open), path: None })
+    }
+
+    fn of_place(place: Place) -> Result<Self, StoreError> {
+        let readers = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
+        let connections = Arc::new(Connections::open(place, readers)?);
+        let (running, is_running) = watch::channel(());
+        let threads = Threads { reads: Arc::default(), writes: Arc::default(), running };
+        for number in (0..=readers).filter(|number| *number != WRITER) {
+            let (connections, queue) = (Arc::clone(&connections), Arc::clone(&threads.reads));
+            start("dewar-sqlite-read", is_running.clone(), move || threads::read(number, &connections, queue))?;
         }
-        let store = Self::with_connections(|| Connection::open(file)).map_err(|error| failed(&cannot_open(), error))?;
-        first.pragma_update(None, "user_version", statements::SCHEMA).map_err(|error| failed(&cannot_open(), error))?;
-        Ok(store)
+        let queue = Arc::clone(&threads.writes);
+        start("dewar-sqlite-write", is_running, move || threads::write(&connections, queue))?;
+        Ok(Self { threads: Arc::new(threads), limit: Self::DEFAULT_TIME_LIMIT })
     }
 
     /// Sets how long a call waits for its answer before it fails.
@@ -111,32 +155,6 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.threads.close();
         self.threads.running.closed().await;
-    }
-
-    /// Opens a connection for each thread.
-    pub(crate) fn with_connections(
-        mut open: impl FnMut() -> rusqlite::Result<Connection>,
-    ) -> Result<Self, rusqlite::Error> {
-        let mut writer = open()?;
-        writer.busy_timeout(Self::DEFAULT_TIME_LIMIT)?;
-        let mode: String = writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        if !mode.eq_ignore_ascii_case("wal") {
-            let message = format!("a file is needed, for a write-ahead log; journal_mode is {mode}");
-            return Err(rusqlite::Error::ToSqlConversionFailure(message.into()));
-        }
-        writer.pragma_update(None, "synchronous", "FULL")?;
-        statements::create_tables(&mut writer)?;
-
-        let (running, is_running) = watch::channel(());
-        let threads = Threads { reads: Arc::default(), writes: Arc::default(), running };
-        let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
-        for _ in 0..count {
-            let reader = open()?;
-            reader.busy_timeout(Self::DEFAULT_TIME_LIMIT)?;
-            start("dewar-sqlite-read", threads::read, reader, &threads.reads, is_running.clone())?;
-        }
-        start("dewar-sqlite-write", threads::write, writer, &threads.writes, is_running)?;
-        Ok(Self { threads: Arc::new(threads), limit: Self::DEFAULT_TIME_LIMIT })
     }
 
     async fn read<T: Send + 'static>(
@@ -343,30 +361,11 @@ impl SessionAdmin for SqliteStore {
     }
 }
 
-type Loop = fn(Connection, Arc<Queue>);
-
-fn start(
-    name: &str,
-    run: Loop,
-    connection: Connection,
-    queue: &Arc<Queue>,
-    is_running: watch::Receiver<()>,
-) -> rusqlite::Result<()> {
-    let queue = Arc::clone(queue);
+/// `is_running` goes last, after the connections of the thread.
+fn start(name: &str, is_running: watch::Receiver<()>, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
     let body = move || {
-        run(connection, queue);
+        run();
         drop(is_running);
     };
-    let started = thread::Builder::new().name(name.into()).spawn(body);
-    started.map(drop).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-/// Makes the file for its owner alone, as what is in it concerns nobody else. SQLite gives the
-/// files beside it the same permissions.
-fn make_private(file: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop)
+    thread::Builder::new().name(name.into()).spawn(body).map(drop).map_err(|error| failed("start a thread", error))
 }

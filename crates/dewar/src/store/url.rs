@@ -16,6 +16,8 @@ use crate::layout::Shape;
 /// | `sqlite:FILE` | an SQLite file, made where it is missing: `sqlite:sessions.db`, `sqlite:///var/lib/site/sessions.db` |
 /// | `redis://HOST`, also `rediss:`, `redis+unix:`, `valkey:`, … | Redis or Valkey; connected to when first asked |
 ///
+/// `sqlite::memory:` is refused, and so is whatever else is no file to SQLite: it is `memory:`.
+///
 /// Call it when the application starts, within its runtime: SQLite waits for the disk here.
 ///
 /// # Errors
@@ -77,7 +79,8 @@ fn memory(rest: &str) -> Result<MemoryStore, StoreError> {
 #[cfg(feature = "sqlite")]
 fn sqlite(rest: &str) -> Result<AnyStore, StoreError> {
     let file = rest.strip_prefix("//").unwrap_or(rest);
-    if file.is_empty() || file.contains('?') {
+    super::sqlite::check_name(file.as_ref())?;
+    if file.contains('?') {
         return Err(StoreError::new("sqlite: the URL is sqlite: and a file, without settings: sqlite:sessions.db"));
     }
     super::sqlite::SqliteStore::open(file).map(AnyStore::Sqlite)

@@ -125,6 +125,21 @@ pub(crate) fn not_purged(error: &Error) {
     tracing::warn!(%error, "expired sessions could not be removed; they do no harm");
 }
 
+/// A file of a database is not the one any more that was opened.
+#[cfg(feature = "sqlite")]
+pub(crate) fn file_lost(file: &std::path::Path) {
+    tracing::error!(
+        file = %file.display(),
+        "this file was deleted, moved or replaced while sessions were kept in it: what was in it is not seen any more, and the database at the path is opened anew"
+    );
+}
+
+/// What was committed of late could not be copied from the log into the database that was lost.
+#[cfg(feature = "sqlite")]
+pub(crate) fn log_not_copied(file: &std::path::Path) {
+    tracing::error!(file = %file.display(), "what was written of late could not be copied from the write-ahead log into the database");
+}
+
 /// A thread could not be started for what has to go on; whoever waits for it is told.
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::error!(%error, "no thread could be started for a session's task");

@@ -19,8 +19,12 @@ use crate::store::{
     Why, Written,
 };
 
-/// The version of the tables below, in `PRAGMA user_version`.
-pub(super) const SCHEMA: i64 = 2;
+/// The version of the tables below. It stands in a table, too: `PRAGMA user_version` is the application's, and is neither
+/// read nor set.
+const SCHEMA: i64 = 2;
+
+const VERSION: &str = "
+    CREATE TABLE IF NOT EXISTS dewar_schema (version INTEGER NOT NULL) STRICT;";
 
 /// As version 1 had it.
 const TABLE: &str = "
@@ -65,8 +69,11 @@ const EPOCHS: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS dewar_epoch_epoch ON dewar_epoch (epoch);";
 
-/// The epochs are made last: where they are, all is.
-const IS_CURRENT: &str = "SELECT 1 FROM sqlite_schema WHERE name = 'dewar_epoch_epoch'";
+const HAS_VERSION: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'dewar_schema'";
+
+const GET_VERSION: &str = "SELECT coalesce(max(version), 0) FROM dewar_schema";
+
+const SET_VERSION: &str = "INSERT INTO dewar_schema (version) VALUES (?1)";
 
 const HAS_COLUMN: &str = "SELECT 1 FROM pragma_table_xinfo('dewar_session') WHERE name = ?1";
 
@@ -197,12 +204,18 @@ const BURY_EXPIRED: &str = "
         (SELECT rowid FROM dewar_session WHERE guarded_until IS NOT NULL AND expires <= ?1 AND guarded_until > ?1 LIMIT ?2)";
 
 /// Makes the tables where they are missing, and adds what an earlier release did not know.
-pub(super) fn create_tables(connection: &mut Connection) -> Result<()> {
-    if connection.prepare(IS_CURRENT)?.exists([])? {
+///
+/// A process of the release before may still be writing, while a site is being deployed: so columns and tables are only added,
+/// and whatever is missing in its rows is made up for where they are read.
+pub(super) fn create_tables(connection: &mut Connection) -> Result<(), Box<dyn std::error::Error>> {
+    if check_version(connection)? == SCHEMA {
         return Ok(());
     }
     // Of those who open the file at once, the first does it all; the others wait, and find it done.
     let transaction = connection.transaction_with_behavior(Immediate)?;
+    if check_version(&transaction)? == SCHEMA {
+        return Ok(());
+    }
     transaction.execute_batch(TABLE)?;
     for column in COLUMNS {
         let name = column.split(' ').next();
@@ -212,7 +225,24 @@ pub(super) fn create_tables(connection: &mut Connection) -> Result<()> {
     }
     transaction.execute_batch(INDEX)?;
     transaction.execute_batch(EPOCHS)?;
-    transaction.commit()
+    transaction.execute_batch(VERSION)?;
+    transaction.execute(SET_VERSION, [SCHEMA])?;
+    Ok(transaction.commit()?)
+}
+
+/// The version of the tables; 0 where none is written down.
+///
+/// # Errors
+///
+/// Where a later release made them.
+pub(super) fn check_version(connection: &Connection) -> Result<i64, Box<dyn std::error::Error>> {
+    if !connection.prepare(HAS_VERSION)?.exists([])? {
+        return Ok(0);
+    }
+    match connection.query_row(GET_VERSION, [], |row| row.get(0))? {
+        version @ 0..=SCHEMA => Ok(version),
+        later => Err(format!("its tables have the unknown version {later}: a later release made them").into()),
+    }
 }
 
 /// What keeps its key from being free.

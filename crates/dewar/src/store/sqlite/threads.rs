@@ -7,7 +7,10 @@ use std::{
 
 use rusqlite::{Connection, TransactionBehavior::Immediate};
 
-use super::queue::{Job, Queue, failed};
+use super::{
+    connections::{Connections, WRITER},
+    queue::{Job, Queue, failed},
+};
 use crate::store::StoreError;
 
 /// The most writes that one transaction takes.
@@ -32,29 +35,32 @@ impl Drop for Closing {
 }
 
 /// Commits what waits, together: one wait for the disk for all of them.
-pub(super) fn write(mut connection: Connection, queue: Arc<Queue>) {
+pub(super) fn write(connections: &Connections, queue: Arc<Queue>) {
     let closing = Closing(queue);
     let mut last = Last::default();
     while let Some(jobs) = closing.0.take(GROUP) {
         let mut jobs = in_time(jobs);
-        match commit(&mut connection, &mut jobs, last.stragglers(&closing.0)) {
-            Ok(disk) => {
+        let stragglers = last.stragglers(&closing.0);
+        match connections.with(WRITER, |connection| commit(connection, &mut jobs, stragglers)) {
+            Ok(Ok(disk)) => {
                 last = Last { count: jobs.len(), disk };
                 jobs.into_iter().for_each(Job::answer);
             }
-            Err(Failure::Begin(error)) => fail(jobs, &error),
-            Err(Failure::Commit(error)) if jobs.len() == 1 => fail(jobs, &error),
+            Ok(Err(Failure::Begin(error))) => fail(jobs, &failed("write", error)),
+            Ok(Err(Failure::Commit(error))) if jobs.len() == 1 => fail(jobs, &failed("write", error)),
             // One that cannot be written must not take its neighbours along.
-            Err(Failure::Commit(_)) => jobs.into_iter().for_each(|job| write_alone(&mut connection, job)),
+            Ok(Err(Failure::Commit(_))) => jobs.into_iter().for_each(|job| write_alone(connections, job)),
+            Err(lost) => fail(jobs, &lost),
         }
     }
 }
 
-fn write_alone(connection: &mut Connection, job: Job) {
+fn write_alone(connections: &Connections, job: Job) {
     let mut jobs = in_time(vec![job]);
-    match commit(connection, &mut jobs, |_| Vec::new()) {
-        Ok(_) => jobs.into_iter().for_each(Job::answer),
-        Err(Failure::Begin(error) | Failure::Commit(error)) => fail(jobs, &error),
+    match connections.with(WRITER, |connection| commit(connection, &mut jobs, |_| Vec::new())) {
+        Ok(Ok(_)) => jobs.into_iter().for_each(Job::answer),
+        Ok(Err(Failure::Begin(error) | Failure::Commit(error))) => fail(jobs, &failed("write", error)),
+        Err(lost) => fail(jobs, &lost),
     }
 }
 
@@ -111,19 +117,22 @@ fn commit(
 }
 
 /// Answers what waits, from one snapshot a batch.
-pub(super) fn read(connection: Connection, queue: Arc<Queue>) {
+pub(super) fn read(number: usize, connections: &Connections, queue: Arc<Queue>) {
     let closing = Closing(queue);
     while let Some(jobs) = closing.0.take(BATCH) {
-        let jobs = in_time(jobs);
-        // A snapshot spares each read its own locks; without one, they are taken one by one.
-        let snapshot = if jobs.len() > 1 { connection.unchecked_transaction().ok() } else { None };
-        for mut job in jobs {
-            match job.run(&connection) {
+        let mut jobs = in_time(jobs);
+        let outcomes = connections.with(number, |connection| {
+            // A snapshot spares each read its own locks; without one, they are taken one by one.
+            let _snapshot = if jobs.len() > 1 { connection.unchecked_transaction().ok() } else { None };
+            jobs.iter_mut().map(|job| job.run(connection)).collect::<Vec<_>>()
+        });
+        match outcomes {
+            Ok(outcomes) => jobs.into_iter().zip(outcomes).for_each(|(job, outcome)| match outcome {
                 Ok(()) => job.answer(),
                 Err(error) => job.fail(failed("read", error)),
-            }
+            }),
+            Err(lost) => fail(jobs, &lost),
         }
-        drop(snapshot);
     }
 }
 
@@ -137,9 +146,9 @@ fn in_time(jobs: Vec<Job>) -> Vec<Job> {
     in_time
 }
 
-fn fail(jobs: Vec<Job>, error: &rusqlite::Error) {
+fn fail(jobs: Vec<Job>, error: &StoreError) {
     for job in jobs {
-        job.fail(failed("write", error));
+        job.fail(StoreError::new(error.to_string()));
     }
 }
 

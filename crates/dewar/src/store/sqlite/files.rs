@@ -1,0 +1,130 @@
+//! Whether the files that are open are the ones that stand at their paths.
+//!
+//! SQLite does not ask: it goes on in a file that was deleted or moved, and says that all is well.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The files of a database while it is open.
+pub(super) struct Files {
+    database: Seen,
+    /// The write-ahead log, `-wal`: what was committed of late is only there.
+    log: Seen,
+    /// The index of the log, `-shm`, where processes lock each other out.
+    index: Seen,
+}
+
+/// What stood at a path when it was opened.
+struct Seen {
+    path: PathBuf,
+    id: Option<Id>,
+}
+
+/// Device and inode: no other file has them while this one is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id {
+    device: u64,
+    inode: u64,
+}
+
+/// Which file stands at this path, and how many bytes it has.
+#[cfg(unix)]
+fn look(path: &Path) -> Option<(Id, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    let found = fs::metadata(path).ok()?;
+    Some((Id { device: found.dev(), inode: found.ino() }, found.len()))
+}
+
+/// Windows has no inodes. Nobody can delete, move or replace there what SQLite has open.
+#[cfg(not(unix))]
+fn look(_path: &Path) -> Option<(Id, u64)> {
+    Some((Id { device: 0, inode: 0 }, 1))
+}
+
+pub(super) fn id(path: &Path) -> Option<Id> {
+    look(path).map(|(id, _)| id)
+}
+
+impl Seen {
+    fn at(path: PathBuf) -> Self {
+        Self { id: id(&path), path }
+    }
+
+    fn stands(&self) -> bool {
+        id(&self.path) == self.id
+    }
+
+    fn is_anothers(&self) -> bool {
+        !self.stands() && id(&self.path).is_some()
+    }
+
+    fn remove(&self) {
+        if self.stands() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Files {
+    /// Those that stand at the paths of this database now.
+    pub(super) fn of(database: &Path) -> Self {
+        // SQLite puts the others beside the file that a symbolic link leads to.
+        let file = database.canonicalize().unwrap_or_else(|_| database.into());
+        let beside = |suffix| {
+            let mut name = OsString::from(&file);
+            name.push(suffix);
+            Seen::at(name.into())
+        };
+        Self { log: beside("-wal"), index: beside("-shm"), database: Seen::at(database.into()) }
+    }
+
+    pub(super) fn id(&self) -> Option<Id> {
+        self.database.id
+    }
+
+    pub(super) fn has_index(&self) -> bool {
+        self.index.id.is_some()
+    }
+
+    /// Whether the database is the file at its path. One that was emptied is not: whatever was in it is gone.
+    pub(super) fn database_stands(&self) -> bool {
+        look(&self.database.path).is_some_and(|(id, length)| Some(id) == self.database.id && length > 0)
+    }
+
+    pub(super) fn all_stand(&self) -> bool {
+        self.database_stands() && self.log.stands() && self.index.stands()
+    }
+
+    /// The path of the first that does not stand there any more.
+    pub(super) fn lost(&self) -> &Path {
+        match () {
+            () if !self.database_stands() => &self.database.path,
+            () if !self.log.stands() => &self.log.path,
+            () => &self.index.path,
+        }
+    }
+
+    pub(super) fn is_emptied(&self) -> bool {
+        self.database.stands() && !self.database_stands()
+    }
+
+    /// Whether others work with another log or index already, which this one's content must not be mixed with.
+    pub(super) fn are_anothers(&self) -> bool {
+        self.log.is_anothers() || self.index.is_anothers()
+    }
+
+    /// Removes what is left of the lost: SQLite would take it for a part of the file that stands there now.
+    pub(super) fn remove_leftovers(&self) {
+        let is_of_use = self.database_stands() && self.log.stands();
+        if !self.database_stands() {
+            self.log.remove();
+        }
+        if !is_of_use {
+            self.index.remove();
+        }
+    }
+}
