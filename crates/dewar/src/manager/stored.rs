@@ -49,6 +49,16 @@ impl Inner {
         }
     }
 
+    async fn purge_in_turn(&self) -> Result<(), Error> {
+        let store = self.backend()?;
+        if store.is_purged_now(self.clock.now()).await? {
+            while store.purge(PURGED_AT_ONCE, self.clock.now()).await? > 0 {
+                yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the session of this id as the store has it.
     pub(super) fn open_found(&self, id: SessionId, found: Load, outdated: bool, now: Timestamp) -> Found {
         match found {
@@ -232,16 +242,8 @@ async fn purge(purging: Purging) {
     while let Some(pause) = purging.0.upgrade().and_then(|inner| Some(inner.runtime.as_ref()?.sleep(PURGED_EVERY))) {
         pause.await;
         let Some(inner) = purging.0.upgrade() else { return };
-        let Some(store) = &inner.store else { return };
-        loop {
-            match store.purge(PURGED_AT_ONCE, inner.clock.now()).await {
-                Ok(0) => break,
-                Ok(_) => yield_now().await,
-                Err(error) => {
-                    telemetry::not_purged(&error.into());
-                    break;
-                }
-            }
+        if let Err(error) = inner.purge_in_turn().await {
+            telemetry::not_purged(&error);
         }
     }
 }

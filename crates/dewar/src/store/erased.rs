@@ -67,6 +67,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
+    fn is_purged_now(&self, now: Timestamp) -> Answer<'_, bool>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
@@ -162,6 +163,10 @@ impl<S: SessionAdmin> ErasedStore for S {
 
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(S::purge(self, limit, now))
+    }
+
+    fn is_purged_now(&self, now: Timestamp) -> Answer<'_, bool> {
+        Box::pin(S::is_purged_now(self, now))
     }
 
     fn needs_purging(&self) -> bool {

@@ -464,6 +464,11 @@ pub trait SessionAdmin: SessionStore {
         async { Ok(0) }
     }
 
+    /// Whether it is this process's turn to [purge](SessionAdmin::purge), which it is asked from time to time: of several that share a server, one does it.
+    fn is_purged_now(&self, _now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async { Ok(true) }
+    }
+
     /// Whether expired records stay until somebody [purges](SessionAdmin::purge) them. `false` where the server drops them by itself.
     fn needs_purging(&self) -> bool {
         true

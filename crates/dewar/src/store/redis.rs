@@ -84,8 +84,8 @@ impl RedisStore {
         Self(Connection::new(manager, Self::DEFAULT_TIME_LIMIT))
     }
 
-    async fn run(&self, what: &str, key: &StoreKey, script: &ScriptInvocation<'_>) -> Result<Answer, StoreError> {
-        Answer::read(key, self.0.ask(what, Request::Script(script)).await?)
+    async fn run(&self, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
+        Answer::read(key, self.0.ask(what, request).await?)
     }
 }
 
@@ -104,7 +104,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Create, StoreError> {
         let mut script = scripts::CREATE.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        match self.run("create", key, &script).await? {
+        match self.run("create", key, Request::Script(&script)).await? {
             Answer::Written { epoch, listed } => {
                 if let Some(principal) = record.principal.as_deref()
                     && let Err(error) = self.0.tidy(principal, listed, now).await
@@ -131,7 +131,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Replace, StoreError> {
         let mut script = on(&scripts::REPLACE, key, now, Some(at));
         script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        replaced(self.run("replace", key, &script).await?, version)
+        replaced(self.run("replace", key, Request::Script(&script)).await?, version)
     }
 
     async fn touch(
@@ -143,7 +143,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Touch, StoreError> {
         let mut script = on(&scripts::TOUCH, key, now, Some(at));
         script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
-        match self.run("touch", key, &script).await? {
+        match self.run("touch", key, Request::Repeatable(&script)).await? {
             Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
             Answer::Conflict => Ok(Touch::Conflict),
             Answer::Done => Ok(Touch::Touched),
@@ -160,7 +160,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Delete, StoreError> {
         let mut script = on(&scripts::DELETE, key, now, at);
         script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
-        match self.run("delete", key, &script).await? {
+        match self.run("delete", key, Request::Script(&script)).await? {
             Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
             Answer::Conflict => Ok(Delete::Conflict),
             Answer::Done => Ok(Delete::Deleted),
@@ -181,7 +181,7 @@ impl SessionStore for RedisStore {
         let mut script = on(&scripts::RENAME, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
-        match self.run("rename", from, &script).await? {
+        match self.run("rename", from, Request::Script(&script)).await? {
             Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
             other => not_renamed(other),
         }
@@ -237,14 +237,14 @@ impl SessionAdmin for RedisStore {
     }
 
     /// Records and tombstones go away by themselves; what is removed is what the index of principals
-    /// still names of them. It goes through all keys: once a day is plenty.
+    /// still names of them. It goes through all keys, and so once a day is plenty.
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         self.0.purge(limit, now).await
     }
 
-    /// The server drops what has expired; [`purge`](SessionAdmin::purge) walks all keys to tidy the index, for whoever asks for it.
-    fn needs_purging(&self) -> bool {
-        false
+    /// Once a day, for one of all that share the server.
+    async fn is_purged_now(&self, _now: Timestamp) -> Result<bool, StoreError> {
+        self.0.takes_turn().await
     }
 }
 

@@ -217,6 +217,10 @@ impl SessionAdmin for AnyStore {
         each!(self, store => store.purge(limit, now))
     }
 
+    async fn is_purged_now(&self, now: Timestamp) -> Result<bool, StoreError> {
+        each!(self, store => store.is_purged_now(now))
+    }
+
     fn needs_purging(&self) -> bool {
         match self {
             Self::Memory(store) => store.needs_purging(),

@@ -15,7 +15,7 @@ use redis::{cmd, pipe};
 use super::{
     connection::{Connection, Request},
     layout,
-    scripts::{END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
+    scripts::{END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, TAKE_TURN, UNLIST},
 };
 use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
 
@@ -67,6 +67,11 @@ impl Connection {
         Ok(page)
     }
 
+    /// Whether it is this process's turn to purge.
+    pub(super) async fn takes_turn(&self) -> Result<bool, StoreError> {
+        self.ask("take a turn to purge", Request::Script(&TAKE_TURN.prepare_invoke())).await
+    }
+
     /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
     pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         let mut removed = 0;
@@ -111,7 +116,7 @@ impl Connection {
         let mut raise = RAISE.arg(now.as_millis());
         raise.arg(principal).arg(lineage).arg(began.unwrap_or_default());
         let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
-            self.ask("revoke", Request::Script(&raise)).await?;
+            self.ask("revoke", Request::Repeatable(&raise)).await?;
         let keys = digests(keys)?;
         let index = format!("{PREFIX}{principal}");
         self.end(&keys, &epoch, &index, &passes, tombstone, now).await
@@ -126,13 +131,14 @@ impl Connection {
     ) -> Result<u64, StoreError> {
         let mut end = END_LINEAGE.arg(now.as_millis());
         end.arg(layout::encode_tombstone(tombstone)).arg(principal).arg(&lineage.to_be_bytes()[..]);
-        self.ask("revoke", Request::Script(&end)).await
+        end.arg(&rand::random::<[u8; 8]>()[..]);
+        self.ask("revoke", Request::Repeatable(&end)).await
     }
 
     /// A scan names all that stands from its beginning to its end. What a rename moves meanwhile began after, or is refused.
     pub(super) async fn end_everyone(&self, tombstone: &Tombstone, now: Timestamp) -> Result<u64, StoreError> {
         let raise = RAISE_EVERYONE.arg(now.as_millis());
-        let epoch: String = self.ask("revoke", Request::Script(&raise)).await?;
+        let epoch: String = self.ask("revoke", Request::Repeatable(&raise)).await?;
         let mut ended = 0;
         let mut cursor = 0;
         loop {
@@ -164,7 +170,7 @@ impl Connection {
             for key in keys {
                 end.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
             }
-            ended += self.ask::<u64>("revoke", Request::Script(&end)).await?;
+            ended += self.ask::<u64>("revoke", Request::Repeatable(&end)).await?;
         }
         Ok(ended)
     }
@@ -249,7 +255,7 @@ impl Connection {
         for key in stale {
             unlist.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
         }
-        let removed = self.ask("write the index of principals", Request::Script(&unlist)).await?;
+        let removed = self.ask("write the index of principals", Request::Repeatable(&unlist)).await?;
         Ok((living, removed))
     }
 
@@ -263,7 +269,7 @@ impl Connection {
         if has_former {
             let mut take_over = TAKE_OVER.arg(now.as_millis());
             take_over.arg(principal);
-            self.ask::<i64>("write the index of principals", Request::Script(&take_over)).await?;
+            self.ask::<i64>("write the index of principals", Request::Repeatable(&take_over)).await?;
             keys = self.ask("read the index of principals", Request::Read(cmd("HKEYS").arg(&name))).await?;
         }
         digests(keys)
