@@ -9,6 +9,18 @@
 //! person logged out, and an evicted tombstone or [guard](Record::guarded_until) no longer guards: where sessions are moved here
 //! from cookies, `noeviction`. Never a policy of `allkeys`: the epochs and the index of principals must stay.
 //!
+//! # Rights
+//!
+//! A Redis user that can do this and nothing else, where the records of Express are called `sess:...`:
+//!
+//! ```text
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ```
+//!
+//! And `+select` for another database than the first.
+//!
+//! # Servers
+//!
 //! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
 //!
 //! Records of another framework are strings with a TTL that hold what its layout says and nothing else, as `SET key value EX seconds` leaves them; their
