@@ -355,6 +355,34 @@ async fn a_server_that_refuses_is_not_connected_to_anew_by_every_request() {
     assert!(made <= 3, "{made} connections");
 }
 
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn the_end_of_everybody_passes_over_nobody_when_the_server_is_exchanged_meanwhile() {
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
+    let (mut client, mut others) = (client(&server).await, client(&other).await);
+    let proxy = Proxy::start(&server).await;
+    let store = RedisStore::open(&proxy.url()).unwrap();
+    for first in (0..20_000).step_by(500) {
+        let record = record(b"x");
+        let creates = (first..first + 500).map(|number| create(&store, number, &record));
+        futures_util::future::join_all(creates).await;
+    }
+    order(&mut others, &format!("REPLICAOF 127.0.0.1 {}", server.port())).await;
+    is_in_step(&mut others).await;
+
+    let ending = tokio::spawn(async move { (store.revoke_everyone(ended(1), NOW).await, store) });
+    while !client.exists("dewar-epochs").await.unwrap() {}
+    sleep(Duration::from_millis(50)).await;
+    order(&mut others, "REPLICAOF NO ONE").await;
+    proxy.puts_in_service(&other);
+    order(&mut client, "CLIENT KILL TYPE normal SKIPME yes").await;
+    let (ended_then, store) = ending.await.unwrap();
+    let left = store.count(NOW).await.unwrap();
+    assert!(ended_then.is_err(), "it says so: {ended_then:?}, and {left} are left");
+    store.revoke_everyone(ended(2), NOW).await.unwrap();
+    assert_eq!(store.count(NOW).await.unwrap(), 0);
+}
+
 // Rights.
 
 /// The line of the documentation.
@@ -383,7 +411,7 @@ async fn a_user_with_the_rights_that_are_listed_can_do_everything() {
     store.touch(&key(1), version(1), later(60), NOW).await.unwrap();
     store.list(Some("ann"), None, 9, later(200)).await.unwrap();
     store.revoke("ann", Revoke::Lineage(1), ended(1), NOW).await.unwrap();
-    assert!(store.is_purged_now(NOW).await.unwrap());
+    assert!(store.claim_purge(NOW).await.unwrap());
     store.purge(9, NOW).await.unwrap();
     let express = SessionLayer::new(secret()).unwrap().dialect(ExpressSession::new).store(store).manager().unwrap();
     let mut bob = Visitor::with(&express, BTreeMap::from([("n", 1)])).await.unwrap();

@@ -51,7 +51,7 @@ impl Inner {
 
     async fn purge_in_turn(&self) -> Result<(), Error> {
         let store = self.backend()?;
-        if store.is_purged_now(self.clock.now()).await? {
+        if store.claim_purge(self.clock.now()).await? {
             while store.purge(PURGED_AT_ONCE, self.clock.now()).await? > 0 {
                 yield_now().await;
             }

@@ -67,7 +67,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
-    fn is_purged_now(&self, now: Timestamp) -> Answer<'_, bool>;
+    fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
@@ -165,8 +165,8 @@ impl<S: SessionAdmin> ErasedStore for S {
         Box::pin(S::purge(self, limit, now))
     }
 
-    fn is_purged_now(&self, now: Timestamp) -> Answer<'_, bool> {
-        Box::pin(S::is_purged_now(self, now))
+    fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool> {
+        Box::pin(S::claim_purge(self, now))
     }
 
     fn needs_purging(&self) -> bool {

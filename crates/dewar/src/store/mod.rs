@@ -464,8 +464,8 @@ pub trait SessionAdmin: SessionStore {
         async { Ok(0) }
     }
 
-    /// Whether it is this process's turn to [purge](SessionAdmin::purge), which it is asked from time to time: of several that share a server, one does it.
-    fn is_purged_now(&self, _now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
+    /// Whether this process is to [purge](SessionAdmin::purge) now. It is asked from time to time; of several that share a server, one is told so.
+    fn claim_purge(&self, _now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
         async { Ok(true) }
     }
 

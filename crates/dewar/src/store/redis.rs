@@ -14,7 +14,7 @@
 //! A Redis user that can do this and nothing else, where the records of Express are called `sess:...`:
 //!
 //! ```text
-//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
 //! ```
 //!
 //! And `+select` for another database than the first.
@@ -255,8 +255,8 @@ impl SessionAdmin for RedisStore {
     }
 
     /// Once a day, for one of all that share the server.
-    async fn is_purged_now(&self, _now: Timestamp) -> Result<bool, StoreError> {
-        self.0.takes_turn().await
+    async fn claim_purge(&self, _now: Timestamp) -> Result<bool, StoreError> {
+        self.0.claim_purge().await
     }
 }
 

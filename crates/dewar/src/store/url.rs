@@ -217,8 +217,8 @@ impl SessionAdmin for AnyStore {
         each!(self, store => store.purge(limit, now))
     }
 
-    async fn is_purged_now(&self, now: Timestamp) -> Result<bool, StoreError> {
-        each!(self, store => store.is_purged_now(now))
+    async fn claim_purge(&self, now: Timestamp) -> Result<bool, StoreError> {
+        each!(self, store => store.claim_purge(now))
     }
 
     fn needs_purging(&self) -> bool {

@@ -15,7 +15,7 @@ use redis::{cmd, pipe};
 use super::{
     connection::{Connection, Request},
     layout,
-    scripts::{END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, TAKE_TURN, UNLIST},
+    scripts::{CLAIM_PURGE, END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
 };
 use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
 
@@ -68,17 +68,16 @@ impl Connection {
     }
 
     /// Whether it is this process's turn to purge.
-    pub(super) async fn takes_turn(&self) -> Result<bool, StoreError> {
-        self.ask("take a turn to purge", Request::Script(&TAKE_TURN.prepare_invoke())).await
+    pub(super) async fn claim_purge(&self) -> Result<bool, StoreError> {
+        self.ask("claim the purge", Request::Script(&CLAIM_PURGE.prepare_invoke())).await
     }
 
     /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
     pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         let mut removed = 0;
         for prefix in [FORMER_PREFIX, PREFIX] {
-            let mut cursor = 0;
-            loop {
-                let (next, names) = self.scan(cursor, prefix).await?;
+            let mut scan = Scan::of(self, prefix);
+            while let Some(names) = scan.next().await? {
                 for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
                     for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
                         removed += self.sift(principal, keys, limit - removed, now).await?.1;
@@ -87,10 +86,6 @@ impl Connection {
                         }
                     }
                 }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
             }
         }
         Ok(removed)
@@ -140,16 +135,12 @@ impl Connection {
         let raise = RAISE_EVERYONE.arg(now.as_millis());
         let epoch: String = self.ask("revoke", Request::Repeatable(&raise)).await?;
         let mut ended = 0;
-        let mut cursor = 0;
-        loop {
-            let (next, names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(names) = scan.next().await? {
             let keys: Vec<Digest> = names.iter().filter_map(|name| own(name)).collect();
             ended += self.end(&keys, &epoch, "", b"", tombstone, now).await?;
-            if next == 0 {
-                return Ok(ended);
-            }
-            cursor = next;
         }
+        Ok(ended)
     }
 
     /// Ends those of the keys that began before an epoch, of one index or any; how many.
@@ -178,9 +169,8 @@ impl Connection {
     pub(super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
         // A scan may name a key twice.
         let mut living = HashSet::new();
-        let mut cursor = 0;
-        loop {
-            let (next, mut names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(mut names) = scan.next().await? {
             names.retain(|name| own(name).is_some());
             let mut reads = pipe();
             for name in &names {
@@ -190,11 +180,8 @@ impl Connection {
                 if names.is_empty() { Vec::new() } else { self.ask("count", Request::Reads(&reads)).await? };
             let found = names.iter().zip(heads).filter(|(_, head)| layout::is_live(head, now));
             living.extend(found.filter_map(|(name, _)| own(name)));
-            if next == 0 {
-                return Ok(living.len() as u64);
-            }
-            cursor = next;
         }
+        Ok(living.len() as u64)
     }
 
     pub(super) async fn list_all(
@@ -217,9 +204,8 @@ impl Connection {
     /// The first keys after `after`: all of them are gone through, as Redis keeps them in no order.
     async fn keys_after(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError> {
         let mut first = BTreeSet::new();
-        let mut cursor = 0;
-        loop {
-            let (next, names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(names) = scan.next().await? {
             for key in names.iter().filter_map(|name| own(name)) {
                 if after.is_none_or(|after| key > after) {
                     first.insert(key);
@@ -228,11 +214,8 @@ impl Connection {
                     first.pop_last();
                 }
             }
-            if next == 0 {
-                return Ok(first.into_iter().collect());
-            }
-            cursor = next;
         }
+        Ok(first.into_iter().collect())
     }
 
     /// Those of the keys that live, and how many others were taken out.
@@ -293,10 +276,39 @@ impl Connection {
         }
         Ok(listed)
     }
+}
 
-    async fn scan(&self, cursor: u64, prefix: &str) -> Result<(u64, Vec<String>), StoreError> {
-        let read = cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1_000).take();
-        self.ask("list", Request::Read(&read)).await
+/// Goes through the names of all keys that begin so, page after page.
+struct Scan<'a> {
+    connection: &'a Connection,
+    prefix: &'static str,
+    /// `None`: it is over.
+    cursor: Option<u64>,
+    /// The process that gave the cursor, once one did.
+    server: Option<String>,
+}
+
+impl<'a> Scan<'a> {
+    fn of(connection: &'a Connection, prefix: &'static str) -> Self {
+        Self { connection, prefix, cursor: Some(0), server: None }
+    }
+
+    /// # Errors
+    ///
+    /// Where another process answers than before: to it the cursor means nothing, and names would be passed over.
+    async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let mut reads = pipe();
+        reads.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000);
+        reads.cmd("INFO").arg("server");
+        let ((next, names), info): ((u64, Vec<String>), String) =
+            self.connection.ask("list", Request::Reads(&reads)).await?;
+        let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+        if self.server.get_or_insert_with(|| server.to_owned()) != server {
+            return Err(StoreError::new("redis: cannot list: the server was another one in between"));
+        }
+        self.cursor = (next != 0).then_some(next);
+        Ok(Some(names))
     }
 }
 

@@ -443,6 +443,6 @@ pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Whether it is the caller's turn to purge: once a day it is somebody's.
-pub(super) static TAKE_TURN: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static CLAIM_PURGE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(without_room!(), "return redis.call('SET', 'dewar-purged', '', 'NX', 'PX', 86400000) and 1 or 0"))
 });
