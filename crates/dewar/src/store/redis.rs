@@ -2,26 +2,12 @@
 //!
 //! One key holds a session: `dewar:` and 43 characters, a string with a TTL, so the server itself
 //! lets expired sessions go. Every verb is one round trip.
+//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//!
 //! How much a crash of the server loses is the server's setting: nothing that was confirmed with
 //! `appendonly yes` and `appendfsync always`, up to a second of it with `everysec`, and all since
 //! the last snapshot without an append-only file; a fail-over may lose what the replica had not
-//! yet received. Set `maxmemory-policy` to `noeviction` or `volatile-lru`, knowing that an evicted session is a
-//! person logged out, and an evicted tombstone or [guard](Record::guarded_until) no longer guards: where sessions are moved here
-//! from cookies, `noeviction`. Never a policy of `allkeys`: the epochs and the index of principals must stay.
-//!
-//! # Rights
-//!
-//! A Redis user that can do this and nothing else, where the records of Express are called `sess:...`:
-//!
-//! ```text
-//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
-//! ```
-//!
-//! And `+select` for another database than the first.
-//!
-//! # Servers
-//!
-//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//! yet received.
 //!
 //! Records of another framework are strings with a TTL that hold what its layout says and nothing else, as `SET key value EX seconds` leaves them; their
 //! tombstones are keys of their own, `dewar-ended:{name}`.
@@ -29,6 +15,32 @@
 //! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
+//!
+//! # Memory
+//!
+//! Set `maxmemory-policy` to `noeviction`: then nothing goes before its time. On a full server log-outs and revocations work, pages that only read
+//! keep their sessions, and a change is an error (503).
+//!
+//! With `volatile-lru` a full server drops what was not used for long instead. A session is a person logged out then, a tombstone or
+//! [guard](Record::guarded_until) guards no longer, and a session whose index was dropped is in no list of devices until it is touched or changed:
+//! `revoke_all` ends it only then. Where sessions are moved here from cookies, `noeviction`. Never a policy of `allkeys`: the epochs, `dewar-epochs`, must stay.
+//!
+//! # Faults
+//!
+//! Where the server closed a connection or started again, the next call connects anew: what only reads, and what done twice is as done once, is asked again. A
+//! write of which nobody knows whether it was done is an error of the store; the manager looks it up. A server that refuses because it became a
+//! replica, lost its primary or is still loading (`READONLY`, `MASTERDOWN`, `LOADING`) is left for a new connection to the same address, once a second at most, and asked
+//! once more there. Until the first write is refused, a primary that became a replica answers reads with what it has.
+//!
+//! The store speaks RESP3, which tells it of a closed connection at once; `?protocol=resp2` behind a proxy that does not know it.
+//!
+//! # Rights
+//!
+//! What a Redis user needs who does nothing else; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
+//!
+//! ```text
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ```
 
 mod connection;
 mod engine;

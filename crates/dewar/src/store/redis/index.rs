@@ -1,10 +1,13 @@
 //! Which sessions a principal has: `dewar-sessions:` and the principal, a hash of keys to lineages.
 //!
 //! The scripts write it in one piece with the records, so it names every session that lives. What it names beyond
-//! them has expired, and is taken out by whoever meets it.
+//! them has expired, and is taken out by whoever meets it, and once a day. It expires after the last of its sessions.
 //!
 //! `dewar-epochs` holds what was raised: `everyone`, `p:` and the principal, `l:` and the principal for the lineage that
 //! passes, and `last`, the greatest that was ever given. It has no TTL, as an epoch never counts from lower again.
+//!
+//! Where an index is lost all the same (evicted, or deleted by hand), a touch, a replace or a rename lists its session again. Not one that was to end
+//! meanwhile: where its epoch is old, or `dewar-ended-lineage:` names it, it ends then. Such a mark is left by whoever is to end a lineage that is not listed.
 //!
 //! The format before listed them in `dewar-principal:` and the principal, a sorted set; it is taken over when it is met.
 
