@@ -16,45 +16,14 @@ use dewar::store::{
 };
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
 use support::{
+    redis::{client, create, ended, later, of, ttl, version},
     redis_server::Server,
     stores::{NOW, key, record},
 };
 use tokio::task::JoinSet;
 
-async fn client(server: &Server) -> MultiplexedConnection {
-    redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
-}
-
-fn version(bits: u64) -> Version {
-    Version::from_bits(bits)
-}
-
-fn ended(nonce: u64) -> Tombstone {
-    Tombstone::new(Why::Ended, nonce, NOW)
-}
-
-fn later(seconds: u64) -> Timestamp {
-    NOW.after(Duration::from_secs(seconds))
-}
-
-fn of(principal: &str, lineage: u64) -> Record {
-    Record { principal: Some(principal.into()), lineage, ..record(b"x") }
-}
-
-async fn ttl(client: &mut MultiplexedConnection, key: &StoreKey) -> i64 {
-    redis::cmd("TTL").arg(key.to_string()).query_async(client).await.unwrap()
-}
-
 async fn indexed(client: &mut MultiplexedConnection, principal: &str) -> usize {
     client.hlen(format!("dewar-sessions:{principal}")).await.unwrap()
-}
-
-/// Stands in this version; the epoch it carries.
-async fn create(store: &RedisStore, number: u64, record: &Record) -> u64 {
-    match store.create(&key(number), version(number), record.clone(), NOW).await.unwrap() {
-        Create::Created(written) => written.epoch,
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn lives(store: &RedisStore, number: u64) -> bool {
@@ -94,21 +63,21 @@ async fn the_server_lets_records_and_tombstones_go_by_itself() {
 
     let absolute = Record { absolute_expires: Some(later(600)), ..record(b"x") };
     create(&store, 1, &absolute).await;
-    assert!((599..=600).contains(&ttl(&mut client, &key(1)).await), "the earlier of the two expiries");
+    assert!((599..=600).contains(&ttl(&mut client, key(1)).await), "the earlier of the two expiries");
     assert_eq!(store.touch(&key(1), version(1), later(60), NOW).await.unwrap(), Touch::Touched);
-    assert!((59..=60).contains(&ttl(&mut client, &key(1)).await), "as it was touched");
+    assert!((59..=60).contains(&ttl(&mut client, key(1)).await), "as it was touched");
     assert_eq!(store.touch(&key(1), version(1), later(9_000), NOW).await.unwrap(), Touch::Touched);
-    assert!((599..=600).contains(&ttl(&mut client, &key(1)).await), "the absolute expiry holds");
+    assert!((599..=600).contains(&ttl(&mut client, key(1)).await), "the absolute expiry holds");
     store.delete(&key(1), None, ended(1), NOW).await.unwrap();
-    assert!((119..=120).contains(&ttl(&mut client, &key(1)).await), "the tombstone");
+    assert!((119..=120).contains(&ttl(&mut client, key(1)).await), "the tombstone");
 
     let guarded = Record { guarded_until: Some(later(8_000)), ..record(b"x") };
     create(&store, 4, &guarded).await;
-    assert!((7_999..=8_000).contains(&ttl(&mut client, &key(4)).await), "the guard");
+    assert!((7_999..=8_000).contains(&ttl(&mut client, key(4)).await), "the guard");
     assert_eq!(store.touch(&key(4), version(4), later(60), NOW).await.unwrap(), Touch::Touched);
-    assert!((7_999..=8_000).contains(&ttl(&mut client, &key(4)).await), "the guard after a touch");
+    assert!((7_999..=8_000).contains(&ttl(&mut client, key(4)).await), "the guard after a touch");
     store.delete(&key(4), None, ended(1), NOW).await.unwrap();
-    assert!((7_999..=8_000).contains(&ttl(&mut client, &key(4)).await), "the guard of what was deleted");
+    assert!((7_999..=8_000).contains(&ttl(&mut client, key(4)).await), "the guard of what was deleted");
 
     let forever = Record { idle_expires: Timestamp::from_millis(u64::MAX), ..record(b"x") };
     create(&store, 2, &forever).await;
@@ -519,7 +488,7 @@ async fn what_the_release_before_wrote_is_read_and_changed() {
     for number in [1, 2, 3] {
         assert_eq!(store.create(&key(number), version(1), record(b"x"), NOW).await.unwrap(), Create::Exists);
         assert_eq!(store.touch(&key(number), at, later(500), NOW).await.unwrap(), Touch::Touched);
-        assert!((499..=500).contains(&ttl(&mut client, &key(number)).await));
+        assert!((499..=500).contains(&ttl(&mut client, key(number)).await));
         let conflict = store.replace(&key(number), version(1), version(2), record(b"x"), NOW).await.unwrap();
         assert_eq!(conflict, Replace::Conflict);
     }

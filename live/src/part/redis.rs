@@ -11,6 +11,8 @@ pub(crate) static PART: Part = Part {
     needs: &[&REDIS, &CARGO],
     scenarios: scenarios![
         the_store_in_redis_keeps_its_promises,
+        the_index_of_users_in_redis_is_kept_and_mended,
+        a_redis_that_fails_at_night_is_met,
         racing_requests_on_redis_lose_nothing,
         ten_thousand_requests_at_once_on_redis_lose_nothing,
     ],
@@ -18,6 +20,14 @@ pub(crate) static PART: Part = Part {
 
 fn the_store_in_redis_keeps_its_promises(tools: &Tools) {
     run_ignored(tools, "redis_store");
+}
+
+fn the_index_of_users_in_redis_is_kept_and_mended(tools: &Tools) {
+    run_ignored(tools, "redis_index");
+}
+
+fn a_redis_that_fails_at_night_is_met(tools: &Tools) {
+    run_ignored(tools, "redis_faults");
 }
 
 fn racing_requests_on_redis_lose_nothing(tools: &Tools) {

@@ -16,7 +16,7 @@ use crate::{
     journal::Operation,
     state::{At, Doubt, Intent, Origin},
     store::{Answer, Create, Delete, Load, Rename, StoreKey, Tombstone, Touch, Version, Why},
-    telemetry::EndReason,
+    telemetry::{self, EndReason},
 };
 
 impl Inner {
@@ -183,13 +183,18 @@ impl Inner {
 
     async fn touch(&self, job: &mut Job, at: At) -> Result<Done, Failed> {
         let store = self.backend()?;
-        match store.touch(&at.key, at.version, job.record.idle_expires, job.now).await.map_err(Error::from)? {
+        match store.touch(&at.key, at.version, job.record.idle_expires, job.now).await {
             // On a conflict somebody wrote meanwhile, which moved the expiry too.
-            Touch::Touched | Touch::Conflict => {
+            Ok(Touch::Touched | Touch::Conflict) => {
                 let at = At { touch: false, reissue: false, ..at };
                 Ok(Done::Kept(Kept { at, epoch: None, cookie: mem::take(&mut job.cookie), merged: None }))
             }
-            Touch::Gone(tombstone) => self.merged(job, at, Merged::Gone(tombstone)).await,
+            Ok(Touch::Gone(tombstone)) => self.merged(job, at, Merged::Gone(tombstone)).await,
+            // Nothing of the visitor's is lost. The next request touches it, and sets the cookie, which must not outlive the record.
+            Err(error) => {
+                telemetry::not_touched(&error.into());
+                Ok(Done::Kept(Kept { at, epoch: None, cookie: Vec::new(), merged: None }))
+            }
         }
     }
 

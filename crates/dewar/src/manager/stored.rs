@@ -45,6 +45,14 @@ impl Inner {
         }
     }
 
+    async fn purge_in_turn(&self) -> Result<(), Error> {
+        let store = self.backend()?;
+        if store.claim_purge(self.clock.now()).await? {
+            self.purge(store.as_ref()).await?;
+        }
+        Ok(())
+    }
+
     /// Opens the session of this id as the store has it.
     pub(super) fn open_found(&self, id: SessionId, found: Load, outdated: bool, now: Timestamp) -> Found {
         match found {
@@ -228,8 +236,7 @@ async fn purge(purging: Purging) {
     while let Some(pause) = purging.0.upgrade().and_then(|inner| Some(inner.runtime.as_ref()?.sleep(PURGED_EVERY))) {
         pause.await;
         let Some(inner) = purging.0.upgrade() else { return };
-        let Some(store) = &inner.store else { return };
-        if let Err(error) = inner.purge(store.as_ref()).await {
+        if let Err(error) = inner.purge_in_turn().await {
             telemetry::not_purged(&error);
         }
     }

@@ -72,6 +72,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
     /// Fails where `late` ends first.
     fn ping(&self, now: Timestamp, late: Task) -> Answer<'_, ()>;
+    fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
@@ -187,6 +188,10 @@ impl<S: SessionAdmin> ErasedStore for S {
             let answer = unless(late, S::ping(self, now)).await;
             call.answered(answer.unwrap_or_else(|| Err(StoreError::new("it did not answer a ping in time"))))
         })
+    }
+
+    fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool> {
+        Box::pin(async move { Call::of(Operation::Purge).answered(S::claim_purge(self, now).await) })
     }
 
     fn needs_purging(&self) -> bool {

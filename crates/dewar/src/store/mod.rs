@@ -476,6 +476,11 @@ pub trait SessionAdmin: SessionStore {
         async { Ok(0) }
     }
 
+    /// Whether this process is to [purge](SessionAdmin::purge) now. It is asked from time to time; of several that share a server, one is told so.
+    fn claim_purge(&self, _now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async { Ok(true) }
+    }
+
     /// Whether expired records stay until somebody [purges](SessionAdmin::purge) them. `false` where the server drops them by itself.
     fn needs_purging(&self) -> bool {
         true

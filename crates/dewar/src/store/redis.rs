@@ -2,14 +2,12 @@
 //!
 //! One key holds a session: `dewar:` and 43 characters, a string with a TTL, so the server itself
 //! lets expired sessions go. Every verb is one round trip.
+//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//!
 //! How much a crash of the server loses is the server's setting: nothing that was confirmed with
 //! `appendonly yes` and `appendfsync always`, up to a second of it with `everysec`, and all since
 //! the last snapshot without an append-only file; a fail-over may lose what the replica had not
-//! yet received. Set `maxmemory-policy` to `noeviction` or `volatile-lru`, knowing that an evicted session is a
-//! person logged out, and an evicted tombstone or [guard](Record::guarded_until) no longer guards: where sessions are moved here
-//! from cookies, `noeviction`. Never a policy of `allkeys`: the epochs and the index of principals must stay.
-//!
-//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//! yet received.
 //!
 //! Records of another framework are strings with a TTL that hold what its layout says and nothing else, as `SET key value EX seconds` leaves them; their
 //! tombstones are keys of their own, `dewar-ended:{name}`.
@@ -17,6 +15,32 @@
 //! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
+//!
+//! # Memory
+//!
+//! Set `maxmemory-policy` to `noeviction`: then nothing goes before its time. On a full server log-outs and revocations work, pages that only read
+//! keep their sessions, and a change is an error (503).
+//!
+//! With `volatile-lru` a full server drops what was not used for long instead. A session is a person logged out then, a tombstone or
+//! [guard](Record::guarded_until) guards no longer, and a session whose index was dropped is in no list of devices until it is touched or changed:
+//! `revoke_all` ends it only then. Where sessions are moved here from cookies, `noeviction`. Never a policy of `allkeys`: the epochs, `dewar-epochs`, must stay.
+//!
+//! # Faults
+//!
+//! Where the server closed a connection or started again, the next call connects anew: what only reads, and what done twice is as done once, is asked again. A
+//! write of which nobody knows whether it was done is an error of the store; the manager looks it up. A server that refuses because it became a
+//! replica, lost its primary or is still loading (`READONLY`, `MASTERDOWN`, `LOADING`) is left for a new connection to the same address, once a second at most, and asked
+//! once more there. Until the first write is refused, a primary that became a replica answers reads with what it has.
+//!
+//! The store speaks RESP3, which tells it of a closed connection at once; `?protocol=resp2` behind a proxy that does not know it.
+//!
+//! # Rights
+//!
+//! What a Redis user needs who does nothing else; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
+//!
+//! ```text
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ```
 
 mod connection;
 mod engine;
@@ -84,8 +108,8 @@ impl RedisStore {
         Self(Connection::new(manager, Self::DEFAULT_TIME_LIMIT))
     }
 
-    async fn run(&self, what: &str, key: &StoreKey, script: &ScriptInvocation<'_>) -> Result<Answer, StoreError> {
-        Answer::read(key, self.0.ask(what, Request::Script(script)).await?)
+    async fn run(&self, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
+        Answer::read(key, self.0.ask(what, request).await?)
     }
 }
 
@@ -104,7 +128,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Create, StoreError> {
         let mut script = scripts::CREATE.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        match self.run("create", key, &script).await? {
+        match self.run("create", key, Request::Script(&script)).await? {
             Answer::Written { epoch, listed } => {
                 if let Some(principal) = record.principal.as_deref()
                     && let Err(error) = self.0.tidy(principal, listed, now).await
@@ -131,7 +155,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Replace, StoreError> {
         let mut script = on(&scripts::REPLACE, key, now, Some(at));
         script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        replaced(self.run("replace", key, &script).await?, version)
+        replaced(self.run("replace", key, Request::Script(&script)).await?, version)
     }
 
     async fn touch(
@@ -143,7 +167,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Touch, StoreError> {
         let mut script = on(&scripts::TOUCH, key, now, Some(at));
         script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
-        match self.run("touch", key, &script).await? {
+        match self.run("touch", key, Request::Repeatable(&script)).await? {
             Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
             Answer::Conflict => Ok(Touch::Conflict),
             Answer::Done => Ok(Touch::Touched),
@@ -160,7 +184,7 @@ impl SessionStore for RedisStore {
     ) -> Result<Delete, StoreError> {
         let mut script = on(&scripts::DELETE, key, now, at);
         script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
-        match self.run("delete", key, &script).await? {
+        match self.run("delete", key, Request::Script(&script)).await? {
             Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
             Answer::Conflict => Ok(Delete::Conflict),
             Answer::Done => Ok(Delete::Deleted),
@@ -181,7 +205,7 @@ impl SessionStore for RedisStore {
         let mut script = on(&scripts::RENAME, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
-        match self.run("rename", from, &script).await? {
+        match self.run("rename", from, Request::Script(&script)).await? {
             Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
             other => not_renamed(other),
         }
@@ -243,14 +267,14 @@ impl SessionAdmin for RedisStore {
     }
 
     /// Records and tombstones go away by themselves; what is removed is what the index of principals
-    /// still names of them. It goes through all keys: once a day is plenty.
+    /// still names of them. It goes through all keys, and so once a day is plenty.
     async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         self.0.purge(limit, now).await
     }
 
-    /// The server drops what has expired; [`purge`](SessionAdmin::purge) walks all keys to tidy the index, for whoever asks for it.
-    fn needs_purging(&self) -> bool {
-        false
+    /// Once a day, for one of all that share the server.
+    async fn claim_purge(&self, _now: Timestamp) -> Result<bool, StoreError> {
+        self.0.claim_purge().await
     }
 }
 

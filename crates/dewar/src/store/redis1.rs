@@ -7,6 +7,9 @@ use super::redis::RedisStore;
 /// Keeps sessions through the application's own [`ConnectionManager`], and so with its settings:
 /// its time limits hold beside [the store's](RedisStore::time_limit).
 ///
+/// It connects again where the connection was lost, and only there: where a primary became a replica and kept its connections, writes are errors until the
+/// application makes another. A store that was [opened](RedisStore::open) does that by itself.
+///
 /// ```no_run
 /// use dewar::store::redis1;
 ///

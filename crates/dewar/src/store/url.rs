@@ -225,6 +225,10 @@ impl SessionAdmin for AnyStore {
         each!(self, store => store.purge(limit, now))
     }
 
+    async fn claim_purge(&self, now: Timestamp) -> Result<bool, StoreError> {
+        each!(self, store => store.claim_purge(now))
+    }
+
     fn needs_purging(&self) -> bool {
         match self {
             Self::Memory(store) => store.needs_purging(),

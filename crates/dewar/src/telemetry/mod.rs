@@ -83,6 +83,11 @@ pub(crate) fn failed(error: &Error) {
     count!("dewar_failed_commits_total", 1);
 }
 
+/// The expiry of a session that was only read could not be moved; the next request tries again.
+pub(crate) fn not_touched(error: &Error) {
+    tracing::warn!(%error, "the expiry of a session could not be moved: it ends earlier, unless a later request moves it");
+}
+
 /// The changes of a request were discarded, because its session ended meanwhile.
 pub(crate) fn discarded() {
     tracing::debug!("the session ended while this request ran; its changes are discarded");

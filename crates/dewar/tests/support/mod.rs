@@ -7,6 +7,8 @@ pub mod faulty;
 pub mod histories;
 pub mod http;
 pub mod races;
+pub mod redis;
+pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;
 pub mod stores;

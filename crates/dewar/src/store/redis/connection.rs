@@ -1,10 +1,14 @@
 //! Asking Redis, within a time limit, and once more where that is safe.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use redis::{
-    Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisResult,
-    ScriptInvocation,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
+    RedisResult, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
@@ -18,10 +22,34 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
 /// How many commands may wait for the socket; more of them wait for room.
 const PIPELINE: usize = 1_024;
 
+/// A server that refused is connected to anew at most this often.
+const REJOINED_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub(super) struct Connection {
-    manager: ConnectionManager,
+    whose: Whose,
     limit: Duration,
+}
+
+#[derive(Clone)]
+enum Whose {
+    /// The application's, with its own settings.
+    Theirs(ConnectionManager),
+    Own(Arc<Own>),
+}
+
+struct Own {
+    client: Client,
+    config: ConnectionManagerConfig,
+    joined: Mutex<Joined>,
+}
+
+/// A connection manager connects again where a connection was lost. Where a server went out of service and kept it, another manager does.
+struct Joined {
+    manager: ConnectionManager,
+    /// Which manager this is, and since when.
+    number: u64,
+    since: Instant,
 }
 
 /// What is asked for.
@@ -29,12 +57,15 @@ pub(super) enum Request<'a> {
     /// It changes nothing, so it may be sent twice.
     Read(&'a Cmd),
     Reads(&'a Pipeline),
+    /// Done twice it is as done once.
+    Repeatable(&'a ScriptInvocation<'a>),
+    /// Done twice it would meet itself.
     Script(&'a ScriptInvocation<'a>),
 }
 
 impl Connection {
     pub(super) fn new(manager: ConnectionManager, limit: Duration) -> Self {
-        Self { manager, limit }
+        Self { whose: Whose::Theirs(manager), limit }
     }
 
     pub(super) fn within(self, limit: Duration) -> Self {
@@ -53,26 +84,65 @@ impl Connection {
             .set_response_timeout(None)
             .set_number_of_retries(0)
             .set_pipeline_buffer_size(PIPELINE);
-        let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(failed("connect"))?;
-        Ok(Self::new(manager, limit))
+        let own = Own::new(client, config).map_err(failed("connect"))?;
+        Ok(Self { whose: Whose::Own(Arc::new(own)), limit })
     }
 
     /// # Errors
     ///
     /// Where there is no connection, no answer in time, or the server refused.
     pub(super) async fn ask<T: FromRedisValue>(&self, what: &str, request: Request<'_>) -> Result<T, StoreError> {
-        let attempts = async {
-            let mut manager = self.manager.clone();
-            match request.send(&mut manager).await {
-                // What is known of the server may be old: a lost connection is noticed by who asks next.
-                Err(error) if request.can_be_repeated_after(&error) => request.send(&mut manager).await,
-                answer => answer,
-            }
-        };
-        match tokio::time::timeout(self.limit, attempts).await {
+        match tokio::time::timeout(self.limit, self.attempts(request)).await {
             Ok(answer) => answer.map_err(failed(what)),
             Err(_) => Err(StoreError::new(format!("redis: cannot {what}: no answer within {:?}", self.limit))),
         }
+    }
+
+    async fn attempts<T: FromRedisValue>(&self, request: Request<'_>) -> RedisResult<T> {
+        let (mut manager, number) = match &self.whose {
+            Whose::Theirs(manager) => (manager.clone(), 0),
+            Whose::Own(own) => own.joined(),
+        };
+        match (request.send(&mut manager).await, &self.whose) {
+            // Nothing was done. Another server may be in service by now, at the same address.
+            (Err(error), Whose::Own(own)) if is_out_of_service(&error) => match own.rejoin(number)? {
+                Some(mut manager) => request.send(&mut manager).await,
+                None => Err(error),
+            },
+            // What is known of the server may be old: a lost connection is noticed by who asks next.
+            (Err(error), _) if request.can_be_repeated_after(&error) => request.send(&mut manager).await,
+            (answer, _) => answer,
+        }
+    }
+}
+
+impl Own {
+    fn new(client: Client, config: ConnectionManagerConfig) -> RedisResult<Self> {
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
+        let joined = Mutex::new(Joined { manager, number: 0, since: Instant::now() });
+        Ok(Self { client, config, joined })
+    }
+
+    fn joined(&self) -> (ConnectionManager, u64) {
+        let joined = self.lock();
+        (joined.manager.clone(), joined.number)
+    }
+
+    /// A newer connection than this one. `None`: it is new itself.
+    fn rejoin(&self, number: u64) -> RedisResult<Option<ConnectionManager>> {
+        let mut joined = self.lock();
+        if joined.number == number {
+            if number > 0 && joined.since.elapsed() < REJOINED_EVERY {
+                return Ok(None);
+            }
+            let manager = ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())?;
+            *joined = Joined { manager, number: number + 1, since: Instant::now() };
+        }
+        Ok(Some(joined.manager.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Joined> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,17 +151,23 @@ impl Request<'_> {
         match self {
             Self::Read(command) => command.query_async(manager).await,
             Self::Reads(pipeline) => pipeline.query_async(manager).await,
-            Self::Script(script) => script.invoke_async(manager).await,
+            Self::Repeatable(script) | Self::Script(script) => script.invoke_async(manager).await,
         }
     }
 
-    /// A write is repeated only where it was surely never sent: done twice, it would meet itself.
+    /// What would meet itself is repeated only where it was surely never sent.
     fn can_be_repeated_after(&self, error: &RedisError) -> bool {
         match self {
-            Self::Read(_) | Self::Reads(_) => error.is_connection_dropped(),
+            Self::Read(_) | Self::Reads(_) | Self::Repeatable(_) => error.is_io_error(),
             Self::Script(_) => error.is_connection_refusal(),
         }
     }
+}
+
+/// Whether the server says that it does not serve this now: it became a replica, lost its own primary, or is still loading. Nothing was done.
+fn is_out_of_service(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    matches!(error.kind(), ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
 }
 
 impl fmt::Debug for Connection {
@@ -108,7 +184,13 @@ fn connection_info(url: &str, limit: Duration) -> RedisResult<ConnectionInfo> {
     let settings = settings.set_user_timeout(2 * limit);
     #[cfg(not(target_os = "linux"))]
     let _ = limit;
-    Ok(url.into_connection_info()?.set_tcp_settings(settings))
+    let info = url.into_connection_info()?.set_tcp_settings(settings);
+    if url.contains("protocol=") {
+        return Ok(info);
+    }
+    // With RESP3 a connection that the server closed while nobody asked is noticed at once, and made again.
+    let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info.set_redis_settings(login))
 }
 
 fn failed(what: &str) -> impl FnOnce(RedisError) -> StoreError + '_ {

@@ -26,8 +26,8 @@ impl Strings {
         Self(store.0.clone())
     }
 
-    async fn run(&self, what: &str, name: &str, script: &ScriptInvocation<'_>) -> Result<Applied, StoreError> {
-        match self.0.ask(what, Request::Script(script)).await? {
+    async fn run(&self, what: &str, name: &str, request: Request<'_>) -> Result<Applied, StoreError> {
+        match self.0.ask(what, request).await? {
             Value::Int(DONE) => Ok(Applied::Done),
             Value::Int(CONFLICT) => Ok(Applied::Conflict),
             Value::Int(GONE) => Ok(Applied::Gone(None)),
@@ -48,7 +48,7 @@ impl Engine for Strings {
             let tombstone = tombstone.map(|bytes| tombstone_of(name, bytes)).transpose()?;
             if let Some(tombstone) = tombstone.filter(|tombstone| tombstone.until > now) {
                 if data.is_some() {
-                    self.run("load", name, &on(&SWEEP, name, now)).await?;
+                    self.run("load", name, Request::Repeatable(&on(&SWEEP, name, now))).await?;
                 }
                 return Ok(Found::Gone(tombstone));
             }
@@ -80,7 +80,11 @@ impl Engine for Strings {
                 }
                 Write::Touch(expires) => script.arg(seconds(*expires, now)),
             };
-            self.run(what, name, &script).await
+            let request = match &write {
+                Write::Touch(_) => Request::Repeatable(&script),
+                Write::Record { .. } => Request::Script(&script),
+            };
+            self.run(what, name, request).await
         })
     }
 
@@ -89,7 +93,7 @@ impl Engine for Strings {
             let mut script = on(&END, name, now);
             script.arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
-            self.run("delete", name, &script).await
+            self.run("delete", name, Request::Script(&script)).await
         })
     }
 
@@ -108,7 +112,7 @@ impl Engine for Strings {
             script.key(to).key(tombstone_key(to)).arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             script.arg(seconds(expires, now)).arg(&*data);
-            self.run("rename", from, &script).await
+            self.run("rename", from, Request::Script(&script)).await
         })
     }
 

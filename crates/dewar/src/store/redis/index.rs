@@ -1,10 +1,13 @@
 //! Which sessions a principal has: `dewar-sessions:` and the principal, a hash of keys to lineages.
 //!
 //! The scripts write it in one piece with the records, so it names every session that lives. What it names beyond
-//! them has expired, and is taken out by whoever meets it.
+//! them has expired, and is taken out by whoever meets it, and once a day. It expires after the last of its sessions.
 //!
 //! `dewar-epochs` holds what was raised: `everyone`, `p:` and the principal, `l:` and the principal for the lineage that
 //! passes, and `last`, the greatest that was ever given. It has no TTL, as an epoch never counts from lower again.
+//!
+//! Where an index is lost all the same (evicted, or deleted by hand), a touch, a replace or a rename lists its session again. Not one that was to end
+//! meanwhile: where its epoch is old, or `dewar-ended-lineage:` names it, it ends then. Such a mark is left by whoever is to end a lineage that is not listed.
 //!
 //! The format before listed them in `dewar-principal:` and the principal, a sorted set; it is taken over when it is met.
 
@@ -15,7 +18,7 @@ use redis::{cmd, pipe};
 use super::{
     connection::{Connection, Request},
     layout,
-    scripts::{END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
+    scripts::{CLAIM_PURGE, END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
 };
 use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
 
@@ -67,13 +70,17 @@ impl Connection {
         Ok(page)
     }
 
+    /// Whether it is this process's turn to purge.
+    pub(super) async fn claim_purge(&self) -> Result<bool, StoreError> {
+        self.ask("claim the purge", Request::Script(&CLAIM_PURGE.prepare_invoke())).await
+    }
+
     /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
     pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
         let mut removed = 0;
         for prefix in [FORMER_PREFIX, PREFIX] {
-            let mut cursor = 0;
-            loop {
-                let (next, names) = self.scan(cursor, prefix).await?;
+            let mut scan = Scan::of(self, prefix);
+            while let Some(names) = scan.next().await? {
                 for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
                     for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
                         removed += self.sift(principal, keys, limit - removed, now).await?.1;
@@ -82,10 +89,6 @@ impl Connection {
                         }
                     }
                 }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
             }
         }
         Ok(removed)
@@ -111,7 +114,7 @@ impl Connection {
         let mut raise = RAISE.arg(now.as_millis());
         raise.arg(principal).arg(lineage).arg(began.unwrap_or_default());
         let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
-            self.ask("revoke", Request::Script(&raise)).await?;
+            self.ask("revoke", Request::Repeatable(&raise)).await?;
         let keys = digests(keys)?;
         let index = format!("{PREFIX}{principal}");
         self.end(&keys, &epoch, &index, &passes, tombstone, now).await
@@ -126,24 +129,21 @@ impl Connection {
     ) -> Result<u64, StoreError> {
         let mut end = END_LINEAGE.arg(now.as_millis());
         end.arg(layout::encode_tombstone(tombstone)).arg(principal).arg(&lineage.to_be_bytes()[..]);
-        self.ask("revoke", Request::Script(&end)).await
+        end.arg(&rand::random::<[u8; 8]>()[..]);
+        self.ask("revoke", Request::Repeatable(&end)).await
     }
 
     /// A scan names all that stands from its beginning to its end. What a rename moves meanwhile began after, or is refused.
     pub(super) async fn end_everyone(&self, tombstone: &Tombstone, now: Timestamp) -> Result<u64, StoreError> {
         let raise = RAISE_EVERYONE.arg(now.as_millis());
-        let epoch: String = self.ask("revoke", Request::Script(&raise)).await?;
+        let epoch: String = self.ask("revoke", Request::Repeatable(&raise)).await?;
         let mut ended = 0;
-        let mut cursor = 0;
-        loop {
-            let (next, names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(names) = scan.next().await? {
             let keys: Vec<Digest> = names.iter().filter_map(|name| own(name)).collect();
             ended += self.end(&keys, &epoch, "", b"", tombstone, now).await?;
-            if next == 0 {
-                return Ok(ended);
-            }
-            cursor = next;
         }
+        Ok(ended)
     }
 
     /// Ends those of the keys that began before an epoch, of one index or any; how many.
@@ -164,7 +164,7 @@ impl Connection {
             for key in keys {
                 end.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
             }
-            ended += self.ask::<u64>("revoke", Request::Script(&end)).await?;
+            ended += self.ask::<u64>("revoke", Request::Repeatable(&end)).await?;
         }
         Ok(ended)
     }
@@ -172,9 +172,8 @@ impl Connection {
     pub(super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
         // A scan may name a key twice.
         let mut living = HashSet::new();
-        let mut cursor = 0;
-        loop {
-            let (next, mut names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(mut names) = scan.next().await? {
             names.retain(|name| own(name).is_some());
             let mut reads = pipe();
             for name in &names {
@@ -184,11 +183,8 @@ impl Connection {
                 if names.is_empty() { Vec::new() } else { self.ask("count", Request::Reads(&reads)).await? };
             let found = names.iter().zip(heads).filter(|(_, head)| layout::is_live(head, now));
             living.extend(found.filter_map(|(name, _)| own(name)));
-            if next == 0 {
-                return Ok(living.len() as u64);
-            }
-            cursor = next;
         }
+        Ok(living.len() as u64)
     }
 
     pub(super) async fn list_all(
@@ -211,9 +207,8 @@ impl Connection {
     /// The first keys after `after`: all of them are gone through, as Redis keeps them in no order.
     async fn keys_after(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError> {
         let mut first = BTreeSet::new();
-        let mut cursor = 0;
-        loop {
-            let (next, names) = self.scan(cursor, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        while let Some(names) = scan.next().await? {
             for key in names.iter().filter_map(|name| own(name)) {
                 if after.is_none_or(|after| key > after) {
                     first.insert(key);
@@ -222,11 +217,8 @@ impl Connection {
                     first.pop_last();
                 }
             }
-            if next == 0 {
-                return Ok(first.into_iter().collect());
-            }
-            cursor = next;
         }
+        Ok(first.into_iter().collect())
     }
 
     /// Those of the keys that live, and how many others were taken out.
@@ -249,7 +241,7 @@ impl Connection {
         for key in stale {
             unlist.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
         }
-        let removed = self.ask("write the index of principals", Request::Script(&unlist)).await?;
+        let removed = self.ask("write the index of principals", Request::Repeatable(&unlist)).await?;
         Ok((living, removed))
     }
 
@@ -263,7 +255,7 @@ impl Connection {
         if has_former {
             let mut take_over = TAKE_OVER.arg(now.as_millis());
             take_over.arg(principal);
-            self.ask::<i64>("write the index of principals", Request::Script(&take_over)).await?;
+            self.ask::<i64>("write the index of principals", Request::Repeatable(&take_over)).await?;
             keys = self.ask("read the index of principals", Request::Read(cmd("HKEYS").arg(&name))).await?;
         }
         digests(keys)
@@ -287,10 +279,39 @@ impl Connection {
         }
         Ok(listed)
     }
+}
 
-    async fn scan(&self, cursor: u64, prefix: &str) -> Result<(u64, Vec<String>), StoreError> {
-        let read = cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1_000).take();
-        self.ask("list", Request::Read(&read)).await
+/// Goes through the names of all keys that begin so, page after page.
+struct Scan<'a> {
+    connection: &'a Connection,
+    prefix: &'static str,
+    /// `None`: it is over.
+    cursor: Option<u64>,
+    /// The process that gave the cursor, once one did.
+    server: Option<String>,
+}
+
+impl<'a> Scan<'a> {
+    fn of(connection: &'a Connection, prefix: &'static str) -> Self {
+        Self { connection, prefix, cursor: Some(0), server: None }
+    }
+
+    /// # Errors
+    ///
+    /// Where another process answers than before: to it the cursor means nothing, and names would be passed over.
+    async fn next(&mut self) -> Result<Option<Vec<String>>, StoreError> {
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let mut reads = pipe();
+        reads.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000);
+        reads.cmd("INFO").arg("server");
+        let ((next, names), info): ((u64, Vec<String>), String) =
+            self.connection.ask("list", Request::Reads(&reads)).await?;
+        let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+        if self.server.get_or_insert_with(|| server.to_owned()) != server {
+            return Err(StoreError::new("redis: cannot list: the server was another one in between"));
+        }
+        self.cursor = (next != 0).then_some(next);
+        Ok(Some(names))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const DONE: i64 = 2;
 pub(super) const OUTDATED: i64 = 3;
 pub(super) const TAKEN: i64 = 4;
 
-/// What makes room, or ends a session, also runs where the server has no room left.
+/// What makes room, takes none, or ends a session also runs where the server has no room left.
 macro_rules! without_room {
     () => {
         "#!lua flags=allow-oom\n"
@@ -34,11 +34,12 @@ macro_rules! common {
         local EPOCHS = 'dewar-epochs'
         local ZERO = string.rep('\0', 8)
         local PRESENT = string.rep('\255', 8)
+        local FOREVER, HOUR = 3153600000000, 3600000
 
         local function number(bytes) return (struct.unpack('>I8', bytes)) end
 
         local function ttl(ends)
-            return string.format('%.0f', math.max(1, math.min(ends - now, 3153600000000)))
+            return string.format('%.0f', math.max(1, math.min(ends - now, FOREVER)))
         end
 
         -- The first eight bytes, little-endian, without the lowest bit.
@@ -108,14 +109,27 @@ macro_rules! common {
             return tombstone
         end
 
+        local function index_of(it) return 'dewar-sessions:' .. it.principal end
+
+        -- Keeps an index as long as the session that it lists, and an hour, so that this is seldom moved.
+        local function keep(it, ends)
+            local index, needs = index_of(it), math.min(ends - now, FOREVER - HOUR)
+            local left = redis.call('PTTL', index)
+            -- One without an end is of the release before, and may list what lives longer.
+            if left == -1 and redis.call('HLEN', index) > 1 then return end
+            if left < needs then redis.call('PEXPIRE', index, ttl(now + needs + HOUR)) end
+        end
+
         local function enlist(it, digest)
-            if it.principal then redis.call('HSET', 'dewar-sessions:' .. it.principal, digest, it.lineage) end
+            if not it.principal then return end
+            redis.call('HSET', index_of(it), digest, it.lineage)
+            keep(it, number(it.expires))
         end
 
         local function unlist(it, digest)
             if not it.principal then return 0 end
             redis.call('ZREM', 'dewar-principal:' .. it.principal, digest)
-            return redis.call('HDEL', 'dewar-sessions:' .. it.principal, digest)
+            return redis.call('HDEL', index_of(it), digest)
         end
 
         local function epoch_of(field) return tonumber(redis.call('HGET', EPOCHS, field) or '0') end
@@ -137,6 +151,27 @@ macro_rules! common {
             return admits(it.principal, it.lineage, number(it.epoch)) and it.epoch or nil
         end
 
+        -- That a lineage was to end which no index listed.
+        local function mark_of(principal, lineage)
+            local hex = string.gsub(lineage, '.', function(letter) return string.format('%02x', string.byte(letter)) end)
+            return 'dewar-ended-lineage:' .. hex .. ':' .. principal
+        end
+
+        -- Whether a session that lives is listed, or is again. Where its index was lost it may have been to end since, and is not.
+        local function is_listed(it, digest)
+            if not it.principal or redis.call('HEXISTS', index_of(it), digest) == 1 then return true end
+            if redis.call('EXISTS', mark_of(it.principal, it.lineage)) == 1 then return false end
+            if not admits(it.principal, it.lineage, number(it.epoch)) then return false end
+            enlist(it, digest)
+            return true
+        end
+
+        -- Ends what was to end; the tombstone.
+        local function finish(key, it)
+            local times = struct.pack('>I8I8', now + 120000, now)
+            return put_tombstone(key, '\2\1' .. ZERO .. times .. '\0', it.guard)
+        end
+
         local function carrying(record, epoch) return string.sub(record, 1, 34) .. epoch .. string.sub(record, 43) end
         "
     };
@@ -151,6 +186,8 @@ macro_rules! revoking {
             local former = 'dewar-principal:' .. principal
             for _, digest in ipairs(redis.call('ZRANGE', former, 0, -1)) do
                 redis.call('HSETNX', 'dewar-sessions:' .. principal, digest, lineage_of(digest))
+                -- Nobody knows how long they live: whoever takes out the last of them ends it.
+                redis.call('PERSIST', 'dewar-sessions:' .. principal)
             end
             redis.call('ZREMRANGEBYSCORE', former, '-inf', string.format('%.0f', now - 120000))
         end
@@ -195,6 +232,7 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
         local before = standing(KEYS[1], ARGV[4])
         if not before.lives then return before.tombstone or 0 end
         if before.version ~= ARGV[2] then return 1 end
+        if not is_listed(before, ARGV[4]) then return finish(KEYS[1], before) end
         local it = parse(ARGV[3], ARGV[4])
         local record = ARGV[3]
         if not it.principal then
@@ -205,6 +243,8 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
         if before.format == 1 or before.principal ~= it.principal or before.lineage ~= it.lineage then
             unlist(before, ARGV[4])
             enlist(it, ARGV[4])
+        elseif it.principal then
+            keep(it, number(it.expires))
         end
         put(KEYS[1], record, it)
         return 2
@@ -215,14 +255,17 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
 /// now, version, idle expiry in bytes, digest
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
+        without_room!(),
         common!(),
         r"
         local it = standing(KEYS[1], ARGV[4])
         if not it.lives then return it.tombstone or 0 end
         if it.version ~= ARGV[2] then return 1 end
+        if not is_listed(it, ARGV[4]) then return finish(KEYS[1], it) end
         local expires = math.min(number(ARGV[3]), number(it.absolute))
         redis.call('SETRANGE', KEYS[1], 10, ARGV[3])
         redis.call('PEXPIRE', KEYS[1], ttl(math.max(expires, number(it.guard))))
+        if it.principal then keep(it, expires) end
         return 2
         "
     ))
@@ -263,6 +306,7 @@ pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
         local before = standing(KEYS[1], ARGV[5])
         if not before.lives then return before.tombstone or 0 end
         if ARGV[2] ~= '' and before.version ~= ARGV[2] then return 1 end
+        if not is_listed(before, ARGV[5]) then return finish(KEYS[1], before) end
         local target = standing(KEYS[2], ARGV[6])
         if target.lives or target.tombstone then return 4 end
         local it = parse(ARGV[3], ARGV[6])
@@ -327,13 +371,15 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// Ends one lineage of a principal: now, tombstone, principal, lineage
+/// Ends one lineage of a principal: now, tombstone, principal, lineage, eight bytes that tell this from every other call
 pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
         common!(),
         revoking!(),
         r"
+        -- As long as a browser keeps a cookie, 400 days.
+        local MARKED = 34560000000
         local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
         local function key_of(digest)
             local text, held, bits = 'dewar:', 0, 0
@@ -349,6 +395,9 @@ pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
             return text .. string.sub(ALPHABET, letter + 1, letter + 1)
         end
 
+        local mark = mark_of(ARGV[3], ARGV[4])
+        local earlier = redis.call('GET', mark) or ''
+        if string.sub(earlier, 1, 8) == ARGV[5] then return tonumber(string.sub(earlier, 9)) end
         take_over(ARGV[3])
         if redis.call('HGET', EPOCHS, 'l:' .. ARGV[3]) == ARGV[4] then redis.call('HDEL', EPOCHS, 'l:' .. ARGV[3]) end
         local listed, ended = redis.call('HGETALL', 'dewar-sessions:' .. ARGV[3]), 0
@@ -364,6 +413,7 @@ pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
                 end
             end
         end
+        redis.call('SET', mark, ARGV[5] .. ended, 'PX', ended > 0 and 120000 or MARKED)
         return ended
         "
     ))
@@ -390,4 +440,9 @@ pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
         return removed
         "
     ))
+});
+
+/// Whether it is the caller's turn to purge: once a day it is somebody's.
+pub(super) static CLAIM_PURGE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(without_room!(), "return redis.call('SET', 'dewar-purged', '', 'NX', 'PX', 86400000) and 1 or 0"))
 });
