@@ -26,7 +26,7 @@ pub struct Error {
     message: Cow<'static, str>,
     source: Option<Source>,
     /// Of errors that are one trouble: whether it is in the log.
-    trouble: Option<Trouble>,
+    trouble: Option<Arc<Trouble>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,10 @@ pub(crate) enum Kind {
 
 /// What goes wrong with one session of one request: a commit in the handler that fails, the answer that says so, and the commit of the response
 /// that fails again are one line in the log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Trouble {
     kind: Kind,
-    is_logged: Arc<AtomicBool>,
+    is_logged: AtomicBool,
 }
 
 impl Error {
@@ -157,9 +157,9 @@ impl Error {
     }
 
     /// The same error, as one of this trouble where it is of the same kind, else of a new one.
-    pub(crate) fn within(mut self, trouble: &mut Option<Trouble>) -> Self {
+    pub(crate) fn within(mut self, trouble: &mut Option<Arc<Trouble>>) -> Self {
         if trouble.as_ref().is_none_or(|trouble| trouble.kind != self.kind) {
-            *trouble = Some(Trouble { kind: self.kind, is_logged: Arc::default() });
+            *trouble = Some(Arc::new(Trouble { kind: self.kind, is_logged: AtomicBool::default() }));
         }
         self.trouble.clone_from(trouble);
         self

@@ -57,7 +57,7 @@ fn look(session: &Session) {
 }
 
 fn remove(session: &Session) {
-    let _: Option<u32> = session.remove("n");
+    assert!(session.remove("n"));
 }
 
 /// A request of this visitor's.

@@ -507,7 +507,8 @@ impl Inner {
         }
         let created = self.create_surely(&id, job.version, &job.record, job.now, None).await.map_err(|error| {
             let operations = job.changes.operations.len();
-            Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations, revived: false }) }
+            let doubt = Doubt { at: None, mine: job.version, operations, revived: false };
+            Failed { error, doubt: Some(Box::new(doubt)) }
         });
         match created? {
             Create::Created(written) => {
