@@ -57,7 +57,7 @@ impl Secret {
     }
 
     /// Takes any secret that is not empty, however easily it is guessed. For tests and for reading the
-    /// cookies of an application that has such a secret.
+    /// cookies of an application that has such a secret, which [`reads_also`](crate::SessionManagerBuilder::reads_also) does until a date.
     ///
     /// # Panics
     ///
