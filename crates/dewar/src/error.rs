@@ -24,9 +24,15 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
+    /// What few have, in a box: an error is part of many answers.
+    beside: Option<Box<Beside>>,
+}
+
+#[derive(Default)]
+struct Beside {
     source: Option<Source>,
-    /// Of errors that are one trouble: whether it is in the log.
-    trouble: Option<Arc<Trouble>>,
+    /// Of errors that are one [`Trouble`]: whether it is in the log.
+    is_logged: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +55,12 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Trouble {
     kind: Kind,
-    is_logged: AtomicBool,
+    is_logged: Arc<AtomicBool>,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None, trouble: None }
+        Self { kind, message: message.into(), beside: None }
     }
 
     /// A setting that is refused: the message names it, and says what to write instead. For dialects and layouts.
@@ -70,8 +76,12 @@ impl Error {
 
     #[cfg(feature = "templates")]
     pub(crate) fn because(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        self.beside.get_or_insert_default().source = Some(source.into());
         self
+    }
+
+    fn cause(&self) -> Option<&Source> {
+        self.beside.as_ref()?.source.as_ref()
     }
 
     /// The body of an answer that says so. A visitor is told that there was an error, and whether to try again: the reason is for the log.
@@ -153,21 +163,21 @@ impl Error {
 
     /// Whether it is to be logged: neither it was, nor another error of the same trouble. From here on it was.
     pub(crate) fn log_once(&self) -> bool {
-        self.trouble.as_ref().is_none_or(|trouble| !trouble.is_logged.swap(true, Ordering::Relaxed))
+        let is_logged = self.beside.as_ref().and_then(|beside| beside.is_logged.as_ref());
+        is_logged.is_none_or(|is_logged| !is_logged.swap(true, Ordering::Relaxed))
     }
 
     /// The same error, as one of this trouble where it is of the same kind, else of a new one.
-    pub(crate) fn within(mut self, trouble: &mut Option<Arc<Trouble>>) -> Self {
-        if trouble.as_ref().is_none_or(|trouble| trouble.kind != self.kind) {
-            *trouble = Some(Arc::new(Trouble { kind: self.kind, is_logged: AtomicBool::default() }));
-        }
-        self.trouble.clone_from(trouble);
+    pub(crate) fn within(mut self, trouble: &mut Option<Trouble>) -> Self {
+        let same = trouble.take().filter(|trouble| trouble.kind == self.kind);
+        let same = same.unwrap_or_else(|| Trouble { kind: self.kind, is_logged: Arc::default() });
+        self.beside.get_or_insert_default().is_logged = Some(Arc::clone(&trouble.insert(same).is_logged));
         self
     }
 
     /// A copy to hand to each of several callers. The source stays behind; its text does not.
     pub(crate) fn copy(&self) -> Self {
-        let message = match &self.source {
+        let message = match self.cause() {
             Some(source) => format!("{}: {source}", self.message),
             None => self.message.to_string(),
         };
@@ -178,7 +188,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.source {
+        match self.cause() {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -194,13 +204,14 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.beside.as_ref()?.source.as_deref().map(|source| source as _)
     }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)), trouble: None }
+        let beside = Beside { source: Some(Box::new(error)), is_logged: None };
+        Self { kind: Kind::Store, message: "session store".into(), beside: Some(Box::new(beside)) }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
-    sync::Arc,
 };
 
 use futures_channel::oneshot;
@@ -51,7 +50,7 @@ pub(crate) struct State {
     /// What the request brought beside the session's own cookie.
     pub(crate) brought: Option<Box<Brought>>,
     /// Why it could not be saved, since it was saved last.
-    pub(crate) trouble: Option<Arc<Trouble>>,
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// What is to become of the session that was opened; the later ones outrank the earlier.

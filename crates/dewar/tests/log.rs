@@ -135,7 +135,7 @@ async fn a_commit_of_the_response_that_fails_is_one_error_in_axum_and_in_actix()
             use actix_web::{App, HttpResponse, test, web};
             let handler = async |session: Session| {
                 session.insert("n", 1);
-                HttpResponse::Ok()
+                HttpResponse::Ok().finish()
             };
             let app = test::init_service(App::new().wrap(middleware).route("/", web::get().to(handler))).await;
             let response = test::call_service(&app, test::TestRequest::get().to_request()).await;

@@ -10,10 +10,9 @@ pub(crate) use excerpt::Excerpt;
 /// The error as a page: which place, why, and what to do.
 pub(super) fn of(error: &Error) -> String {
     let what = escape(&error.message);
-    let why = error.source.as_ref().map_or_else(String::new, |why| paragraph(&escape(&why.to_string())));
+    let why = error.cause().map_or_else(String::new, |why| paragraph(&escape(&why.to_string())));
     #[cfg(feature = "templates")]
-    let lines =
-        error.source.as_deref().and_then(|source| source.downcast_ref()).map_or_else(String::new, Excerpt::list);
+    let lines = error.cause().and_then(|source| source.downcast_ref()).map_or_else(String::new, Excerpt::list);
     #[cfg(not(feature = "templates"))]
     let lines = "";
     let advice = match error.kind {

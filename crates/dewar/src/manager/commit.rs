@@ -421,7 +421,7 @@ impl Inner {
             }
             Ok(Done::Dead(why)) => self.session_died(job, why),
             Err(Failed { error, doubt }) => {
-                job.changes.doubt = doubt.map(|doubt| *doubt).or(job.changes.doubt);
+                job.changes.doubt = doubt.or(job.changes.doubt);
                 let dropped = give_back(job);
                 drop(dropped);
                 Err(error)

@@ -507,8 +507,7 @@ impl Inner {
         }
         let created = self.create_surely(&id, job.version, &job.record, job.now, None).await.map_err(|error| {
             let operations = job.changes.operations.len();
-            let doubt = Doubt { at: None, mine: job.version, operations, revived: false };
-            Failed { error, doubt: Some(Box::new(doubt)) }
+            Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations, revived: false }) }
         });
         match created? {
             Create::Created(written) => {

@@ -147,7 +147,7 @@ impl Inner {
                         let operations = waiting.changes.operations.len();
                         let revived = revived || waiting.changes.settled.revived;
                         let doubt = Doubt { at: Some(at), mine: version, operations, revived };
-                        Err(Failed { error: unknown.0.copy(), doubt: Some(Box::new(doubt)) })
+                        Err(Failed { error: unknown.0.copy(), doubt: Some(doubt) })
                     };
                     return batch.iter().zip(outcomes).map(failed).collect();
                 }

@@ -79,7 +79,7 @@ impl Changes {
         match &self.doubt {
             // One that may still land does so upon this very state, or never.
             Some(doubt) if doubt.at != Some(at) && doubt.operations > 0 => {
-                Err(Failed { error: may_have_been_done(), doubt: Some(Box::new(doubt.clone())) })
+                Err(Failed { error: may_have_been_done(), doubt: Some(doubt.clone()) })
             }
             _ => Ok(&self.operations),
         }
@@ -126,7 +126,7 @@ impl Merged {
 /// Why a commit to an existing session did not succeed, and what may have been written nevertheless.
 pub(super) struct Failed {
     pub(super) error: Error,
-    pub(super) doubt: Option<Box<Doubt>>,
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl From<Error> for Failed {
