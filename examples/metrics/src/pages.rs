@@ -41,9 +41,13 @@ struct Note {
     note: String,
 }
 
-/// In a cookie there is room for about 2900 bytes. What does not fit is a 500, and a failed commit.
+/// In a cookie there is room for about 2900 bytes. What does not fit is a 500, and a failed commit. An empty note is none.
 async fn note(session: Session, Form(form): Form<Note>) -> Redirect {
-    session.insert("note", form.note);
+    if form.note.is_empty() {
+        session.remove::<String>("note");
+    } else {
+        session.insert("note", form.note);
+    }
     Redirect::to("/")
 }
 
