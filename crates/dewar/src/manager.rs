@@ -31,6 +31,7 @@ use crate::{
     telemetry,
 };
 
+mod admin;
 pub(crate) mod builder;
 mod commit;
 mod devices;

@@ -18,7 +18,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     task::Poll,
     thread,
     time::Duration,
@@ -75,6 +75,16 @@ impl Runtime for Blocking {
     fn sleep(&self, time: Duration) -> Task {
         Box::pin(futures_timer::Delay::new(time))
     }
+}
+
+/// What this comes to; `None`: `late` ended first.
+pub(crate) async fn unless<T>(mut late: Task, waited_for: impl Future<Output = T>) -> Option<T> {
+    let mut waited_for = pin!(waited_for);
+    poll_fn(|context| match waited_for.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => late.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// Lets the executor run something else before it goes on.

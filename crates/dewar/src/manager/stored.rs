@@ -13,7 +13,6 @@ use crate::{
     dialect::{Keeps, Refusal, SessionId},
     error::Error,
     lifetime::Timestamp,
-    runtime::yield_now,
     state::{At, Origin},
     store::{ErasedStore, GONE_FOR, Load, Record, StoreKey, Tombstone, Version, Why},
     telemetry,
@@ -21,9 +20,6 @@ use crate::{
 
 /// How often expired records are removed, where the store does not do it by itself.
 const PURGED_EVERY: Duration = Duration::from_secs(60);
-
-/// How many are removed before others have their turn.
-const PURGED_AT_ONCE: usize = 1000;
 
 impl Inner {
     pub(super) fn backend(&self) -> Result<&Arc<dyn ErasedStore>, Error> {
@@ -233,15 +229,8 @@ async fn purge(purging: Purging) {
         pause.await;
         let Some(inner) = purging.0.upgrade() else { return };
         let Some(store) = &inner.store else { return };
-        loop {
-            match store.purge(PURGED_AT_ONCE, inner.clock.now()).await {
-                Ok(0) => break,
-                Ok(_) => yield_now().await,
-                Err(error) => {
-                    telemetry::not_purged(&error.into());
-                    break;
-                }
-            }
+        if let Err(error) = inner.purge(store.as_ref()).await {
+            telemetry::not_purged(&error);
         }
     }
 }

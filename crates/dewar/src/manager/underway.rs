@@ -1,8 +1,6 @@
 //! Commits that go on in tasks of their own, and waiting for the last of them.
 
 use std::{
-    future::poll_fn,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +13,11 @@ use futures_channel::oneshot;
 use tracing::Instrument;
 
 use super::{Commit, Inner, Running, SessionManager, job::gone_with_its_runtime};
-use crate::{error::Error, runtime::Runtime, store::StoreError};
+use crate::{
+    error::Error,
+    runtime::{Runtime, unless},
+    store::StoreError,
+};
 
 /// How long [`SessionManager::drain`] waits.
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
@@ -86,15 +88,10 @@ impl SessionManager {
     ///
     /// Where some were still under way then.
     pub async fn drain(&self) -> Result<(), Error> {
-        let (Some(runtime), Some(mut ended)) = (&self.inner.runtime, self.inner.underway.ended()) else {
+        let (Some(runtime), Some(ended)) = (&self.inner.runtime, self.inner.underway.ended()) else {
             return Ok(());
         };
-        let mut late = runtime.sleep(DRAINED_WITHIN);
-        let in_time = poll_fn(|context| match Pin::new(&mut ended).poll(context) {
-            Poll::Ready(_) => Poll::Ready(true),
-            Poll::Pending => late.as_mut().poll(context).map(|()| false),
-        });
-        if in_time.await {
+        if unless(runtime.sleep(DRAINED_WITHIN), ended).await.is_some() {
             return Ok(());
         }
         let left = self.inner.underway.count();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Answer, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Answer, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version,
 };
 use crate::{
     error::Error,
     layout::{Layout, Shape},
+    runtime::{Task, unless},
 };
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
@@ -66,7 +67,10 @@ pub(crate) trait ErasedStore: Send + Sync {
         limit: usize,
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>>;
+    fn count(&self, now: Timestamp) -> Answer<'_, u64>;
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
+    /// Fails where `late` ends first.
+    fn ping(&self, now: Timestamp, late: Task) -> Answer<'_, ()>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
@@ -160,8 +164,19 @@ impl<S: SessionAdmin> ErasedStore for S {
         Box::pin(S::list(self, principal, after, limit, now))
     }
 
+    fn count(&self, now: Timestamp) -> Answer<'_, u64> {
+        Box::pin(S::count(self, now))
+    }
+
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(S::purge(self, limit, now))
+    }
+
+    fn ping(&self, now: Timestamp, late: Task) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let answer = unless(late, S::ping(self, now)).await;
+            answer.unwrap_or_else(|| Err(StoreError::new("it did not answer a ping in time")))
+        })
     }
 
     fn needs_purging(&self) -> bool {

@@ -206,6 +206,11 @@ impl SessionStore for MemoryStore {
         self.0.make_room(&to.digest(), now);
         Ok(renamed)
     }
+
+    async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         (shape == Shape::Blob).then(|| engine_of(self.clone()))
     }

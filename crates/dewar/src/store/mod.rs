@@ -386,6 +386,18 @@ pub trait SessionStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Rename, StoreError>> + Send;
 
+    /// Whether the store answers: what a health check asks. A call that goes all the way to where the sessions are, and costs little.
+    ///
+    /// The default is a `load` under a random key.
+    fn ping(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let mut key = [0; 32];
+            let drawn = getrandom::fill(&mut key);
+            drawn.map_err(|error| StoreError::new("ping: no random numbers").because(error.to_string()))?;
+            self.load(&StoreKey::from_digest(key), now).await.map(drop)
+        }
+    }
+
     /// The version that this record has once it is written: the one that was drawn for it, where there is room for it.
     ///
     /// It may note in [`Record::extra`] what will stand beside the entries then: whoever goes on from the record as it was written begins with that.

@@ -186,6 +186,12 @@ impl SessionStore for RedisStore {
             other => not_renamed(other),
         }
     }
+
+    async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
+        let _: Value = self.0.ask("ping", Request::Read(&cmd("PING"))).await?;
+        Ok(())
+    }
+
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match shape {
             Shape::Blob => Some(Arc::new(Strings::of(self))),

@@ -271,6 +271,11 @@ impl SessionStore for SqliteStore {
             .await?;
         renamed.ok_or_else(|| StoreError::new("sqlite: cannot rename a session: something stands under the new key"))
     }
+
+    async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
+        self.read(statements::ping).await
+    }
+
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         (shape == Shape::Blob).then(|| engine_of(self.clone()))
     }

@@ -169,6 +169,11 @@ impl SessionStore for AnyStore {
     ) -> Result<Rename, StoreError> {
         each!(self, store => store.rename(from, at, to, version, record, tombstone, now))
     }
+
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        each!(self, store => store.ping(now))
+    }
+
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match self {
             Self::Memory(store) => store.engine(shape),

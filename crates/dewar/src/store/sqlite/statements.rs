@@ -154,6 +154,8 @@ const ERECT: &str = "
         successor = excluded.successor, gone = 1, guarded_until = NULL, principal = NULL, label = NULL,
         lineage = NULL, epoch = NULL, data = x''";
 
+const PING: &str = "SELECT 1 FROM dewar_session LIMIT 1";
+
 const COUNT: &str = "SELECT count(*) FROM dewar_session WHERE gone = 0 AND expires > ?1";
 
 const LIST: &str = concat!(
@@ -226,6 +228,11 @@ impl Standing {
             Self::Dead(tombstone) => Some(tombstone),
         }
     }
+}
+
+/// Looks into the file: `SELECT 1` alone does not.
+pub(super) fn ping(connection: &Connection) -> Result<()> {
+    connection.prepare_cached(PING)?.query_row([], |_| Ok(())).optional().map(drop)
 }
 
 pub(super) fn load(connection: &Connection, key: &StoreKey, now: Timestamp) -> Result<Load> {
