@@ -7,7 +7,7 @@ use dewar::Value;
 use crate::{
     http::Visitor,
     peer::{
-        dashboard::{Dashboard, Panel},
+        dashboard::{Dashboard, Panel, Variable},
         prometheus::Prometheus,
         redis::Redis,
         watched::{Watched, file},
@@ -31,7 +31,9 @@ pub(crate) static PART: Part = Part {
 
 fn the_alerts_pass_their_tests(tools: &Tools) {
     let promtool = tools.path(&PROMETHEUS).with_file_name("promtool");
-    for arguments in [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
+    for arguments in
+        [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]]
+    {
         let mut command = plain_command(&promtool);
         let (status, printed) = Process::start("promtool", command.args(arguments).current_dir(file(""))).finish();
         assert!(status.success() && printed.contains("SUCCESS"), "promtool {arguments:?}: {status}\n{printed}");
@@ -46,9 +48,11 @@ fn the_dashboard_is_one_that_grafana_can_import(_: &Tools) {
     let whole = &dashboard.whole;
     assert_eq!(whole.get("id"), Some(&Value::Null), "Grafana gives the number");
     assert!(whole.get("schemaVersion").and_then(Value::as_i64).is_some_and(|version| version >= 36));
-    assert!(["title", "uid"].iter().all(|name| whole.get(name).and_then(Value::as_str).is_some_and(|it| !it.is_empty())));
-    let variables = dashboard.variables();
-    assert!(variables.iter().any(|(name, kind, query)| (&**name, &**kind, &**query) == ("datasource", "datasource", "prometheus")));
+    assert!(
+        ["title", "uid"].iter().all(|name| whole.get(name).and_then(Value::as_str).is_some_and(|it| !it.is_empty()))
+    );
+    let is_chosen = |it: &Variable| [&*it.name, &*it.kind, &*it.query] == ["datasource", "datasource", "prometheus"];
+    assert!(dashboard.variables().iter().any(is_chosen), "who imports it chooses the Prometheus");
     let mut ids = BTreeSet::new();
     for panel in &dashboard.panels {
         let Panel { title, id, kind, .. } = panel;
@@ -69,28 +73,50 @@ fn the_dashboard_is_one_that_grafana_can_import(_: &Tools) {
         let names: BTreeSet<_> = panel.queries.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), panel.queries.len(), "{title}: two queries have one refId");
     }
-    for query in dashboard.queries() {
+    for (_, query) in dashboard.queries() {
         for counter in query.split_inclusive("_total").filter(|part| part.ends_with("_total")) {
             let before = counter.rsplit_once("dewar_").map_or("", |(before, _)| before);
-            assert!(before.ends_with("rate(") || before.ends_with("increase("), "a counter is shown as a rate: {query}");
+            assert!(
+                before.ends_with("rate(") || before.ends_with("increase("),
+                "a counter is shown as a rate: {query}"
+            );
         }
     }
 }
 
-/// A cookie that somebody made up, in the form of ours: an id on a store, and a sealed session.
-fn forged(visitor: &Visitor) -> Visitor {
-    let mut forger = visitor.clone();
-    let cookie = forger.jar.get_mut("session").expect("a session");
-    let end = cookie.pop();
-    cookie.push(if end == Some('A') { 'Q' } else { 'A' });
-    forger
+/// The series that nothing here lets rise: two requests at once, and mistakes of an application.
+const QUIET: [&str; 7] =
+    ["late_writes", "late_commits", "late_opens", "overwritten", "conflicts", "discarded", "repeatable"];
+
+/// Two instances of the site, on Redis and in cookies, and the Prometheus that asks them.
+struct World {
+    prometheus: Prometheus,
+    redis: Redis,
+    stored: Watched,
+    sealed: Watched,
 }
 
-/// People who do everything that the site offers, and one who forges.
+impl World {
+    fn start(tools: &Tools) -> Self {
+        let redis = Redis::start(tools);
+        let (stored, sealed) = (Watched::start(&redis.url), Watched::start("cookie"));
+        let prometheus = Prometheus::start(tools, &[&stored, &sealed]);
+        Self { prometheus, redis, stored, sealed }
+    }
+
+    /// Lets people visit both, and Prometheus see it. A rate needs the numbers of before, of between and of after.
+    fn visit(&self) {
+        for site in [&self.stored, &self.sealed] {
+            visit(site);
+        }
+        self.prometheus.wait_for_scrapes(2);
+    }
+}
+
+/// People who do everything that the site offers, and one who makes a cookie up.
 fn visit(site: &Watched) {
     let url = |path: &str| format!("{}{path}", site.url);
-    let mut stranger = Visitor::new();
-    assert_eq!(stranger.get(&url("/")).status, 200);
+    Visitor::new().get(&url("/"));
 
     let mut ada = Visitor::new();
     ada.submit(&url("/visit"), &[]);
@@ -107,6 +133,124 @@ fn visit(site: &Watched) {
     writer.submit(&url("/note"), &[("note", "something")]);
     writer.submit(&url("/note"), &[("note", "")]);
 
+    Visitor::new().submit(&url("/visit"), &[]);
+}
+
+/// Somebody who changed the cookie, in the middle.
+fn forged(visitor: &Visitor) -> Visitor {
+    let mut forger = visitor.clone();
+    let cookie = forger.jar.get_mut("session").expect("a session");
+    let middle = cookie.len() / 2;
+    let other = if &cookie[middle..=middle] == "A" { "B" } else { "A" };
+    cookie.replace_range(middle..=middle, other);
+    forger
+}
+
+fn what_visitors_did_is_what_prometheus_counted(tools: &Tools) {
+    let world = World::start(tools);
+    let rounds = 2;
+    for _ in 0..rounds {
+        world.visit();
+    }
+    let Watched { operators: stored, .. } = &world.stored;
+    let Watched { operators: sealed, .. } = &world.sealed;
+    for (instance, counter, times) in
+        [(stored, "dewar_opened_total, outcome=\"none\"", 5), (sealed, "dewar_opened_total, outcome=\"none\"", 5)]
+    {
+        let (name, label) =
+            counter.split_once(", ").map_or((counter, String::new()), |(name, label)| (name, format!(", {label}")));
+        let query = format!("sum({name}{{instance=\"{instance}\"{label}}})");
+        assert_eq!(world.prometheus.number(&query), f64::from(times * rounds), "{query}");
+    }
+}
+
+fn every_query_of_the_dashboard_and_of_the_alerts_has_an_answer(tools: &Tools) {
+    let world = World::start(tools);
+    let long = "x".repeat(2600);
+    for _ in 0..2 {
+        world.visit();
+        let mut writer = Visitor::new();
+        writer.submit(&format!("{}/note", world.sealed.url), &[("note", &long)]);
+        let refused = writer.submit(&format!("{}/note", world.sealed.url), &[("note", &long.repeat(2))]);
+        assert_eq!(refused.status, 500, "a cookie has no room for it");
+        let mut member = Visitor::new();
+        member.submit(&format!("{}/login", world.stored.url), &[("name", "ada")]);
+        member.submit(&format!("{}/logout-everywhere", world.stored.url), &[]);
+    }
     let mut guest = Visitor::new();
-    guest.submit(&url("/visit"), &[]);
+    guest.submit(&format!("{}/visit", world.stored.url), &[]);
+    assert_eq!(world.stored.ask("/healthz").0, 200);
+    let World { prometheus, redis, stored, sealed } = world;
+    drop(redis);
+    assert_eq!(stored.ask("/healthz").0, 503, "the store is gone");
+    assert_eq!(sealed.ask("/healthz").0, 200, "this one has none");
+    assert_eq!(guest.get(&format!("{}/", stored.url)).status, 503);
+    prometheus.wait_for_scrapes(2);
+
+    let dashboard = Dashboard::read();
+    let mut asked = 0;
+    for (title, query) in dashboard.queries() {
+        let query = chosen(query);
+        let numbers = prometheus.ask(&query);
+        let is_there = numbers.iter().any(|number| number.is_finite());
+        assert!(is_there, "{title}: no data: {query}: {numbers:?}");
+        let sum: f64 = numbers.iter().filter(|number| number.is_finite()).sum();
+        let is_quiet = QUIET.iter().any(|name| query.contains(name));
+        assert!(is_quiet || sum > 0.0, "{title}: this did happen: {query}: {numbers:?}");
+        asked += 1;
+    }
+    for Variable { name, kind, query } in dashboard.variables() {
+        if kind != "query" {
+            continue;
+        }
+        let series = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')?.rsplit_once(", "));
+        let (series, label) = series.unwrap_or_else(|| panic!("${name}: {query}"));
+        assert!(!prometheus.label_values(&chosen(series), label).is_empty(), "${name} has nothing to choose from");
+    }
+    dashboard.annotations().iter().for_each(|query| drop(prometheus.ask(&chosen(query))));
+    let alerts = prometheus.alerts();
+    for [name, query, _] in &alerts {
+        prometheus.ask(query);
+        let compared = without_thresholds(query);
+        let numbers = prometheus.ask(&compared);
+        assert!(numbers.iter().any(|number| number.is_finite()), "{name}: no data: {compared}: {numbers:?}");
+    }
+    for (name, state) in [("SessionStoreFails", "pending"), ("SessionChangesAreLost", "inactive")] {
+        assert!(alerts.iter().any(|[alert, _, is]| alert == name && is == state), "{name} is not {state}: {alerts:?}");
+    }
+    for metric in metrics(&stored) {
+        let is_shown = dashboard.queries().iter().any(|(_, query)| query.contains(&metric));
+        assert!(is_shown, "the dashboard does not show {metric}");
+    }
+    note(&format!("{asked} queries of the dashboard, {} alerts", alerts.len()));
+}
+
+/// A query as Grafana would send it, with what a person has chosen.
+fn chosen(query: &str) -> String {
+    let query = query.replace("$__rate_interval", "1m").replace("$job", "site").replace("$instance", ".+");
+    assert!(!query.contains('$'), "a variable that is not known: {query}");
+    query
+}
+
+/// What an alert compares: `a > 0.01` is `a`.
+fn without_thresholds(query: &str) -> String {
+    let mut words = query.split_whitespace();
+    let mut left = Vec::new();
+    while let Some(word) = words.next() {
+        if word == ">" {
+            words.next();
+        } else {
+            left.push(word);
+        }
+    }
+    left.join(" ")
+}
+
+/// The names of what the example counts and measures.
+fn metrics(site: &Watched) -> Vec<String> {
+    let (_, text) = site.ask("/metrics");
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(names.len() > 10 && names.iter().all(|name| name.starts_with("dewar_")), "{names:?}");
+    names
 }

@@ -50,10 +50,16 @@ impl Dashboard {
         list(templating, "list").iter().map(variable).collect()
     }
 
-    /// Every expression, with the title of its panel. That of the annotations is one, too.
+    /// The queries of all panels, each with the panel's title.
     pub(crate) fn queries(&self) -> Vec<(&str, &str)> {
-        let of_panels = self.panels.iter().flat_map(|panel| panel.queries.iter().map(|(_, query)| (&*panel.title, &**query)));
-        of_panels.collect()
+        let panels = self.panels.iter();
+        panels.flat_map(|panel| panel.queries.iter().map(|(_, query)| (&*panel.title, &**query))).collect()
+    }
+
+    /// The queries of what is marked on every graph.
+    pub(crate) fn annotations(&self) -> Vec<String> {
+        let annotations = self.whole.get("annotations").map_or(&[][..], |annotations| list(annotations, "list"));
+        annotations.iter().map(|annotation| text(annotation, "expr")).collect()
     }
 }
 

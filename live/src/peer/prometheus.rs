@@ -30,13 +30,6 @@ pub(crate) struct Prometheus {
     url: String,
 }
 
-/// One series of an answer.
-#[derive(Debug)]
-pub(crate) struct Sample {
-    pub(crate) labels: Value,
-    pub(crate) value: f64,
-}
-
 impl Prometheus {
     /// With the example's own settings and alerts, but for who is asked, and how often.
     pub(crate) fn start(tools: &Tools, sites: &[&Watched]) -> Self {
@@ -65,7 +58,7 @@ impl Prometheus {
 
     /// Waits until every site has answered so many times more.
     pub(crate) fn wait_for_scrapes(&self, more: u32) {
-        let scrapes = || self.ask("min(sum_over_time(up[10m]))").first().map_or(0.0, |least| least.value);
+        let scrapes = || self.ask("min(sum_over_time(up[10m]))").first().copied().unwrap_or(0.0);
         let (wanted, began) = (scrapes() + f64::from(more), Instant::now());
         while scrapes() < wanted {
             assert!(began.elapsed() < PATIENCE, "a site does not answer prometheus");
@@ -73,23 +66,22 @@ impl Prometheus {
         }
     }
 
-    /// What a query comes to, now.
-    pub(crate) fn ask(&self, query: &str) -> Vec<Sample> {
+    /// What a query comes to, now: a number for each series.
+    pub(crate) fn ask(&self, query: &str) -> Vec<f64> {
         let data = self.post("query", &[("query", query)]);
         let result = data.get("result").and_then(Value::as_list).unwrap_or_else(|| panic!("{query}: no vector"));
         let sample = |sample: &Value| {
             let value = sample.get("value").and_then(|pair| pair.as_list()?.get(1)?.as_str()?.parse().ok());
-            let value = value.unwrap_or_else(|| panic!("{query}: no number in {sample:?}"));
-            Sample { labels: sample.get("metric").cloned().unwrap_or(Value::Null), value }
+            value.unwrap_or_else(|| panic!("{query}: no number in {sample:?}"))
         };
         result.iter().map(sample).collect()
     }
 
     /// The only number that a query comes to.
     pub(crate) fn number(&self, query: &str) -> f64 {
-        match &*self.ask(query) {
-            [sample] => sample.value,
-            samples => panic!("{query}: one number is expected, not {samples:?}"),
+        match *self.ask(query) {
+            [number] => number,
+            ref samples => panic!("{query}: one number is expected, not {samples:?}"),
         }
     }
 
