@@ -1,6 +1,13 @@
 //! One opaque [`Error`] with predicates, and [`Refusal`]: why a cookie opened an empty session.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -13,6 +20,8 @@ pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
     source: Option<Source>,
+    /// Of errors that are one trouble: whether it is in the log.
+    trouble: Option<Trouble>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +39,17 @@ pub(crate) enum Kind {
     Template,
 }
 
+/// What goes wrong with one session of one request: a commit in the handler that fails, the answer that says so, and the commit of the response
+/// that fails again are one line in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    kind: Kind,
+    is_logged: Arc<AtomicBool>,
+}
+
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, trouble: None }
     }
 
     /// A setting that is refused: the message names it, and says what to write instead. For dialects and layouts.
@@ -114,6 +131,20 @@ impl Error {
         }
     }
 
+    /// Whether it is to be logged: neither it was, nor another error of the same trouble. From here on it was.
+    pub(crate) fn log_once(&self) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| !trouble.is_logged.swap(true, Ordering::Relaxed))
+    }
+
+    /// The same error, as one of this trouble where it is of the same kind, else of a new one.
+    pub(crate) fn within(mut self, trouble: &mut Option<Trouble>) -> Self {
+        if trouble.as_ref().is_none_or(|trouble| trouble.kind != self.kind) {
+            *trouble = Some(Trouble { kind: self.kind, is_logged: Arc::default() });
+        }
+        self.trouble.clone_from(trouble);
+        self
+    }
+
     /// A copy to hand to each of several callers. The source stays behind; its text does not.
     pub(crate) fn copy(&self) -> Self {
         let message = match &self.source {
@@ -149,7 +180,7 @@ impl std::error::Error for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)) }
+        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)), trouble: None }
     }
 }
 

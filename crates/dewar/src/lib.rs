@@ -102,6 +102,7 @@ pub use manager::{Committed, Device, SessionHandle, SessionManager, SessionManag
 pub use meaning::Login;
 pub use secret::{Keyring, Secret};
 pub use session::Session;
+pub use telemetry::{EndReason, Event};
 pub use value::Value;
 
 #[cfg(feature = "templates")]

@@ -9,7 +9,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -28,7 +28,7 @@ use crate::{
     session::{Owner, Rules, Session},
     state::{Origin, Phase},
     store::{ErasedStore, Load, Tombstone},
-    telemetry,
+    telemetry::{self, Event, Listeners, Opened, Watch},
 };
 
 mod admin;
@@ -38,6 +38,7 @@ mod devices;
 mod draw;
 mod edit;
 mod execute;
+mod happened;
 mod job;
 mod merge;
 mod plan;
@@ -110,6 +111,7 @@ struct Inner {
     underway: Underway,
     /// Where sessions come from that it did not write.
     sources: Vec<Source>,
+    listeners: Listeners,
     /// What it was made of.
     #[cfg(feature = "web")]
     settings: Arc<Settings>,
@@ -136,10 +138,15 @@ impl Commit {
 struct Opening<'a> {
     inner: &'a Arc<Inner>,
     request: RequestCookies<'a>,
-    waits: Option<Opened<'a>>,
+    waits: Option<Waiting<'a>>,
+    /// Where somebody listens, and it has to wait.
+    watch: Option<Box<Watch>>,
 }
 
-type Opened<'a> = Pin<Box<dyn Future<Output = Result<Session, Error>> + Send + 'a>>;
+/// A session that was opened, and what the request's cookies led to.
+type Attempt = Result<(Session, Opened), Error>;
+
+type Waiting<'a> = Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>;
 
 impl SessionManager {
     /// Opens the session of a request. No cookie, or one that is refused, opens an empty one.
@@ -151,7 +158,7 @@ impl SessionManager {
     where
         C: Into<RequestCookies<'a>>,
     {
-        Opening { inner: &self.inner, request: request.into(), waits: None }
+        Opening { inner: &self.inner, request: request.into(), waits: None, watch: None }
     }
 
     /// Saves the session, if anything changed, and says what the response needs: its cookie, and what caches have to know. After it the session is
@@ -163,7 +170,7 @@ impl SessionManager {
     pub async fn commit(&self, session: &Session) -> Committed {
         let begun = poll_fn(|context| Poll::Ready(self.begin(session, context))).await;
         let done = begun.done().await;
-        self.finish(session, done.inspect_err(telemetry::failed))
+        self.finish(session, done)
     }
 
     /// Closes the session of a request that will have no response: a client that hung up, a time-out, a panic. What survives the request (a task, a
@@ -222,6 +229,7 @@ impl SessionManager {
             || same_store
                 && one.identity == two.identity
                 && one.sources == two.sources
+                && one.listeners == two.listeners
                 && one.cookie == two.cookie
                 && one.rules == two.rules
                 && one.reissue == two.reissue
@@ -239,14 +247,20 @@ impl SessionManager {
         let is_held = session.is_held();
         let mut state = session.lock();
         state.phase = Phase::Closed;
+        let result = state.committed(result);
         let done = std::mem::take(&mut state.operations);
         let mut cookies = std::mem::take(&mut state.due);
+        let own = cookies.len();
         if let Some(brought) = state.brought.as_ref().filter(|_| !cookies.is_empty()) {
             cookies.extend(self.inner.removals(brought));
         }
         let varies = state.accessed || is_held || !cookies.is_empty();
         drop(state);
         drop(done);
+        telemetry::cookies_set(&cookies[..own]);
+        if let Err(error) = &result {
+            telemetry::failed(error);
+        }
         Committed { result, cookies, varies }
     }
 }
@@ -302,14 +316,30 @@ impl Future for Opening<'_> {
     type Output = Result<Session, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.waits.is_none() {
-            match self.inner.open_now(self.request, context) {
-                Ok(session) => return Poll::Ready(session),
-                Err(waits) => self.waits = Some(waits),
+        let Self { inner, request, waits, watch } = &mut *self;
+        let (attempt, watch) = match waits {
+            Some(waits) => {
+                let polled = match watch {
+                    Some(watch) => watch.during(|| waits.as_mut().poll(context)),
+                    None => waits.as_mut().poll(context),
+                };
+                (ready!(polled), watch.take().map(|watch| *watch))
             }
-        }
-        let Some(waits) = &mut self.waits else { return Poll::Pending };
-        waits.as_mut().poll(context)
+            None => {
+                let mut first = Watch::opening(inner.dialect.profile().name);
+                match first.during(|| inner.open_now(*request, context)) {
+                    Ok(attempt) => (attempt, Some(first)),
+                    Err(waiting) => {
+                        *waits = Some(waiting);
+                        *watch = first.is_heard().then(|| Box::new(first));
+                        return self.poll(context);
+                    }
+                }
+            }
+        };
+        let outcome = telemetry::opened(attempt.as_ref().map_or(Opened::Failed, |(_, outcome)| *outcome));
+        watch.inspect(|watch| watch.say(outcome));
+        Poll::Ready(attempt.map(|(session, _)| session))
     }
 }
 
@@ -335,7 +365,8 @@ impl Owner for Inner {
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
         Box::pin(async move {
             let begun = poll_fn(|context| Poll::Ready(self.begin(&session, false, context))).await;
-            begun.done().await
+            let done = begun.done().await;
+            session.lock().committed(done)
         })
     }
 }
@@ -378,7 +409,7 @@ impl Inner {
         self: &'a Arc<Self>,
         request: RequestCookies<'a>,
         context: &mut Context<'_>,
-    ) -> Result<Result<Session, Error>, Opened<'a>> {
+    ) -> Result<Attempt, Waiting<'a>> {
         let now = self.clock.now();
         self.purge_in_background();
         let opened = match self.read(request, now) {
@@ -467,13 +498,26 @@ impl Inner {
     }
 
     /// The session that was opened, or an empty one where the cookie was refused.
-    fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> Session {
-        let (contents, origin) = opened.unwrap_or_else(|closed| {
-            let refusal = closed.refusal();
-            telemetry::refused(&self.cookie.name, refusal);
-            (self.empty(now), closed.into_origin())
-        });
-        Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin)
+    fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> (Session, Opened) {
+        let (contents, origin, outcome) = match opened {
+            Ok((contents, origin @ Origin::Fresh { .. })) => (contents, origin, Opened::None),
+            Ok((contents, origin)) => (contents, origin, Opened::Found),
+            Err(closed) => {
+                let outcome = self.refused(&self.cookie.name, closed.refusal());
+                (self.empty(now), closed.into_origin(), outcome)
+            }
+        };
+        (Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin), outcome)
+    }
+
+    /// A cookie opened an empty session.
+    fn refused(&self, cookie: &str, reason: Refusal) -> Opened {
+        telemetry::refused(cookie, reason);
+        self.listeners.tell(&Event::Refused { reason });
+        match reason {
+            Refusal::Expired | Refusal::Gone | Refusal::Unknown => Opened::Gone,
+            _ => Opened::Refused,
+        }
     }
 
     /// Opens the one cookie of several that is authentic. Another site on the domain may have set the

@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use crate::{
     data::Contents,
-    error::Error,
+    error::{Error, Trouble},
     id::{SessionId, StoreKey},
     journal::Operation,
     meaning::Principal,
@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) is_visit: bool,
     /// What the request brought of other formats' cookies.
     pub(crate) brought: Option<Box<Brought>>,
+    /// Why it could not be saved, since it was saved last.
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// What is to become of the session that was opened; the later ones outrank the earlier.
@@ -265,6 +267,7 @@ impl State {
             turn: Turn::default(),
             is_visit: true,
             brought: None,
+            trouble: None,
         }
     }
 
@@ -276,6 +279,14 @@ impl State {
         if !self.failures.is_empty() {
             self.failures.remove(&Failing::Entry(entry.into()));
         }
+    }
+
+    /// What a commit came to. Errors that follow one another are one trouble.
+    pub(crate) fn committed(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        if result.is_ok() {
+            self.trouble = None;
+        }
+        result.map_err(|error| error.within(&mut self.trouble))
     }
 
     /// The later good call of this method counts.

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use super::{Inner, SessionManager};
-use crate::{error::Error, runtime::yield_now, store::ErasedStore};
+use crate::{
+    error::Error,
+    runtime::yield_now,
+    store::ErasedStore,
+    telemetry::{self, EndReason},
+};
 
 /// How long a ping waits: as long as a request of a store of ours.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -56,7 +61,9 @@ impl SessionManager {
     /// Where the store failed or does not list its sessions, and where there is none.
     pub async fn count(&self) -> Result<u64, Error> {
         let now = self.inner.clock.now();
-        Ok(self.inner.backend()?.count(now).await?)
+        let count = self.inner.backend()?.count(now).await?;
+        telemetry::active(count);
+        Ok(count)
     }
 
     /// Removes all that has expired, and returns how many records and tombstones that were. A manager does so by itself once a minute, where its
@@ -83,12 +90,15 @@ impl Inner {
     /// Removes all that has expired. Others have their turn meanwhile.
     pub(super) async fn purge(&self, store: &dyn ErasedStore) -> Result<u64, Error> {
         let mut all = 0;
-        loop {
-            match store.purge(PURGED_AT_ONCE, self.clock.now()).await? {
-                0 => return Ok(all),
-                some => all += some as u64,
+        let done = loop {
+            match store.purge(PURGED_AT_ONCE, self.clock.now()).await {
+                Ok(0) => break Ok(()),
+                Ok(some) => all += some as u64,
+                Err(error) => break Err(error.into()),
             }
             yield_now().await;
-        }
+        };
+        self.ended(EndReason::Purged, all);
+        done.map(|()| all)
     }
 }

@@ -63,6 +63,33 @@ macro_rules! settings {
                 self.set(|settings| settings.sources.push(crate::manager::sources::Source { manager: source, until }))
             }
 
+            /// Calls this with what becomes of sessions, for an audit log: begun, logged in, renewed, ended, or a cookie refused. Several are called in
+            /// their order.
+            ///
+            /// ```
+            /// # fn main() -> Result<(), dewar::Error> {
+            /// use dewar::{EndReason, Event, Secret, SessionManager};
+            ///
+            /// let manager = SessionManager::builder(Secret::generate())?
+            ///     .on_event(|event| match event {
+            ///         Event::Authenticated => println!("log-in"),
+            ///         Event::Ended { reason: EndReason::Cleared, .. } => println!("log-out"),
+            ///         other => println!("{other:?}"),
+            ///     })
+            ///     .build()?;
+            /// # let _ = manager; Ok(()) }
+            /// ```
+            ///
+            /// Each is told at most once, after it is true: the store has answered, or the cookie is made. What failed is not told. A process that is
+            /// killed between the two tells it never, and neither does one that learns of no answer. No id and no user is in it: an application that needs
+            /// the user in its audit log writes that line in the handler that calls [`set_principal`](crate::Session::set_principal), after
+            /// [`commit`](crate::Session::commit).
+            ///
+            /// It is called where a request is answered, so it should be quick: a channel is. A panic in it is a line in the log, and harms no request.
+            pub fn on_event(self, hear: impl Fn(&crate::Event) + Send + Sync + 'static) -> Self {
+                self.set(|settings| settings.listeners.0.push(crate::telemetry::Listener::new(hear)))
+            }
+
             /// What commits that outlive their callers, pauses and purging run on, where it is not tokio.
             pub fn runtime(self, runtime: impl crate::runtime::Runtime) -> Self {
                 self.set(|settings| settings.runtime = Some(std::sync::Arc::new(runtime)))

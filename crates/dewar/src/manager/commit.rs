@@ -12,6 +12,7 @@ use http::HeaderValue;
 use super::{
     Commit, Inner, Running,
     edit::needs_a_response,
+    happened::Happened,
     job::{Begun, Done, Job, Kept, Replacing, conflict, gone_with_its_runtime, guarded},
     plan::{Facts, Plan, plan},
     queue::{Base, Changes, Failed},
@@ -27,7 +28,7 @@ use crate::{
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
     store::{Create, ErasedStore, Replace, Version, Why},
-    telemetry,
+    telemetry::{self, EndReason, Outcome, Watch},
 };
 
 /// The most bytes of a session on a store: 1 MiB. Every request costs its whole size, and a visitor may be the one who makes it grow.
@@ -36,14 +37,21 @@ const LARGEST_RECORD: usize = 1 << 20;
 /// What a commit begins with.
 #[allow(clippy::large_enum_variant)] // It lives for a moment, and a box would be an allocation for every write.
 enum Next {
-    /// With what was done, to be dropped where no lock is held: closures own what is the application's.
-    Known(Result<(), Error>, Vec<Operation>),
+    /// With what was done, to be dropped where no lock is held: closures own what is the application's. And with what happened, to be told there.
+    Known(Result<Outcome, Error>, Vec<Operation>, Happened),
     Job(Job),
+}
+
+impl Next {
+    fn failed(error: Error) -> Self {
+        Self::Known(Err(error), Vec::new(), Happened::default())
+    }
 }
 
 impl Inner {
     /// Commits, as far as nothing has to be waited for; a final commit closes the session.
     pub(super) fn begin(self: &Arc<Self>, session: &Session, is_final: bool, context: &mut Context<'_>) -> Commit {
+        let mut watch = Watch::commit(self.dialect.profile().name);
         let mut state = session.lock();
         match state.phase {
             Phase::Open if is_final => state.phase = Phase::Committing,
@@ -62,50 +70,55 @@ impl Inner {
             let turn = state.wait_for_turn();
             drop(state);
             let (inner, session) = (Arc::clone(self), session.clone());
-            Box::pin(async move {
+            Box::pin(watch.follow(async move {
                 let Ok(mut turn) = turn.await else { return Err(gone_with_its_runtime()) };
                 turn.begin();
                 let next = match &mut *session.lock() {
-                    State { phase: Phase::Panicked, .. } => Next::Known(Err(panicked()), Vec::new()),
+                    State { phase: Phase::Panicked, .. } => Next::failed(panicked()),
                     // Closed while it waited: what the request did is dropped.
-                    State { phase: Phase::Closed, .. } => Next::Known(
-                        Err(Error::new(Kind::Closed, "the session was closed before it could be committed")),
-                        Vec::new(),
-                    ),
+                    State { phase: Phase::Closed, .. } => {
+                        Next::failed(Error::new(Kind::Closed, "the session was closed before it could be committed"))
+                    }
                     state => inner.next(&session, state, is_final),
                 };
                 let result = match next {
-                    Next::Known(result, done) => {
+                    Next::Known(result, done, happened) => {
                         drop(done);
+                        happened.tell(&inner.listeners);
                         result
                     }
                     Next::Job(job) => inner.carry_out(job, None).await,
                 };
                 turn.end();
                 result
-            })
+            }))
         } else {
-            let next = self.next(session, &mut state, is_final);
-            let mut job = match next {
-                Next::Known(result, done) => {
+            let mut job = match watch.during(|| self.next(session, &mut state, is_final)) {
+                Next::Known(result, done, happened) => {
                     drop(state);
                     drop(done);
-                    return Commit::Known(result);
+                    happened.tell(&self.listeners);
+                    return Commit::Known(watch.committed(result));
                 }
                 Next::Job(job) => job,
             };
             let mut turn = state.take_turn(session);
             drop(state);
-            match self.store_now(&mut job, context) {
-                Ok(result) => return Commit::Known(result),
+            match watch.during(|| self.store_now(&mut job, context)) {
+                Ok(result) => {
+                    if result.is_ok() {
+                        job.happened.tell(&self.listeners);
+                    }
+                    return Commit::Known(watch.committed(result));
+                }
                 Err(begun) => {
                     let inner = Arc::clone(self);
-                    Box::pin(async move {
+                    Box::pin(watch.follow(async move {
                         turn.begin();
                         let result = inner.carry_out(job, begun).await;
                         turn.end();
                         result
-                    })
+                    }))
                 }
             }
         };
@@ -115,15 +128,16 @@ impl Inner {
     /// Plans, and does at once what needs no store.
     fn next(&self, session: &Session, state: &mut State, is_final: bool) -> Next {
         if let Some((_, failure)) = state.failures.first_key_value() {
-            return Next::Known(Err(failure.copy()), Vec::new());
+            return Next::failed(failure.copy());
         }
         let now = self.clock.now();
         state.end_what_stands();
         let touched = state.changed || state.intent != Intent::Keep;
+        let logs_in = self.logs_in(state.intent, &state.contents);
         let plan = plan(&Facts {
             origin: &state.origin,
             intent: state.intent,
-            logs_in: self.logs_in(state.intent, &state.contents),
+            logs_in,
             touched,
             written: state.changed,
             changed: if self.rules.replays { state.has_changes() } else { touched },
@@ -132,28 +146,42 @@ impl Inner {
             now,
         });
         let mut dropped = Vec::new();
+        let mut happened = Happened::default();
+        let is_alive = !matches!(state.origin, Origin::Fresh { .. });
         let done = match plan {
             _ if !state.is_visit && plan.makes_an_id() => Err(needs_a_response()),
-            Plan::Nothing => Ok(()),
+            Plan::Nothing => Ok(Outcome::Nothing),
             Plan::Drop => {
                 telemetry::discarded();
                 dropped = state.settled();
                 state.contents = self.empty(now);
-                if is_final { Ok(()) } else { Err(ended_meanwhile()) }
+                if is_final { Ok(Outcome::Nothing) } else { Err(ended_meanwhile()) }
             }
             Plan::Again => Err(conflict(state.settled.or_may_be(state.doubt.as_ref()))),
-            Plan::Cookie => self.freeze(state, now).map(|()| dropped = state.settled()),
+            Plan::Cookie => self.freeze(state, now).map(|()| {
+                happened = Happened::anew(state.intent, is_alive);
+                happened.add(Happened::authenticated(logs_in));
+                dropped = state.settled();
+                Outcome::Written
+            }),
             Plan::Remove => self.removal().map(|cookies| {
+                if is_alive {
+                    happened = Happened::ended(match state.intent {
+                        Intent::End => EndReason::Cleared,
+                        _ => EndReason::Emptied,
+                    });
+                }
                 state.due = cookies;
                 state.origin = Origin::Fresh { refused: false };
                 dropped = state.settled();
+                Outcome::Written
             }),
             _ => match self.job(session, state, plan, now, is_final) {
                 Ok(job) => return Next::Job(job),
                 Err(error) => Err(error),
             },
         };
-        Next::Known(done, dropped)
+        Next::Known(done, dropped, happened)
     }
 
     fn logs_in(&self, intent: Intent, contents: &Contents) -> bool {
@@ -274,6 +302,7 @@ impl Inner {
             nonce: made.as_ref().map_or_else(|| self.draw.nonce(now, drawn_for), |made| made.nonce),
             made,
             has_asked: false,
+            happened: Happened::authenticated(logs_in),
         })
     }
 
@@ -284,10 +313,15 @@ impl Inner {
     }
 
     /// The plain cases, and the fast ones: nobody else in this process writes to the session, and the store answers at once.
-    fn store_now(&self, job: &mut Job, context: &mut Context<'_>) -> Result<Result<(), Error>, Option<Begun>> {
+    fn store_now(&self, job: &mut Job, context: &mut Context<'_>) -> Result<Result<Outcome, Error>, Option<Begun>> {
         match (job.plan, &job.origin, &self.store) {
             (Plan::Replace, Origin::Stored(at), Some(store)) if at.is_known() && job.changes.doubt.is_none() => {
-                self.replace_now(job, at, store, context)
+                let is_emptied = job.is_empty && !at.empty;
+                let done = self.replace_now(job, at, store, context);
+                if is_emptied && let Ok(Ok(_)) = done {
+                    job.happened.add(Happened::ended(EndReason::Emptied));
+                }
+                done
             }
             (Plan::Create, _, Some(store)) if job.made.is_none() => self.create_now(job, store, context),
             _ => Err(None),
@@ -299,7 +333,7 @@ impl Inner {
         job: &mut Job,
         store: &Arc<dyn ErasedStore>,
         context: &mut Context<'_>,
-    ) -> Result<Result<(), Error>, Option<Begun>> {
+    ) -> Result<Result<Outcome, Error>, Option<Begun>> {
         let id = job.new_id.as_ref().ok_or(None)?;
         let mut answer = Arc::clone(store).create(id.key().clone(), job.version, job.record.clone(), job.now);
         let written = match answer.as_mut().poll(context) {
@@ -310,7 +344,8 @@ impl Inner {
         let at = At { empty: job.is_empty, ..At::new(id.key().clone(), Some(id.clone()), written.version) };
         let cookie = mem::take(&mut job.cookie);
         job.session.lock().keep(at, Some(written.epoch), cookie);
-        Ok(Ok(()))
+        job.happened.add(Happened::anew(job.intent, job.comes_from_elsewhere()));
+        Ok(Ok(Outcome::Written))
     }
 
     fn replace_now(
@@ -319,7 +354,7 @@ impl Inner {
         at: &At,
         store: &Arc<dyn ErasedStore>,
         context: &mut Context<'_>,
-    ) -> Result<Result<(), Error>, Option<Begun>> {
+    ) -> Result<Result<Outcome, Error>, Option<Begun>> {
         let leader = self.queues.lead(&at.key).ok_or(None)?;
         let mut answer =
             Arc::clone(store).replace(at.key.clone(), at.version, job.version, job.record.clone(), job.now);
@@ -340,11 +375,14 @@ impl Inner {
             true => self.removal_of(&at),
             false => Ok(job.cookie.clone()),
         };
-        Ok(cookie.map(|cookie| job.session.lock().keep(at, None, cookie)))
+        Ok(cookie.map(|cookie| {
+            job.session.lock().keep(at, None, cookie);
+            Outcome::Written
+        }))
     }
 
     /// Brings what a request did to the store, and what came of it back to the session.
-    async fn carry_out(self: Arc<Self>, mut job: Job, begun: Option<Begun>) -> Result<(), Error> {
+    async fn carry_out(self: Arc<Self>, mut job: Job, begun: Option<Begun>) -> Result<Outcome, Error> {
         let done = self.execute(&mut job, begun).await;
         let done = match done {
             Ok(done @ (Done::Kept(_) | Done::Ended)) if job.session.lock().brought.is_some() => {
@@ -352,24 +390,27 @@ impl Inner {
             }
             done => done,
         };
+        let happened = job.happened;
         match done {
             Ok(Done::Kept(Kept { mut at, epoch, cookie, merged })) => {
                 at.unseen = merged.is_some();
                 job.session.lock().keep(at, epoch, cookie);
+                happened.tell(&self.listeners);
                 if let Some(mut merged) = merged {
                     // What was written has an epoch now: without it, the next write would count as begun after a raise.
                     merged.begin_in(epoch);
                     // What fails here fails again, and is reported, when it is committed.
                     let _ = self.refresh(&job.session, merged);
                 }
-                Ok(())
+                Ok(Outcome::Written)
             }
             Ok(Done::Ended) => {
+                happened.tell(&self.listeners);
                 let cookies = self.removal()?;
                 let mut state = job.session.lock();
                 state.due = cookies;
                 state.origin = Origin::Fresh { refused: false };
-                Ok(())
+                Ok(Outcome::Written)
             }
             Ok(Done::Dead(why)) => self.session_died(job, why),
             Err(Failed { error, doubt }) => {
@@ -382,7 +423,7 @@ impl Inner {
     }
 
     /// The session died under this request.
-    fn session_died(&self, job: Job, why: Option<Why>) -> Result<(), Error> {
+    fn session_died(&self, job: Job, why: Option<Why>) -> Result<Outcome, Error> {
         let now = job.now;
         let told = plan(&Facts {
             origin: &Origin::Lost(why.clone()),
@@ -416,9 +457,9 @@ impl Inner {
             // What is dead cannot be begun again from here.
             Plan::Drop | Plan::Create => {
                 telemetry::discarded();
-                if is_final { Ok(()) } else { Err(ended_meanwhile()) }
+                if is_final { Ok(Outcome::Nothing) } else { Err(ended_meanwhile()) }
             }
-            _ => Ok(()),
+            _ => Ok(Outcome::Nothing),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     error::Error,
     session::Session,
     store::{Record, Revoke, StoreKey, Timestamp, Why},
+    telemetry::{EndReason, Event},
 };
 
 /// How many sessions are asked of a store at once.
@@ -126,7 +127,9 @@ impl SessionManager {
     /// Where the store failed, and where there is none. Some sessions may then still be alive.
     pub async fn revoke_everyone(&self) -> Result<u64, Error> {
         let now = self.inner.clock.now();
-        Ok(self.inner.backend()?.revoke_everyone(self.inner.draw.tombstone(Why::Ended, now), now).await?)
+        let tombstone = self.inner.draw.tombstone(Why::Ended, now);
+        let ended = self.inner.backend()?.revoke_everyone(tombstone, now).await?;
+        Ok(self.inner.ended(EndReason::Revoked, ended))
     }
 }
 
@@ -149,7 +152,16 @@ impl Inner {
 
     async fn revoke(&self, principal: &str, which: Revoke) -> Result<u64, Error> {
         let now = self.clock.now();
-        Ok(self.backend()?.revoke(principal, which, self.draw.tombstone(Why::Ended, now), now).await?)
+        let ended = self.backend()?.revoke(principal, which, self.draw.tombstone(Why::Ended, now), now).await?;
+        Ok(self.ended(EndReason::Revoked, ended))
+    }
+
+    /// So many sessions were ended from outside of their requests.
+    pub(super) fn ended(&self, reason: EndReason, sessions: u64) -> u64 {
+        if sessions > 0 {
+            self.listeners.tell(&Event::Ended { reason, sessions });
+        }
+        sessions
     }
 
     pub(super) async fn sessions(&self, principal: &str) -> Result<Vec<(StoreKey, Record)>, Error> {

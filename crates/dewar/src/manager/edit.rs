@@ -184,7 +184,7 @@ impl Inner {
                 Ok((record, version)) => {
                     let Some(contents) = self.contents(record) else { return Ok(None) };
                     let at = At { empty: contents.is_empty(), ..At::new(key, None, version) };
-                    let session = self.session(Ok((contents, Origin::Stored(at))), now);
+                    let (session, _) = self.session(Ok((contents, Origin::Stored(at))), now);
                     session.lock().is_visit = false;
                     return Ok(Some(session));
                 }

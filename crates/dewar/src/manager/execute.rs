@@ -4,6 +4,7 @@ use std::{mem, pin::Pin};
 
 use super::{
     Inner,
+    happened::Happened,
     job::{ATTEMPTS, Begun, Done, HOPS, Job, Kept, Replacing, contended, gone_with_its_runtime, guarded, malformed},
     plan::{Plan, is_followed},
     queue::{Base, Changes, Entered, Failed, Leader, Merged, Turn},
@@ -15,6 +16,7 @@ use crate::{
     journal::Operation,
     state::{At, Doubt, Intent, Origin},
     store::{Answer, Create, Delete, Load, Rename, StoreKey, Tombstone, Touch, Version, Why},
+    telemetry::EndReason,
 };
 
 impl Inner {
@@ -58,6 +60,7 @@ impl Inner {
             return Ok(None);
         }
         job.made = None;
+        job.happened.add(Happened::anew(made.intent, job.was_alive()));
         let logs_in_since = job.changes.operations.iter().skip(made.operations).any(Operation::logs_in);
         let rest = match job.intent {
             intent if intent > made.intent => intent,
@@ -112,6 +115,9 @@ impl Inner {
             match merged {
                 Merged::Kept { version, record, is_empty, revived, emptied, is_merged } => {
                     let emptied = emptied && (is_merged || !at.empty);
+                    if is_empty && emptied && job.changed {
+                        job.happened.add(Happened::ended(EndReason::Emptied));
+                    }
                     at = At { version, touch: false, reissue: false, empty: is_empty, ..at };
                     let contents = if is_merged { Some(self.contents(record).ok_or_else(malformed)?) } else { None };
                     let cookie = match (&at.id, &contents) {
@@ -191,12 +197,18 @@ impl Inner {
         for _ in 0..ATTEMPTS {
             let id = job.new_id.clone().ok_or_else(malformed)?;
             match self.create_surely(&id, job.version, &job.record, job.now, begun.take()).await? {
-                Create::Created(written) => return Ok(self.begun(job, id, written.version, written.epoch)),
+                Create::Created(written) => {
+                    job.happened.add(Happened::anew(job.intent, job.comes_from_elsewhere()));
+                    return Ok(self.begun(job, id, written.version, written.epoch));
+                }
                 // The earlier attempt landed late.
                 Create::Exists if job.has_made(&id) => return self.again(job).await,
                 Create::Exists => drop(self.give_another_id(job)?),
                 // It was created, and ended since: nobody else knew the id.
-                Create::Gone(_) => return Ok(self.begun(job, id, job.version, 0)),
+                Create::Gone(_) => {
+                    job.happened.add(Happened::anew(job.intent, job.comes_from_elsewhere()));
+                    return Ok(self.begun(job, id, job.version, 0));
+                }
                 Create::Outdated => return Ok(Done::Dead(Some(Why::Ended))),
             }
         }
@@ -306,6 +318,7 @@ impl Inner {
             match self.rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.now).await? {
                 Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => return self.again(job).await,
                 Rename::Renamed(written) => {
+                    job.happened.add(Happened::anew(job.intent, job.was_alive()));
                     let mut done = self.begun(job, id, written.version, written.epoch);
                     if let Done::Kept(kept) = &mut done {
                         kept.merged = merged;
@@ -411,18 +424,29 @@ impl Inner {
             let tombstone = tombstone.until(loaded.guarded_until);
             return match self.delete_surely(key, tombstone, job.now).await? {
                 Delete::Gone(Some(tombstone)) => Ok(Err(Some(tombstone))),
-                _ => self.create(job, None).await.map(Ok),
+                _ => self.begin_after_the_end(job).await.map(Ok),
             };
         }
         match self.rename_surely(key, None, &id, job.version, &job.record, tombstone, job.now).await? {
             Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => self.again(job).await.map(Ok),
-            Rename::Renamed(written) => Ok(Ok(self.begun(job, id, written.version, written.epoch))),
+            Rename::Renamed(written) => {
+                job.happened.add(Happened::anew(job.intent, job.was_alive()));
+                Ok(Ok(self.begun(job, id, written.version, written.epoch)))
+            }
             // The earlier attempt ended it, and went no further.
-            Rename::Gone(Some(tombstone)) if tombstone.nonce == job.nonce => self.create(job, None).await.map(Ok),
+            Rename::Gone(Some(tombstone)) if tombstone.nonce == job.nonce => {
+                self.begin_after_the_end(job).await.map(Ok)
+            }
             Rename::Gone(tombstone) => Ok(Err(tombstone)),
             Rename::Outdated => self.outdated(job).await.map(Ok),
             Rename::Conflict => Err(contended().into()),
         }
+    }
+
+    /// The one has ended, by this commit.
+    async fn begin_after_the_end(&self, job: &mut Job) -> Result<Done, Failed> {
+        job.happened.add(Happened::anew(job.intent, job.was_alive()));
+        self.create(job, None).await
     }
 
     async fn end(&self, job: &mut Job) -> Result<Done, Failed> {
@@ -441,8 +465,8 @@ impl Inner {
             let ended = self.delete_surely(&key, tombstone, job.now).await;
             leader.hand_over(|| None);
             match ended? {
-                Delete::Deleted => return Ok(Done::Ended),
-                Delete::Gone(None) if guard.is_some() => return Ok(Done::Ended),
+                Delete::Deleted => return Ok(self.cleared(job)),
+                Delete::Gone(None) if guard.is_some() => return Ok(self.cleared(job)),
                 Delete::Gone(tombstone) => match (&moved, &tombstone) {
                     // The earlier attempt landed late: the session is there.
                     (Some((id, nonce)), Some(tombstone)) if tombstone.nonce == *nonce => key = id.key().clone(),
@@ -455,6 +479,14 @@ impl Inner {
             }
         }
         Err(contended().into())
+    }
+
+    fn cleared(&self, job: &mut Job) -> Done {
+        // One that had been emptied was over.
+        if job.was_alive() {
+            job.happened.add(Happened::ended(EndReason::Cleared));
+        }
+        Done::Ended
     }
 
     /// Writes a session that was in the cookie to the store for the first time.
@@ -476,6 +508,7 @@ impl Inner {
             Create::Created(written) => {
                 if job.is_empty {
                     job.cookie = self.removal()?;
+                    job.happened.add(Happened::ended(EndReason::Emptied));
                 }
                 Ok(self.begun(job, id, written.version, written.epoch))
             }

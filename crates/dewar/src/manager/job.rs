@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http::HeaderValue;
 
 use super::{
+    happened::Happened,
     plan::Plan,
     queue::{Changes, Leader, may_have_been_done},
 };
@@ -56,11 +57,27 @@ pub(super) struct Job {
     pub(super) made: Option<Made>,
     /// Whether the store said what became of that.
     pub(super) has_asked: bool,
+    /// What it has done to the visit so far; told where it succeeds.
+    pub(super) happened: Happened,
     /// Of the tombstone that this commit leaves.
     pub(super) nonce: u64,
 }
 
 impl Job {
+    /// Whether the session is one of another format's, which moves here.
+    pub(super) fn comes_from_elsewhere(&self) -> bool {
+        matches!(self.origin, Origin::Foreign { .. })
+    }
+
+    /// Whether the request came with a session that was alive.
+    pub(super) fn was_alive(&self) -> bool {
+        match &self.origin {
+            Origin::Stored(at) => !at.empty,
+            Origin::Former { .. } | Origin::Foreign { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether an earlier attempt may have put the session under this id.
     pub(super) fn has_made(&self, id: &SessionId) -> bool {
         self.made.as_ref().and_then(|made| made.id.as_ref()).is_some_and(|made| made.key() == id.key())

@@ -18,7 +18,7 @@ use crate::{
     secret::Keyring,
     session::Rules,
     store::{ErasedStore, Layered},
-    telemetry,
+    telemetry::{self, Listeners},
 };
 
 /// What our own cookie name begins with, as long as the cookie keeps what browsers ask for behind it: it was set by this very host over
@@ -70,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) clock: Clock,
     /// Where sessions come from that this manager did not write.
     pub(crate) sources: Vec<Source>,
+    /// Who is told what becomes of sessions.
+    pub(crate) listeners: Listeners,
     /// `None`: nobody gave one, and tokio is not compiled in.
     pub(crate) runtime: Option<Arc<dyn Runtime>>,
 }
@@ -93,6 +95,7 @@ impl Settings {
             clock_skew: None,
             clock: Clock::default(),
             sources: Vec::new(),
+            listeners: Listeners::default(),
             runtime: default_runtime(),
         }
     }
@@ -217,6 +220,7 @@ impl Settings {
         }
         let clock_skew = self.clock_skew.unwrap_or(profile.skew);
 
+        telemetry::describe();
         let rules = Rules { format, idle, absolute, persistent: lifetime.persistent, replays: self.store.is_some() };
         let former = (self.dialect.is_none() && self.store.is_some()).then(|| Sealed::new(&self.keyring));
         let manager = SessionManager {
@@ -240,6 +244,7 @@ impl Settings {
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
                 sources: self.sources.clone(),
+                listeners: self.listeners.clone(),
                 #[cfg(feature = "web")]
                 settings: Arc::clone(self),
                 dialect,

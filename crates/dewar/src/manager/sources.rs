@@ -10,7 +10,7 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Closed, Found, Inner, Opened, SessionManager,
+    Attempt, Closed, Found, Inner, SessionManager, Waiting,
     job::{ATTEMPTS, Done, Job, contended},
     plan::Plan,
 };
@@ -22,10 +22,10 @@ use crate::{
     journal::Operation,
     lifetime::Timestamp,
     meaning::{Change, FlashChange, Login, Principal, Timeouts},
-    session::{Owner, Session},
+    session::Owner,
     state::{Brought, Left, Origin},
     store::{Delete, Load, StoreKey, Tombstone, Version, Why},
-    telemetry,
+    telemetry::{self, Opened},
     value::Value,
 };
 
@@ -69,7 +69,7 @@ impl Inner {
         self: &'a Arc<Self>,
         request: RequestCookies<'a>,
         context: &mut Context<'_>,
-    ) -> Result<Result<Session, Error>, Opened<'a>> {
+    ) -> Result<Attempt, Waiting<'a>> {
         if self.sources.is_empty() {
             return self.open_own(request, context);
         }
@@ -95,27 +95,33 @@ impl Inner {
         request: RequestCookies<'_>,
         sources: Vec<usize>,
         now: Timestamp,
-    ) -> Result<Session, Error> {
-        let mut session = match poll_fn(|context| Poll::Ready(self.open_own(request, context))).await {
+    ) -> Attempt {
+        let (mut session, mut outcome) = match poll_fn(|context| Poll::Ready(self.open_own(request, context))).await {
             Ok(opened) => opened?,
             Err(waits) => waits.await?,
         };
         let mut left = None;
         if matches!(session.lock().origin, Origin::Fresh { .. }) {
             for at in &sources {
-                if let Some(arrived) = self.arrive(*at, request, now).await? {
-                    session = self.session(arrived.found, now);
+                if let Some(arrived) = self.arrive(*at, request, now, &mut outcome).await? {
+                    (session, outcome) = self.session(arrived.found, now);
                     left = arrived.left;
                     break;
                 }
             }
         }
         session.lock().brought = Some(Box::new(Brought { sources, left }));
-        Ok(session)
+        Ok((session, outcome))
     }
 
-    /// The session that a request has at a source. A cookie that the source refuses is none.
-    async fn arrive(&self, at: usize, request: RequestCookies<'_>, now: Timestamp) -> Result<Option<Arrived>, Error> {
+    /// The session that a request has at a source. A cookie that the source refuses is none, and `outcome` says so.
+    async fn arrive(
+        &self,
+        at: usize,
+        request: RequestCookies<'_>,
+        now: Timestamp,
+        outcome: &mut Opened,
+    ) -> Result<Option<Arrived>, Error> {
         let Source { manager, until } = &self.sources[at];
         let source = &manager.inner;
         source.purge_in_background();
@@ -133,7 +139,10 @@ impl Inner {
                         Some(theirs) => self.leave_with(at, id.key().clone(), &theirs, version, &unique, now).await,
                         None => Ok(None),
                     },
-                    Load::Gone(_) | Load::Missing | Load::Malformed => Ok(None),
+                    Load::Gone(_) | Load::Missing | Load::Malformed => {
+                        *outcome = Opened::Gone;
+                        Ok(None)
+                    }
                 }
             }
             Ok(Some(Token::Data { contents, unique, .. })) => {
@@ -161,7 +170,7 @@ impl Inner {
                 })
             }
             Err(refusal) => {
-                telemetry::refused(source.name(), refusal);
+                *outcome = self.refused(source.name(), refusal);
                 Ok(None)
             }
         }

@@ -1,4 +1,4 @@
-//! A store behind one pointer, so that sessions, layers and handlers are not generic over it.
+//! A store behind one pointer, so that sessions, layers and handlers are not generic over it. Every call is measured here, and nowhere else.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     layout::{Layout, Shape},
     runtime::{Task, unless},
+    telemetry::{Call, Operation},
 };
 
 /// [`SessionStore`](super::SessionStore) and [`SessionAdmin`] with boxed futures.
@@ -79,7 +80,7 @@ pub(crate) trait ErasedStore: Send + Sync {
 
 impl<S: SessionAdmin> ErasedStore for S {
     fn load(&self, key: StoreKey, now: Timestamp) -> Answer<'_, Load> {
-        Box::pin(async move { S::load(self, &key, now).await })
+        Box::pin(async move { Call::of(Operation::Load).answered(S::load(self, &key, now).await) })
     }
 
     fn create(
@@ -89,7 +90,9 @@ impl<S: SessionAdmin> ErasedStore for S {
         record: Record,
         now: Timestamp,
     ) -> Answer<'static, Create> {
-        Box::pin(async move { S::create(&self, &key, version, record, now).await })
+        Box::pin(
+            async move { Call::of(Operation::Create).answered(S::create(&self, &key, version, record, now).await) },
+        )
     }
 
     fn replace(
@@ -100,7 +103,9 @@ impl<S: SessionAdmin> ErasedStore for S {
         record: Record,
         now: Timestamp,
     ) -> Answer<'static, Replace> {
-        Box::pin(async move { S::replace(&self, &key, at, version, record, now).await })
+        Box::pin(async move {
+            Call::of(Operation::Replace).answered(S::replace(&self, &key, at, version, record, now).await)
+        })
     }
 
     fn touch<'a>(
@@ -110,7 +115,7 @@ impl<S: SessionAdmin> ErasedStore for S {
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Touch> {
-        Box::pin(S::touch(self, key, at, idle_expires, now))
+        Box::pin(async move { Call::of(Operation::Touch).answered(S::touch(self, key, at, idle_expires, now).await) })
     }
 
     fn delete<'a>(
@@ -120,7 +125,7 @@ impl<S: SessionAdmin> ErasedStore for S {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Answer<'a, Delete> {
-        Box::pin(S::delete(self, key, at, tombstone, now))
+        Box::pin(async move { Call::of(Operation::Delete).answered(S::delete(self, key, at, tombstone, now).await) })
     }
 
     fn rename<'a>(
@@ -133,11 +138,13 @@ impl<S: SessionAdmin> ErasedStore for S {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Answer<'a, Rename> {
-        Box::pin(S::rename(self, from, at, to, version, record, tombstone, now))
+        Box::pin(async move {
+            Call::of(Operation::Rename).answered(S::rename(self, from, at, to, version, record, tombstone, now).await)
+        })
     }
 
     fn epoch<'a>(&'a self, principal: Option<&'a str>) -> Answer<'a, u64> {
-        Box::pin(S::epoch(self, principal))
+        Box::pin(async move { Call::of(Operation::Load).answered(S::epoch(self, principal).await) })
     }
 
     fn revoke<'a>(
@@ -147,11 +154,13 @@ impl<S: SessionAdmin> ErasedStore for S {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Answer<'a, u64> {
-        Box::pin(S::revoke(self, principal, which, tombstone, now))
+        Box::pin(async move {
+            Call::of(Operation::Revoke).answered(S::revoke(self, principal, which, tombstone, now).await)
+        })
     }
 
     fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Answer<'_, u64> {
-        Box::pin(S::revoke_everyone(self, tombstone, now))
+        Box::pin(async move { Call::of(Operation::Revoke).answered(S::revoke_everyone(self, tombstone, now).await) })
     }
 
     fn list<'a>(
@@ -161,21 +170,22 @@ impl<S: SessionAdmin> ErasedStore for S {
         limit: usize,
         now: Timestamp,
     ) -> Answer<'a, Vec<(StoreKey, Record, Version)>> {
-        Box::pin(S::list(self, principal, after, limit, now))
+        Box::pin(async move { Call::of(Operation::List).answered(S::list(self, principal, after, limit, now).await) })
     }
 
     fn count(&self, now: Timestamp) -> Answer<'_, u64> {
-        Box::pin(S::count(self, now))
+        Box::pin(async move { Call::of(Operation::Count).answered(S::count(self, now).await) })
     }
 
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(S::purge(self, limit, now))
+        Box::pin(async move { Call::of(Operation::Purge).answered(S::purge(self, limit, now).await) })
     }
 
     fn ping(&self, now: Timestamp, late: Task) -> Answer<'_, ()> {
         Box::pin(async move {
+            let call = Call::of(Operation::Ping);
             let answer = unless(late, S::ping(self, now)).await;
-            answer.unwrap_or_else(|| Err(StoreError::new("it did not answer a ping in time")))
+            call.answered(answer.unwrap_or_else(|| Err(StoreError::new("it did not answer a ping in time"))))
         })
     }
 

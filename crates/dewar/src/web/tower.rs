@@ -21,7 +21,6 @@ use crate::{
     error::{Error, Kind},
     manager::Commit,
     session::Session,
-    telemetry,
 };
 
 /// Gives every request its session, and saves it when the response is ready.
@@ -199,7 +198,7 @@ fn finish<R>(
     done: Result<(), Error>,
     mut response: Response<ResponseBody<R>>,
 ) -> Response<ResponseBody<R>> {
-    let committed = visit.manager().finish(session, done.inspect_err(telemetry::failed));
+    let committed = visit.manager().finish(session, done);
     if let Err(error) = committed.result()
         && visit::replaces(error, response.status().is_server_error())
     {

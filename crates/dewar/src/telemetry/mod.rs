@@ -4,24 +4,27 @@ use std::time::Duration;
 
 use crate::error::{Error, Refusal};
 
-macro_rules! count {
-    ($name:literal $(, $label:literal => $value:expr)*) => {
-        #[cfg(feature = "metrics")]
-        metrics::counter!($name $(, $label => $value)*).increment(1);
-    };
-}
+mod event;
+mod metrics;
+mod watch;
+
+use metrics::count;
+
+pub use event::{EndReason, Event};
+pub(crate) use event::{Listener, Listeners};
+pub(crate) use metrics::{Opened, Operation, Outcome, active, cookies_set, describe, opened};
+pub(crate) use watch::{Call, Watch};
 
 /// A cookie opened an empty session.
 pub(crate) fn refused(cookie: &str, refusal: Refusal) {
     tracing::debug!(cookie, reason = refusal.as_str(), "a session cookie was refused; the session is empty");
-    count!("dewar_refused_total", "reason" => refusal.as_str());
 }
 
 /// A value that a request had read was changed by another before this one wrote it.
 pub(crate) fn overwritten(name: &[u8]) {
     let entry = String::from_utf8_lossy(name);
     tracing::warn!(%entry, "another request changed this entry between get and insert, and its value is lost: use update");
-    count!("dewar_overwritten_total");
+    count!("dewar_overwritten_total", 1);
 }
 
 /// A write came after the response's head had gone.
@@ -31,20 +34,20 @@ pub(crate) fn written_too_late(what: &str, name: &str) {
         entry = name,
         "the session was written to after its response had gone; the change is lost: call session.commit() before the response, or change it later with SessionManager::edit"
     );
-    count!("dewar_late_writes_total");
+    count!("dewar_late_writes_total", 1);
 }
 
 /// A stream or task of a request asked for the session after its head had gone.
 #[cfg(feature = "web")]
 pub(crate) fn opened_too_late() {
     tracing::error!("the session was asked for after its response had gone; it is not opened");
-    count!("dewar_late_opens_total");
+    count!("dewar_late_opens_total", 1);
 }
 
 /// A stream or task of a request committed the session after its head had gone, or would never come.
 pub(crate) fn committed_too_late() {
     tracing::error!("the session was committed after its response had gone; nothing was saved");
-    count!("dewar_late_commits_total");
+    count!("dewar_late_commits_total", 1);
 }
 
 /// A request went through two layers with the same cookie and other settings.
@@ -62,22 +65,26 @@ pub(crate) fn wrong_type(error: &Error) {
     tracing::warn!(%error, "the entry was taken for absent");
 }
 
-/// A commit did not succeed.
+/// The commit of a response did not succeed.
 pub(crate) fn failed(error: &Error) {
-    tracing::error!(%error, "the session could not be saved");
-    count!("dewar_failed_commits_total");
+    if error.log_once() {
+        tracing::error!(%error, "the session could not be saved");
+    } else {
+        tracing::debug!(%error, "the session could not be saved, as was logged before");
+    }
+    count!("dewar_failed_commits_total", 1);
 }
 
 /// The changes of a request were discarded, because its session ended meanwhile.
 pub(crate) fn discarded() {
     tracing::debug!("the session ended while this request ran; its changes are discarded");
-    count!("dewar_discarded_total");
+    count!("dewar_discarded_total", 1);
 }
 
 /// A request met a session that another had renewed by a log-in, or that had expired meanwhile.
 pub(crate) fn met_another() {
     tracing::debug!("the session was renewed by a log-in, or expired, while this request ran; it may be repeated");
-    count!("dewar_repeatable_total");
+    count!("dewar_repeatable_total", 1);
 }
 
 /// The cookie comes near the size that browsers keep.
@@ -88,20 +95,21 @@ pub(crate) fn nearly_too_large(bytes: usize, largest: &str) {
 /// A racing commit made this one start again.
 pub(crate) fn conflicted(wait: Duration) {
     tracing::trace!(?wait, "another process committed to this session first; replaying");
-    count!("dewar_conflicts_total");
+    count!("dewar_conflicts_total", 1);
 }
 
 /// The store could not be reached, and the route goes on without a session.
 #[cfg(feature = "axum")]
 pub(crate) fn unavailable(error: &Error) {
     tracing::error!(%error, "no session: the store failed");
-    count!("dewar_store_errors_total");
 }
 
 /// An error was answered to the visitor.
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn answered(error: &Error) {
-    tracing::error!(%error, status = error.status().as_u16(), "a request failed");
+    if error.log_once() {
+        tracing::error!(%error, status = error.status().as_u16(), "a request failed");
+    }
 }
 
 /// Expired records could not be removed; it is tried again.
