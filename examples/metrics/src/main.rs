@@ -34,7 +34,10 @@ async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let operators = listen(&settings.metrics_address, "METRICS_ADDRESS").await?;
     let stop = asked_to_stop()?;
     announce(&site, &operators)?;
-    tokio::spawn(operations::upkeep(metrics.clone(), manager.clone()));
+    tokio::spawn(operations::upkeep(metrics.clone()));
+    if settings.has_store() {
+        tokio::spawn(operations::count_sessions(manager.clone(), settings.count_every()));
+    }
     // It is asked until the process ends, so that the last requests are counted, too.
     tokio::spawn(axum::serve(operators, operations::app(metrics, manager.clone())).into_future());
     axum::serve(site, pages::app(sessions)).with_graceful_shutdown(stop).await?;

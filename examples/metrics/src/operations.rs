@@ -22,9 +22,6 @@ const BYTES: &[f64] = &[64.0, 128.0, 256.0, 512.0, 1024.0, 1536.0, 2048.0, 2560.
 /// A commit needs one or two. More are requests that write the same session at once, or a store that lost an answer.
 const ROUND_TRIPS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
 
-/// How often what was measured is put into its buckets, where nobody asks for it.
-const UPKEEP: Duration = Duration::from_secs(5);
-
 /// The counters, each with its label and what that can say.
 const COUNTERS: &[(&str, &str, &[&str])] = &[
     ("dewar_opened_total", "outcome", &["none", "found", "refused", "gone", "failed"]),
@@ -91,11 +88,23 @@ fn begin_at_zero() {
     }
 }
 
-/// Runs as long as the process.
-pub(crate) async fn upkeep(metrics: PrometheusHandle, _manager: SessionManager) {
+/// Puts what was measured into its buckets, as long as the process runs, where nobody asks for it.
+pub(crate) async fn upkeep(metrics: PrometheusHandle) {
+    let mut often = tokio::time::interval(Duration::from_secs(5));
     loop {
+        often.tick().await;
         metrics.run_upkeep();
-        tokio::time::sleep(UPKEEP).await;
+    }
+}
+
+/// Counts the sessions of the store, as long as the process runs. Redis looks at each for it: not with every question of Prometheus.
+pub(crate) async fn count_sessions(manager: SessionManager, every: Duration) {
+    let mut now_and_then = tokio::time::interval(every);
+    loop {
+        now_and_then.tick().await;
+        if let Err(error) = manager.count().await {
+            tracing::warn!(%error, "the sessions could not be counted");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can be set, by environment or flag, and the session layer that follows from it.
 
+use std::time::Duration;
+
 use clap::Parser;
 use dewar::{Keyring, Secret, SessionLayer, store};
 
@@ -24,6 +26,10 @@ pub(crate) struct Settings {
     /// Where sessions are kept: memory:, sqlite:FILE or redis://HOST; "cookie" for no store
     #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL", default_value = "memory:")]
     session_store: String,
+
+    /// How often the sessions of the store are counted, in seconds
+    #[arg(long, env = "COUNT_EVERY", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    count_every: u64,
 }
 
 const EXAMPLES: &str = "\
@@ -37,10 +43,18 @@ impl Settings {
         let secret = self.secret_key.as_deref().filter(|secret| !secret.is_empty());
         let secret = secret.map_or_else(|| Ok(Secret::generate()), Secret::new)?;
         let mut layer = SessionLayer::new(Keyring::new(secret))?.dangerously_allow_http();
-        if self.session_store != "cookie" {
+        if self.has_store() {
             layer = layer.store(store::open(&self.session_store).map_err(|error| format!("SESSION_STORE: {error}"))?);
         }
         layer.manager()?;
         Ok(layer)
+    }
+
+    pub(crate) fn has_store(&self) -> bool {
+        self.session_store != "cookie"
+    }
+
+    pub(crate) fn count_every(&self) -> Duration {
+        Duration::from_secs(self.count_every)
     }
 }

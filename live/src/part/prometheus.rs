@@ -88,6 +88,9 @@ fn the_dashboard_is_one_that_grafana_can_import(_: &Tools) {
 const QUIET: [&str; 7] =
     ["late_writes", "late_commits", "late_opens", "overwritten", "conflicts", "discarded", "repeatable"];
 
+/// How often people come. A rate needs the numbers of before, of between and of after.
+const VISITS: i32 = 2;
+
 /// Two instances of the site, on Redis and in cookies, and the Prometheus that asks them.
 struct World {
     prometheus: Prometheus,
@@ -104,7 +107,7 @@ impl World {
         Self { prometheus, redis, stored, sealed }
     }
 
-    /// Lets people visit both, and Prometheus see it. A rate needs the numbers of before, of between and of after.
+    /// Lets people visit both, and Prometheus see it.
     fn visit(&self) {
         for site in [&self.stored, &self.sealed] {
             visit(site);
@@ -148,26 +151,50 @@ fn forged(visitor: &Visitor) -> Visitor {
 
 fn what_visitors_did_is_what_prometheus_counted(tools: &Tools) {
     let world = World::start(tools);
-    let rounds = 2;
-    for _ in 0..rounds {
+    for _ in 0..VISITS {
         world.visit();
     }
-    let Watched { operators: stored, .. } = &world.stored;
-    let Watched { operators: sealed, .. } = &world.sealed;
-    for (instance, counter, times) in
-        [(stored, "dewar_opened_total, outcome=\"none\"", 5), (sealed, "dewar_opened_total, outcome=\"none\"", 5)]
-    {
-        let (name, label) =
-            counter.split_once(", ").map_or((counter, String::new()), |(name, label)| (name, format!(", {label}")));
-        let query = format!("sum({name}{{instance=\"{instance}\"{label}}})");
-        assert_eq!(world.prometheus.number(&query), f64::from(times * rounds), "{query}");
+    // For each visit, on both sites, unless it says on which.
+    let both = [
+        ("opened_total{outcome='none'}", 6),
+        // ada's, eve's after her, the writer's and the last visitor's.
+        ("created_total", 4),
+        ("authenticated_total", 2),
+        // With ada's log-in and by the button; eve's log-in began another.
+        ("renewed_total", 2),
+        ("ended_total{reason='principal_changed'}", 1),
+        ("ended_total{reason='cleared'}", 1),
+        ("ended_total{reason='emptied'}", 1),
+        ("failed_commits_total", 0),
+    ];
+    let on_store = [
+        ("refused_total{reason='unknown'}", 1),
+        // The copy of a cookie, after the log-out.
+        ("refused_total{reason='gone'}", 1),
+        ("opened_total{outcome='gone'}", 2),
+        ("opened_total{outcome='found'}", 13),
+        ("store_seconds_count{operation='load'}", 15),
+    ];
+    let in_cookie = [
+        ("refused_total{reason='bad_signature'}", 1),
+        ("opened_total{outcome='refused'}", 1),
+        // The copy, too: a cookie cannot be taken back.
+        ("opened_total{outcome='found'}", 14),
+        ("cookie_bytes_count", 7),
+    ];
+    for (site, expected) in [(&world.stored, &on_store[..]), (&world.sealed, &in_cookie)] {
+        for (series, times) in both.iter().chain(expected) {
+            let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
+            let query = format!("sum(dewar_{name}{{instance='{}',{labels}}})", site.operators);
+            assert_eq!(world.prometheus.number(&query), f64::from(times * VISITS), "{query}");
+        }
     }
 }
 
 fn every_query_of_the_dashboard_and_of_the_alerts_has_an_answer(tools: &Tools) {
     let world = World::start(tools);
     let long = "x".repeat(2600);
-    for _ in 0..2 {
+    for _ in 0..VISITS {
         world.visit();
         let mut writer = Visitor::new();
         writer.submit(&format!("{}/note", world.sealed.url), &[("note", &long)]);

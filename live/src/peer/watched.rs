@@ -25,6 +25,7 @@ impl Watched {
         assert!(binary.is_file(), "the example is not built; run the suite as cargo xtask live");
         let mut command = plain_command(&binary);
         command.env("ADDRESS", "127.0.0.1:0").env("METRICS_ADDRESS", "127.0.0.1:0").env("SESSION_STORE", store);
+        command.env("COUNT_EVERY", "1");
         let mut process = Process::start("metrics-example", &mut command);
         // It says so once both are listened on.
         process.wait_until("says its addresses", |it| it.printed().contains("/metrics\n"));
