@@ -126,6 +126,8 @@ mod docs {
     mod concepts {}
     #[doc = include_str!("../../../docs/cookie-or-store.md")]
     mod cookie_or_store {}
+    #[doc = include_str!("../../../docs/on-call.md")]
+    mod on_call {}
     #[doc = include_str!("../../../docs/wasm.md")]
     mod wasm {}
 }

@@ -319,15 +319,17 @@ impl Future for Opening<'_> {
         let Self { inner, request, waits, watch } = &mut *self;
         let (attempt, watch) = match waits {
             Some(waits) => {
-                let polled = match watch {
-                    Some(watch) => watch.during(|| waits.as_mut().poll(context)),
-                    None => waits.as_mut().poll(context),
-                };
+                let entered = watch.as_mut().map(|watch| watch.enter());
+                let polled = waits.as_mut().poll(context);
+                drop(entered);
                 (ready!(polled), watch.take().map(|watch| *watch))
             }
             None => {
                 let mut first = Watch::opening(inner.dialect.profile().name);
-                match first.during(|| inner.open_now(*request, context)) {
+                let entered = first.enter();
+                let opened = inner.open_now(*request, context);
+                drop(entered);
+                match opened {
                     Ok(attempt) => (attempt, Some(first)),
                     Err(waiting) => {
                         *waits = Some(waiting);

@@ -93,18 +93,22 @@ impl Inner {
                 result
             }))
         } else {
-            let mut job = match watch.during(|| self.next(session, &mut state, is_final)) {
+            let entered = watch.enter();
+            let mut job = match self.next(session, &mut state, is_final) {
                 Next::Known(result, done, happened) => {
                     drop(state);
                     drop(done);
                     happened.tell(&self.listeners);
+                    drop(entered);
                     return Commit::Known(watch.committed(result));
                 }
                 Next::Job(job) => job,
             };
             let mut turn = state.take_turn(session);
             drop(state);
-            match watch.during(|| self.store_now(&mut job, context)) {
+            let done = self.store_now(&mut job, context);
+            drop(entered);
+            match done {
                 Ok(result) => {
                     if result.is_ok() {
                         job.happened.tell(&self.listeners);

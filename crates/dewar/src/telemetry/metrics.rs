@@ -83,7 +83,11 @@ pub(crate) fn describe() {
         let seconds = |name: &'static str, what: &'static str| describe_histogram!(name, Unit::Seconds, what);
         seconds("dewar_commit_seconds", "time to save a session, by outcome");
         seconds("dewar_store_seconds", "time of each call of the store, by operation and outcome");
-        describe_histogram!("dewar_commit_round_trips", Unit::Count, "calls of the store in one commit");
+        describe_histogram!(
+            "dewar_commit_round_trips",
+            Unit::Count,
+            "calls of the store in one commit that had something to do"
+        );
         describe_histogram!("dewar_cookie_bytes", Unit::Bytes, "name and value of each session cookie that was set");
         describe_gauge!("dewar_active_sessions", Unit::Count, "sessions alive when they were last counted");
     }
@@ -116,7 +120,9 @@ pub(crate) fn committed(outcome: Outcome, began: Moment, calls: u32) -> &'static
         };
     }
     #[cfg(feature = "metrics")]
-    histogram!("dewar_commit_round_trips").record(f64::from(calls));
+    if !matches!(outcome, Outcome::Nothing) {
+        histogram!("dewar_commit_round_trips").record(f64::from(calls));
+    }
     #[cfg(not(feature = "metrics"))]
     let _ = (began, calls);
     measure_as!(Written "written" Nothing "nothing" Failed "failed")

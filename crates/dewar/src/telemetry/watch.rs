@@ -4,11 +4,13 @@
 use std::time::Instant;
 use std::{
     cell::Cell,
-    future::{Future, poll_fn},
-    pin::pin,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
-use tracing::{Span, field};
+use pin_project_lite::pin_project;
+use tracing::{Span, field, level_filters::LevelFilter};
 
 use super::metrics::{self, Operation, Outcome};
 use crate::{error::Error, store::StoreError};
@@ -16,6 +18,17 @@ use crate::{error::Error, store::StoreError};
 thread_local! {
     /// How often whatever is polled on this thread has asked the store.
     static CALLS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A span, where anybody listens. Asked first: a span that is switched off costs more than none.
+macro_rules! span {
+    ($name:literal, $dialect:expr) => {
+        if LevelFilter::current() >= LevelFilter::DEBUG {
+            tracing::debug_span!($name, dialect = $dialect, outcome = field::Empty, store_calls = field::Empty)
+        } else {
+            Span::none()
+        }
+    };
 }
 
 /// A moment to measure from. Nothing without the feature `metrics`, and nothing to measure where the platform has no such clock.
@@ -71,13 +84,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn opening(dialect: &'static str) -> Self {
-        let span = tracing::debug_span!("dewar::open", dialect, outcome = field::Empty, store_calls = field::Empty);
-        Self { span, began: Moment::never(), calls: 0 }
+        Self { span: span!("dewar::open", dialect), began: Moment::never(), calls: 0 }
     }
 
     pub(crate) fn commit(dialect: &'static str) -> Self {
-        let span = tracing::debug_span!("dewar::commit", dialect, outcome = field::Empty, store_calls = field::Empty);
-        Self { span, began: Moment::now(), calls: 0 }
+        Self { span: span!("dewar::commit", dialect), began: Moment::now(), calls: 0 }
     }
 
     /// Whether anybody listens.
@@ -85,30 +96,18 @@ impl Watch {
         !self.span.is_disabled()
     }
 
-    /// Does some of it: within its span, and with its calls counted.
-    pub(crate) fn during<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        /// Of whoever polls this, also where it panics.
-        struct Others(u32);
-        impl Drop for Others {
-            fn drop(&mut self) {
-                CALLS.set(self.0);
-            }
-        }
-        let others = Others(CALLS.replace(self.calls));
-        let done = self.span.in_scope(work);
-        self.calls = CALLS.get();
-        drop(others);
-        done
+    /// Until this is dropped: within its span, and with its calls counted.
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        let others = CALLS.replace(self.calls);
+        Entered { calls: &mut self.calls, others, _span: self.span.enter() }
     }
 
     /// Follows a commit to its end, wherever it is polled.
-    pub(crate) async fn follow(mut self, commit: impl Future<Output = Result<Outcome, Error>>) -> Result<(), Error> {
-        let mut commit = pin!(commit);
-        let done = poll_fn(|context| self.during(|| commit.as_mut().poll(context))).await;
-        self.committed(done)
+    pub(crate) fn follow<F: Future<Output = Result<Outcome, Error>>>(self, commit: F) -> Followed<F> {
+        Followed { watch: self, commit }
     }
 
-    pub(crate) fn committed(self, done: Result<Outcome, Error>) -> Result<(), Error> {
+    pub(crate) fn committed(&self, done: Result<Outcome, Error>) -> Result<(), Error> {
         let outcome = *done.as_ref().unwrap_or(&Outcome::Failed);
         self.say(metrics::committed(outcome, self.began, self.calls));
         done.map(drop)
@@ -116,6 +115,43 @@ impl Watch {
 
     /// Says on the span what came of it.
     pub(crate) fn say(&self, outcome: &'static str) {
-        self.span.record("outcome", outcome).record("store_calls", self.calls);
+        if self.is_heard() {
+            self.span.record("outcome", outcome).record("store_calls", self.calls);
+        }
+    }
+}
+
+pin_project! {
+    /// A commit that is followed.
+    pub(crate) struct Followed<F> {
+        watch: Watch,
+        #[pin]
+        commit: F,
+    }
+}
+
+impl<F: Future<Output = Result<Outcome, Error>>> Future for Followed<F> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let entered = this.watch.enter();
+        let polled = this.commit.poll(context);
+        drop(entered);
+        polled.map(|done| this.watch.committed(done))
+    }
+}
+
+/// Some of it is being done.
+pub(crate) struct Entered<'a> {
+    calls: &'a mut u32,
+    /// Of whoever polls this.
+    others: u32,
+    _span: tracing::span::Entered<'a>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        *self.calls = CALLS.replace(self.others);
     }
 }
