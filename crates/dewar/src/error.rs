@@ -20,8 +20,8 @@ pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
     source: Option<Source>,
-    /// Of errors that are one trouble: whether it is in the log.
-    trouble: Option<Trouble>,
+    /// Of errors that are one [`Trouble`]: whether it is in the log.
+    is_logged: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) enum Kind {
 
 /// What goes wrong with one session of one request: a commit in the handler that fails, the answer that says so, and the commit of the response
 /// that fails again are one line in the log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Trouble {
     kind: Kind,
     is_logged: Arc<AtomicBool>,
@@ -49,7 +49,7 @@ pub(crate) struct Trouble {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None, trouble: None }
+        Self { kind, message: message.into(), source: None, is_logged: None }
     }
 
     /// A setting that is refused: the message names it, and says what to write instead. For dialects and layouts.
@@ -133,15 +133,14 @@ impl Error {
 
     /// Whether it is to be logged: neither it was, nor another error of the same trouble. From here on it was.
     pub(crate) fn log_once(&self) -> bool {
-        self.trouble.as_ref().is_none_or(|trouble| !trouble.is_logged.swap(true, Ordering::Relaxed))
+        self.is_logged.as_ref().is_none_or(|is_logged| !is_logged.swap(true, Ordering::Relaxed))
     }
 
     /// The same error, as one of this trouble where it is of the same kind, else of a new one.
     pub(crate) fn within(mut self, trouble: &mut Option<Trouble>) -> Self {
-        if trouble.as_ref().is_none_or(|trouble| trouble.kind != self.kind) {
-            *trouble = Some(Trouble { kind: self.kind, is_logged: Arc::default() });
-        }
-        self.trouble.clone_from(trouble);
+        let same = trouble.take().filter(|trouble| trouble.kind == self.kind);
+        let same = same.unwrap_or_else(|| Trouble { kind: self.kind, is_logged: Arc::default() });
+        self.is_logged = Some(Arc::clone(&trouble.insert(same).is_logged));
         self
     }
 
@@ -180,7 +179,7 @@ impl std::error::Error for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)), trouble: None }
+        Self { kind: Kind::Store, message: "session store".into(), source: Some(Box::new(error)), is_logged: None }
     }
 }
 

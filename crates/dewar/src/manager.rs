@@ -501,15 +501,17 @@ impl Inner {
 
     /// The session that was opened, or an empty one where the cookie was refused.
     fn session(self: &Arc<Self>, opened: Found, now: Timestamp) -> (Session, Opened) {
-        let (contents, origin, outcome) = match opened {
-            Ok((contents, origin @ Origin::Fresh { .. })) => (contents, origin, Opened::None),
-            Ok((contents, origin)) => (contents, origin, Opened::Found),
+        let session = |contents, origin| Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin);
+        match opened {
+            Ok((contents, origin)) => {
+                let outcome = if matches!(origin, Origin::Fresh { .. }) { Opened::None } else { Opened::Found };
+                (session(contents, origin), outcome)
+            }
             Err(closed) => {
                 let outcome = self.refused(&self.cookie.name, closed.refusal());
-                (self.empty(now), closed.into_origin(), outcome)
+                (session(self.empty(now), closed.into_origin()), outcome)
             }
-        };
-        (Session::new(Arc::clone(self) as Arc<dyn Owner>, contents, origin), outcome)
+        }
     }
 
     /// A cookie opened an empty session.
