@@ -19,7 +19,7 @@ use crate::{
     typed,
 };
 
-/// How long the next scrapes may take.
+/// How long Prometheus may take to notice something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server with an empty folder, which runs until it is dropped.
@@ -59,11 +59,14 @@ impl Prometheus {
     /// Waits until every site has answered so many times more.
     pub(crate) fn wait_for_scrapes(&self, more: u32) {
         let scrapes = || self.ask("min(sum_over_time(up[10m]))").first().copied().unwrap_or(0.0);
-        let (wanted, began) = (scrapes() + f64::from(more), Instant::now());
-        while scrapes() < wanted {
-            assert!(began.elapsed() < PATIENCE, "a site does not answer prometheus");
-            thread::sleep(Duration::from_millis(100));
-        }
+        let wanted = scrapes() + f64::from(more);
+        wait_until("a site does not answer prometheus", || scrapes() >= wanted);
+    }
+
+    /// Waits until what an alert is about has begun.
+    pub(crate) fn wait_for_alert(&self, name: &str) {
+        let has_begun = || self.alerts().iter().any(|[alert, _, state]| alert == name && state != "inactive");
+        wait_until("the alert does not begin", has_begun);
     }
 
     /// What a query comes to, now: a number for each series.
@@ -122,6 +125,14 @@ impl Prometheus {
 impl Drop for Prometheus {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn wait_until(otherwise: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{otherwise}");
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
