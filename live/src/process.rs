@@ -85,7 +85,8 @@ impl Process {
         (status, self.printed())
     }
 
-    fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    /// Waits until this is so. `what` says it of the program: "listens".
+    pub(crate) fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let began = Instant::now();
         while !done(self) {
             if let Ok(Some(status)) = self.child.try_wait() {

@@ -1,5 +1,7 @@
 //! The programs that the peers run on: found, or installed where that is possible.
 
+mod prometheus;
+mod unpacked;
 pub(crate) mod wasm;
 
 use std::{
@@ -29,6 +31,8 @@ enum Source {
     NodePackages,
     /// The Cargo that runs the suite.
     Cargo,
+    /// On the path, or unpacked into `live/.prometheus`, with promtool beside it.
+    Prometheus,
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -45,6 +49,7 @@ pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source
 pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
 pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
 pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
+pub(crate) static PROMETHEUS: Tool = Tool { name: "prometheus", source: Source::Prometheus };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
 
@@ -67,6 +72,7 @@ impl Tools {
                 Source::PythonEnvironment => python_environment(&mut apt),
                 Source::Node => node(&mut apt),
                 Source::NodePackages => node_packages(&mut apt),
+                Source::Prometheus => prometheus::prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

@@ -16,7 +16,7 @@ cargo xtask help                    this text";
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("live") => run("dewar-live", &["questions"], &arguments[1..]),
+        Some("live") => run("dewar-live", &["questions", "metrics-example"], &arguments[1..]),
         Some("vectors") => run("dewar-vectors", &[], &arguments[1..]),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");

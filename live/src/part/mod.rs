@@ -7,6 +7,7 @@ mod flask;
 mod histories;
 mod pages;
 mod procfile;
+mod prometheus;
 mod redis;
 mod set_cookie;
 mod wasm;
@@ -18,6 +19,7 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &prometheus::PART,
     &express::PART,
     &pages::PART,
     &browser::PART,

@@ -1,9 +1,12 @@
 //! The applications that share sessions, one file each. A later framework is one more file.
 
 pub(crate) mod browser;
+pub(crate) mod dashboard;
 pub(crate) mod express;
 pub(crate) mod flask;
 pub(crate) mod oracle;
 pub(crate) mod ours;
+pub(crate) mod prometheus;
 pub(crate) mod questions;
 pub(crate) mod redis;
+pub(crate) mod watched;

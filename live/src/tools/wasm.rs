@@ -1,15 +1,13 @@
 //! A rustc for WebAssembly: the installed one where it has the targets, or Debian's, unpacked into `live/.rust`.
-//!
-//! Unpacking needs no root and changes nothing of the system's: apt-get works in a folder of its own.
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use super::{download, find, root, run};
+use super::{find, root, run, unpacked::Apt};
 
 pub(crate) const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip1"];
 
@@ -65,96 +63,12 @@ fn has(rustc: &Path, target: &str) -> bool {
 }
 
 fn unpack(folder: &Path) -> Result<(), String> {
-    for program in ["apt-get", "dpkg-deb"] {
-        find(&[program]).ok_or_else(|| format!("no installed rustc has the targets, and there is no {program}"))?;
-    }
     println!("preparing: Debian's rustc for WebAssembly in live/.rust (200 MB to download, 850 MB on the disk)");
-    let to_text = |error: std::io::Error| format!("live/.rust: {error}");
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(to_text)?;
-    }
-    let (apt, tree) = (Apt::new(&folder.join("apt"))?, folder.join("tree"));
-    download("apt-get", apt.command().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
-    fs::create_dir_all(&tree).map_err(to_text)?;
-    let all = run(apt.command().args(["--simulate", "install"]).args(PACKAGES))?;
-    let needed = all
-        .lines()
-        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
-        .filter(|package| !NEEDLESS.iter().any(|needless| package.starts_with(needless)));
-    download("apt-get", apt.command().arg("download").args(needed))?;
-    for package in fs::read_dir(&apt.folder).map_err(to_text)? {
-        let package = package.map_err(to_text)?.path();
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            extract(&package, &tree)?;
-            fs::remove_file(package).map_err(to_text)?;
-        }
-    }
-    fs::remove_dir_all(&apt.folder).map_err(to_text)?;
-    write_scripts(folder).map_err(to_text)
-}
-
-/// Puts a package's files into the tree, without those that are of no use.
-fn extract(package: &Path, tree: &Path) -> Result<(), String> {
-    let mut files = Command::new("dpkg-deb");
-    files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
-    let mut files = files.spawn().map_err(|error| format!("dpkg-deb: {error}"))?;
-    let mut tar = Command::new("tar");
-    tar.arg("--extract").arg("--directory").arg(tree).stdin(files.stdout.take().map_or(Stdio::null(), Stdio::from));
-    tar.args(UNUSED.map(|unused| format!("--exclude={unused}")));
-    let extracted = run(&mut tar);
-    let unpacked = files.wait().map_err(|error| format!("dpkg-deb: {error}"))?;
-    extracted?;
-    if unpacked.success() { Ok(()) } else { Err(format!("dpkg-deb ended with {unpacked}: {}", package.display())) }
-}
-
-/// An apt-get that knows one release of Debian, and of no package that is installed.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path) -> Result<Self, String> {
-        let mirror = mirror().ok_or("no mirror of Debian is among apt's sources")?;
-        let source =
-            format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {RELEASE} main\n");
-        let make = || {
-            for place in ["state/lists/partial", "cache/archives/partial", "preferences"] {
-                fs::create_dir_all(folder.join(place))?;
-            }
-            fs::write(folder.join("status"), "")?;
-            fs::write(folder.join("sources.list"), source)
-        };
-        make().map_err(|error: std::io::Error| format!("live/.rust: {error}"))?;
-        Ok(Self { folder: folder.to_owned() })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new("apt-get");
-        command.current_dir(&self.folder).args(["-qq", "--yes", "--no-install-recommends"]);
-        let places = [
-            ("Dir::State", "state"),
-            ("Dir::State::status", "status"),
-            ("Dir::Cache", "cache"),
-            ("Dir::Etc::sourcelist", "sources.list"),
-            ("Dir::Etc::preferencesparts", "preferences"),
-        ];
-        for (setting, place) in places {
-            command.arg("-o").arg(format!("{setting}={}", self.folder.join(place).display()));
-        }
-        // As root it would download as another user, who may not write here.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-        command.args(["-o", "Dir::Etc::sourceparts=-", "-o", "Acquire::Languages=none"]);
-        command
-    }
-}
-
-/// The mirror of Debian that the system uses.
-fn mirror() -> Option<String> {
-    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|file| file.path());
-    let mut texts =
-        parts.chain([PathBuf::from("/etc/apt/sources.list")]).filter_map(|file| fs::read_to_string(file).ok());
-    let is_mirror = |word: &&str| word.contains("://") && word.trim_end_matches('/').ends_with("/debian");
-    texts.find_map(|text| text.split_whitespace().find(is_mirror).map(str::to_owned))
+    let apt = Apt::new(folder, RELEASE).map_err(|why| format!("no installed rustc has the targets: {why}"))?;
+    let needed = apt.with_dependencies(&PACKAGES)?;
+    let needed = needed.iter().filter(|package| !NEEDLESS.iter().any(|needless| package.starts_with(needless)));
+    apt.unpack(needed, &UNUSED)?;
+    write_scripts(folder).map_err(|error| format!("live/.rust: {error}"))
 }
 
 /// Programs of another release run on its own libraries.

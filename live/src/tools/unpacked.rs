@@ -1,0 +1,116 @@
+//! Debian's packages, unpacked into a folder.
+//!
+//! It needs no root, changes nothing of the system's and starts no service: apt-get works in a folder of its own.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{download, find, run};
+
+/// An apt-get that knows one release of Debian, and of no package that is installed.
+pub(super) struct Apt {
+    /// Where it keeps what it knows, and what it downloads.
+    own: PathBuf,
+    /// Where packages are unpacked to.
+    tree: PathBuf,
+}
+
+impl Apt {
+    /// Empties the folder, and learns what the release has. Packages go into its folder `tree`.
+    pub(super) fn new(folder: &Path, release: &str) -> Result<Self, String> {
+        for program in ["apt-get", "dpkg-deb"] {
+            find(&[program]).ok_or_else(|| format!("there is no {program}"))?;
+        }
+        let mirror = mirror().ok_or("no mirror of Debian is among apt's sources")?;
+        let source =
+            format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {release} main\n");
+        let apt = Self { own: folder.join("apt"), tree: folder.join("tree") };
+        let make = || {
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+            fs::create_dir_all(&apt.tree)?;
+            for place in ["state/lists/partial", "cache/archives/partial", "preferences"] {
+                fs::create_dir_all(apt.own.join(place))?;
+            }
+            fs::write(apt.own.join("status"), "")?;
+            fs::write(apt.own.join("sources.list"), source)
+        };
+        make().map_err(|error| apt.failed(&error))?;
+        download("apt-get", apt.command().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
+        Ok(apt)
+    }
+
+    /// The packages, and what they depend on.
+    pub(super) fn with_dependencies(&self, packages: &[&str]) -> Result<Vec<String>, String> {
+        let all = run(self.command().args(["--simulate", "install"]).args(packages))?;
+        let names = all.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Downloads these packages and nothing else, puts their files into the tree, but for those folders, and tidies up.
+    pub(super) fn unpack(
+        self,
+        packages: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+        without: &[&str],
+    ) -> Result<(), String> {
+        download("apt-get", self.command().arg("download").args(packages))?;
+        for package in fs::read_dir(&self.own).map_err(|error| self.failed(&error))? {
+            let package = package.map_err(|error| self.failed(&error))?.path();
+            if package.extension().is_some_and(|extension| extension == "deb") {
+                extract(&package, &self.tree, without)?;
+                fs::remove_file(package).map_err(|error| self.failed(&error))?;
+            }
+        }
+        fs::remove_dir_all(&self.own).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> String {
+        format!("{}: {error}", self.own.display())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command.current_dir(&self.own).args(["-qq", "--yes", "--no-install-recommends"]);
+        let places = [
+            ("Dir::State", "state"),
+            ("Dir::State::status", "status"),
+            ("Dir::Cache", "cache"),
+            ("Dir::Etc::sourcelist", "sources.list"),
+            ("Dir::Etc::preferencesparts", "preferences"),
+        ];
+        for (setting, place) in places {
+            command.arg("-o").arg(format!("{setting}={}", self.own.join(place).display()));
+        }
+        // As root it would download as another user, who may not write here.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+        command.args(["-o", "Dir::Etc::sourceparts=-", "-o", "Acquire::Languages=none"]);
+        command
+    }
+}
+
+/// The mirror of Debian that the system uses.
+fn mirror() -> Option<String> {
+    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|file| file.path());
+    let mut texts =
+        parts.chain([PathBuf::from("/etc/apt/sources.list")]).filter_map(|file| fs::read_to_string(file).ok());
+    let is_mirror = |word: &&str| word.contains("://") && word.trim_end_matches('/').ends_with("/debian");
+    texts.find_map(|text| text.split_whitespace().find(is_mirror).map(str::to_owned))
+}
+
+/// Puts a package's files into the tree, without those of these folders.
+fn extract(package: &Path, tree: &Path, without: &[&str]) -> Result<(), String> {
+    let mut files = Command::new("dpkg-deb");
+    files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
+    let mut files = files.spawn().map_err(|error| format!("dpkg-deb: {error}"))?;
+    let mut tar = Command::new("tar");
+    tar.arg("--extract").arg("--directory").arg(tree).stdin(files.stdout.take().map_or(Stdio::null(), Stdio::from));
+    tar.args(without.iter().map(|folder| format!("--exclude={folder}")));
+    let extracted = run(&mut tar);
+    let unpacked = files.wait().map_err(|error| format!("dpkg-deb: {error}"))?;
+    extracted?;
+    if unpacked.success() { Ok(()) } else { Err(format!("dpkg-deb ended with {unpacked}: {}", package.display())) }
+}
