@@ -126,6 +126,19 @@ async fn a_file_that_was_moved_away_has_all_that_was_confirmed_in_it() {
 }
 
 #[tokio::test]
+async fn so_it_has_where_the_application_ends_before_it_notices() {
+    let directory = Directory::new();
+    let (file, old) = (directory.file(), directory.path().join("old.db"));
+    let store = SqliteStore::open(&file).unwrap();
+    create(&store, 1).await.unwrap();
+    fs::rename(&file, &old).unwrap();
+    store.close().await;
+    assert_eq!(sessions_in(&old), HashSet::from([1]));
+    SqliteStore::open(&file).unwrap().close().await;
+    assert_eq!(sessions_in(&file), HashSet::new());
+}
+
+#[tokio::test]
 async fn a_file_that_was_moved_back_goes_on() {
     let directory = Directory::new();
     let (file, old) = (directory.file(), directory.path().join("old.db"));
@@ -254,8 +267,9 @@ async fn no_request_is_told_that_it_wrote_to_a_session_whose_file_was_lost() {
     assert_eq!(answer(&layer, &mut ada, sees).await.status(), StatusCode::OK);
 }
 
-/// Eight tasks write without a pause while this is done to the file again and again. Returns what was confirmed.
-async fn under_fire(store: &SqliteStore, mut strike: impl FnMut(u64)) -> HashSet<u64> {
+/// Eight tasks write without a pause while this is done to the file again and again: it is given the round, the number of the next
+/// write, and what was confirmed so far. Returns what was confirmed.
+async fn under_fire(store: &SqliteStore, mut strike: impl FnMut(u64, &AtomicU64, &HashSet<u64>)) -> HashSet<u64> {
     let (is_over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let confirmed = Arc::new(Mutex::new(HashSet::new()));
     let tasks: Vec<_> = (0..8)
@@ -264,7 +278,7 @@ async fn under_fire(store: &SqliteStore, mut strike: impl FnMut(u64)) -> HashSet
             let confirmed = Arc::clone(&confirmed);
             tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let number = next.fetch_add(1, Ordering::SeqCst);
                     if create(&store, number).await.is_ok() {
                         confirmed.lock().unwrap().insert(number);
                     }
@@ -278,7 +292,8 @@ async fn under_fire(store: &SqliteStore, mut strike: impl FnMut(u64)) -> HashSet
         while confirmed.lock().unwrap().len() < before + 50 {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        strike(round);
+        let so_far = confirmed.lock().unwrap().clone();
+        strike(round, &next, &so_far);
     }
     is_over.store(true, Ordering::Relaxed);
     for task in tasks {
@@ -295,12 +310,33 @@ async fn every_confirmed_write_is_in_a_file_that_stood_at_the_path() {
     let file = directory.file();
     let store = SqliteStore::open(&file).unwrap();
     let old = |round| directory.path().join(format!("old-{round}.db"));
-    let confirmed = under_fire(&store, |round| fs::rename(&file, old(round)).unwrap()).await;
+    let confirmed = under_fire(&store, |round, _, _| fs::rename(&file, old(round)).unwrap()).await;
     store.close().await;
-    let mut found = sessions_in(&file);
+    // Nobody may have called since the last round.
+    let mut found = if file.exists() { sessions_in(&file) } else { HashSet::new() };
     (0..20).for_each(|round| found.extend(sessions_in(&old(round))));
     let lost = confirmed.difference(&found).count();
     assert_eq!(lost, 0, "of {}", confirmed.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_began_after_the_deletion_and_was_confirmed_is_in_the_new_file() {
+    let directory = Directory::new();
+    let file = directory.file();
+    let store = SqliteStore::open(&file).unwrap();
+    let mut first = 0;
+    under_fire(&store, |round, next, confirmed| {
+        let connection = Connection::open(&file).unwrap();
+        let mut statement = connection.prepare("SELECT data FROM dewar_session").unwrap();
+        let data = statement.query_map([], |row| row.get::<_, [u8; 8]>(0)).unwrap();
+        let found: HashSet<_> = data.map(|data| u64::from_le_bytes(data.unwrap())).collect();
+        let began_since: HashSet<_> = confirmed.iter().copied().filter(|number| *number >= first).collect();
+        let lost = began_since.difference(&found).count();
+        assert_eq!(lost, 0, "of {} in round {round}", began_since.len());
+        fs::remove_file(&file).unwrap();
+        first = next.load(Ordering::SeqCst);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,7 +345,8 @@ async fn a_log_that_is_deleted_again_and_again_loses_no_confirmed_write() {
     let file = directory.file();
     let store = SqliteStore::open(&file).unwrap();
     let lost = ["-wal", "-shm"];
-    let confirmed = under_fire(&store, |round| drop(fs::remove_file(beside(&file, lost[round as usize % 2])))).await;
+    let confirmed =
+        under_fire(&store, |round, _, _| drop(fs::remove_file(beside(&file, lost[round as usize % 2])))).await;
     store.close().await;
     let found = sessions_in(&file);
     let lost = confirmed.difference(&found).count();

@@ -159,7 +159,7 @@ async fn tables_of_a_later_release_are_refused_by_name() {
 fn what_is_no_file_is_refused_and_leaves_none_behind() {
     let directory = Directory::new();
     let within = |name: &str| directory.path().join(name);
-    let uri = |name: &str, settings: &str| format!("file:{}{settings}", within(name).display()).into();
+    let uri = |name: &str, settings: &str| PathBuf::from(format!("file:{}{settings}", within(name).display()));
     let no_files = [
         "".into(),
         ":memory:".into(),
@@ -177,7 +177,7 @@ fn what_is_no_file_is_refused_and_leaves_none_behind() {
         let error = SqliteStore::open(&name).unwrap_err().to_string();
         assert!(error.contains("the address is memory:"), "{name:?}: {error}");
     }
-    let error = SqliteStore::open(std::path::PathBuf::from(uri("x.db", "?mode=rwc"))).unwrap_err().to_string();
+    let error = SqliteStore::open(uri("x.db", "?mode=rwc")).unwrap_err().to_string();
     assert!(error.contains("without file:") && error.contains("x.db"), "{error}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     assert!(["", ":memory:", "file::memory:"].iter().all(|name| !std::path::Path::new(name).exists()));

@@ -63,13 +63,14 @@ impl Connections {
             return Err(StoreError::new("sqlite: the file was lost while it was opened"));
         };
         let outcome = run(&mut open.connection);
-        let files = Arc::clone(&open.files);
-        drop(slot);
-        let stands = if number == WRITER { files.all_stand() } else { files.database_stands() };
+        // While it is open: an inode that is closed may be given to the next file.
+        let stands = if number == WRITER { open.files.all_stand() } else { open.files.database_stands() };
         if stands {
             return Ok(outcome);
         }
+        let files = Arc::clone(&open.files);
         let lost = files.lost().display().to_string();
+        drop(slot);
         self.open_anew(Some(&files))?;
         Err(StoreError::new(format!("sqlite: {lost} was deleted, moved or replaced; it is opened anew")))
     }
@@ -91,6 +92,19 @@ impl Connections {
         let opened = source.open(each.len())?;
         each.iter_mut().zip(opened).for_each(|(slot, open)| **slot = Some(open));
         Ok(())
+    }
+}
+
+/// Nobody may have called since it was lost.
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let opened: Vec<_> = self.each.iter().filter_map(|slot| lock(slot).take()).collect();
+        if let Some(files) = &lock(&self.source).files
+            && !files.all_stand()
+        {
+            telemetry::file_lost(files.lost());
+            leave(files, opened);
+        }
     }
 }
 
