@@ -44,7 +44,7 @@ struct Note {
 /// In a cookie there is room for about 2900 bytes. What does not fit is a 500, and a failed commit. An empty note is none.
 async fn note(session: Session, Form(form): Form<Note>) -> Redirect {
     if form.note.is_empty() {
-        session.remove::<String>("note");
+        session.remove("note");
     } else {
         session.insert("note", form.note);
     }
