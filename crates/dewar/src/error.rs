@@ -290,6 +290,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 9] = [
+        Self::BadSignature,
+        Self::UnknownSecret,
+        Self::Expired,
+        Self::Future,
+        Self::Malformed,
+        Self::Oversize,
+        Self::Ambiguous,
+        Self::Gone,
+        Self::Unknown,
+    ];
+
     /// One word for logs and metrics: `bad_signature`, `expired`, ...
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -172,6 +172,24 @@ async fn a_folder_of_templates_that_is_not_there_is_refused_at_start_up() {
 }
 
 #[tokio::test]
+async fn templates_that_were_added_to_an_environment_are_there_beside_those_of_its_loader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut environment = minijinja::Environment::new();
+    environment.set_loader(minijinja::path_loader(folder.path()));
+    environment.add_template("added.html", "added, {% include 'file.html' %}").unwrap();
+    let app: Router = Router::new()
+        .route("/", get(async |templates: Templates| templates.render::<String>("added.html", ())))
+        .layer(SessionLayer::new(Secret::generate()).unwrap().templates(environment));
+    for text in ["one", "two"] {
+        fs::write(folder.path().join("file.html"), text).unwrap();
+        let response = app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let page = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let read = if cfg!(debug_assertions) { text } else { "one" };
+        assert_eq!(page, format!("added, {read}"));
+    }
+}
+
+#[tokio::test]
 async fn a_manager_that_was_made_before_its_pages_were_named_stays_the_one() {
     let layer = SessionLayer::new(Secret::generate()).unwrap();
     let manager = layer.manager().unwrap();

@@ -34,6 +34,8 @@ async fn main() -> ExitCode {
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let sessions = settings.session_layer()?;
     let manager = sessions.manager()?;
+    // An application that cannot reach its store is not started: the one before it goes on.
+    manager.ping().await.map_err(|error| format!("SESSION_STORE: {error}"))?;
     let (password, generated) = settings.demo_password();
     let users = Users::new().await?;
     users.add_demo(DEMO, password.clone()).await?;

@@ -458,8 +458,8 @@ fn a_session_outlives_the_process_but_not_its_account() {
 
 #[test]
 fn a_store_that_is_down_is_a_friendly_503_and_logs_nobody_in() {
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let site = Site::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]);
+    let (site, folder) = on_sqlite("down");
+    drop(folder);
     let mut visitor = site.visitor();
     assert_eq!(visitor.get("/").status(), 200, "without a cookie there is nothing to ask the store");
     let log_in = visitor.post("/login", "name=ada&password=analytical+engine");
@@ -478,9 +478,24 @@ fn a_health_check_says_whether_the_store_can_be_reached() {
         assert!(answer.status() == 200 && answer.0.ends_with("\r\n\r\nok"), "{answer:?}");
         assert!(answer.header("set-cookie").is_none(), "{answer:?}");
     });
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let site = Site::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]);
+    let (site, folder) = on_sqlite("health");
+    drop(folder);
     assert_eq!(site.visitor().get("/healthz").status(), 503);
+}
+
+#[test]
+fn it_does_not_start_where_its_store_is_not_there() {
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_login"));
+    let output = command.env_remove("SECRET_KEY").env("SESSION_STORE", format!("redis://{nowhere}")).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("error: SESSION_STORE: session store: redis"), "{error}");
+}
+
+/// Sessions in a file, in a folder that a test may remove.
+fn on_sqlite(name: &str) -> (Site, Folder) {
+    let folder = Folder::new(name);
+    (Site::start(&[("SESSION_STORE", &folder.store())]), folder)
 }
 
 #[test]

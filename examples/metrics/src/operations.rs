@@ -22,70 +22,15 @@ const BYTES: &[f64] = &[64.0, 128.0, 256.0, 512.0, 1024.0, 1536.0, 2048.0, 2560.
 /// A commit needs one or two. More are requests that write the same session at once, or a store that lost an answer.
 const ROUND_TRIPS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
 
-/// The counters, each with its label and what that can say.
-const COUNTERS: &[(&str, &str, &[&str])] = &[
-    ("dewar_opened_total", "outcome", &["none", "found", "refused", "gone", "failed"]),
-    (
-        "dewar_refused_total",
-        "reason",
-        &[
-            "bad_signature",
-            "unknown_secret",
-            "expired",
-            "future",
-            "malformed",
-            "oversize",
-            "ambiguous",
-            "gone",
-            "unknown",
-        ],
-    ),
-    ("dewar_ended_total", "reason", &["cleared", "emptied", "principal_changed", "revoked", "purged"]),
-    (
-        "dewar_store_errors_total",
-        "operation",
-        &["load", "create", "replace", "touch", "delete", "rename", "list", "revoke", "purge", "count", "ping"],
-    ),
-];
-
-/// Those without a label.
-const PLAIN_COUNTERS: &[&str] = &[
-    "dewar_created_total",
-    "dewar_authenticated_total",
-    "dewar_renewed_total",
-    "dewar_conflicts_total",
-    "dewar_discarded_total",
-    "dewar_repeatable_total",
-    "dewar_overwritten_total",
-    "dewar_failed_commits_total",
-    "dewar_late_writes_total",
-    "dewar_late_opens_total",
-    "dewar_late_commits_total",
-];
-
 /// Begins to count, for the whole process.
 ///
 /// Without buckets the exporter would make summaries, and those of several instances cannot be added up.
 pub(crate) fn count() -> Result<PrometheusHandle, BuildError> {
-    let metrics = PrometheusBuilder::new()
+    PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
         .set_buckets_for_metric(Matcher::Full("dewar_cookie_bytes".into()), BYTES)?
         .set_buckets_for_metric(Matcher::Full("dewar_commit_round_trips".into()), ROUND_TRIPS)?
-        .install_recorder()?;
-    begin_at_zero();
-    Ok(metrics)
-}
-
-/// A counter that is first seen at 1 never rose, as Prometheus sees it: the first error would be in no rate, and in no alert.
-fn begin_at_zero() {
-    for (name, label, values) in COUNTERS {
-        for value in *values {
-            metrics::counter!(*name, *label => *value).increment(0);
-        }
-    }
-    for name in PLAIN_COUNTERS {
-        metrics::counter!(*name).increment(0);
-    }
+        .install_recorder()
 }
 
 /// Puts what was measured into its buckets, as long as the process runs, where nobody asks for it.

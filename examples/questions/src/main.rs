@@ -29,6 +29,8 @@ async fn main() -> ExitCode {
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let sessions = settings.session_layer()?;
     let manager = sessions.manager()?;
+    // An application that cannot reach its store is not started: the one before it goes on.
+    manager.ping().await.map_err(|error| format!("SESSION_STORE: {error}"))?;
     let app = pages::app(sessions, &settings.folders()?);
     let (host, port) = (&settings.host, settings.port);
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {

@@ -76,8 +76,8 @@ fn moving_to_a_store_keeps_what_was_in_the_cookie() {
 
 #[test]
 fn a_store_that_is_down_is_a_friendly_503() {
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut visitor = Questions::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]);
+    let (mut visitor, folder) = on_sqlite("down");
+    drop(folder);
     let answer = visitor.send("POST /page2", "firstName=Ada&lastName=Lovelace");
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
     assert!(answer.contains("Out of reach, for a moment.") && visitor.cookie.is_empty(), "{answer}");
@@ -127,9 +127,27 @@ fn a_health_check_says_whether_the_store_can_be_reached() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"), "{answer}");
         assert!(answer.contains("no-store") && !answer.contains("set-cookie"), "{answer}");
     }
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let answer = Questions::start(&[("SESSION_STORE", &format!("redis://{nowhere}"))]).send("GET /healthz", "");
+    let (mut visitor, folder) = on_sqlite("health");
+    assert!(visitor.send("GET /healthz", "").starts_with("HTTP/1.1 200"));
+    drop(folder);
+    let answer = visitor.send("GET /healthz", "");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[test]
+fn it_does_not_start_where_its_store_is_not_there() {
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_questions"));
+    let output = command.env_remove("SECRET_KEY").env("SESSION_STORE", format!("redis://{nowhere}")).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("error: SESSION_STORE: session store: redis"), "{error}");
+}
+
+/// Sessions in a file, in a folder that a test may remove.
+fn on_sqlite(name: &str) -> (Questions, Folder) {
+    let folder = Folder::new(name);
+    let file = folder.0.join("sessions.db");
+    (Questions::start(&[("SESSION_STORE", &format!("sqlite:{}", file.display()))]), folder)
 }
 
 #[test]

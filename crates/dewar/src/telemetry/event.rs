@@ -53,6 +53,10 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Cleared, Self::Emptied, Self::PrincipalChanged, Self::Revoked, Self::Purged];
+
     /// One word for logs and metrics: `cleared`, `principal_changed`, ...
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -3,9 +3,13 @@
 //! The words of a label are written out where a request passes often: such a key is made once, and costs no allocation.
 
 #[cfg(feature = "metrics")]
-use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+#[cfg(feature = "metrics")]
+use super::EndReason;
 use super::{Event, watch::Moment};
+#[cfg(feature = "metrics")]
+use crate::error::Refusal;
 
 /// Adds to a counter.
 macro_rules! count {
@@ -60,18 +64,38 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// Says what each metric means to whoever records them. Again with each manager: a recorder may be there by then.
+/// Says what each metric means to whoever records them, and begins each counter at 0: one that is first seen at 1 never rose, as Prometheus sees it,
+/// and the first error would be in no alert. Again with each manager: a recorder may be there by then.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
     {
-        let count = |name: &'static str, what: &'static str| describe_counter!(name, Unit::Count, what);
-        count("dewar_opened_total", "requests whose session was opened, by what their cookie led to");
-        count("dewar_refused_total", "cookies that opened an empty session, by reason");
+        let count = |name: &'static str, what: &'static str| {
+            describe_counter!(name, Unit::Count, what);
+            counter!(name).increment(0);
+        };
+        let count_by = |label: &'static str, words: &[&'static str], name: &'static str, what: &'static str| {
+            describe_counter!(name, Unit::Count, what);
+            for word in words {
+                counter!(name, label => *word).increment(0);
+            }
+        };
+        let outcomes = &["none", "found", "refused", "gone", "failed"];
+        count_by(
+            "outcome",
+            outcomes,
+            "dewar_opened_total",
+            "requests whose session was opened, by what their cookie led to",
+        );
+        let refusals = Refusal::ALL.map(Refusal::as_str);
+        count_by("reason", &refusals, "dewar_refused_total", "cookies that opened an empty session, by reason");
         count("dewar_created_total", "sessions begun");
         count("dewar_authenticated_total", "log-ins saved");
         count("dewar_renewed_total", "sessions that went on under a new id");
-        count("dewar_ended_total", "sessions ended, by reason");
-        count("dewar_store_errors_total", "calls of the store that failed, by operation");
+        let ends = EndReason::ALL.map(EndReason::as_str);
+        count_by("reason", &ends, "dewar_ended_total", "sessions ended, by reason");
+        let operations =
+            &["load", "create", "replace", "touch", "delete", "rename", "list", "revoke", "purge", "count", "ping"];
+        count_by("operation", operations, "dewar_store_errors_total", "calls of the store that failed, by operation");
         count("dewar_failed_commits_total", "responses whose session could not be saved");
         count("dewar_conflicts_total", "attempts to write that were made again");
         count("dewar_discarded_total", "requests whose changes were dropped: their session had ended");
