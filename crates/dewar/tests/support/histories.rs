@@ -848,21 +848,32 @@ impl Model {
                     world.receive(*client, cookie.as_ref())
                 }),
             ],
-            (Deed::Commit(client), Seen::Committed(outcome)) => [
-                after(&|world| world.commit(*client, &[], false) == Some(*outcome)),
-                // The first attempt did it, it was ended, and the second one says so, without a cookie.
-                after(&|world| {
-                    let asks_again = world.asks_again && *outcome == Outcome::Closed;
-                    let before = world.running[*client].as_ref().and_then(|running| running.due);
-                    let is_saved = asks_again && world.commit(*client, &[], false) == Some(Outcome::Saved);
-                    world.running[*client].iter_mut().for_each(|running| running.due = before);
-                    is_saved
-                }),
-            ],
+            (Deed::Commit(client), Seen::Committed(outcome)) => {
+                if *outcome == Outcome::Saved {
+                    others.extend(self.touched_in_vain(*client));
+                }
+                [
+                    after(&|world| world.commit(*client, &[], false) == Some(*outcome)),
+                    // The first attempt did it, it was ended, and the second one says so, without a cookie.
+                    after(&|world| {
+                        let asks_again = world.asks_again && *outcome == Outcome::Closed;
+                        let before = world.running[*client].as_ref().and_then(|running| running.due);
+                        let is_saved = asks_again && world.commit(*client, &[], false) == Some(Outcome::Saved);
+                        world.running[*client].iter_mut().for_each(|running| running.due = before);
+                        is_saved
+                    }),
+                ]
+            }
             (Deed::End(client), Seen::Answered(outcome, cookie)) => {
                 let mut answered = self.clone();
                 if answered.commit(*client, &[], true) == Some(*outcome) {
                     let possible = answered.beside(*client).into_iter();
+                    others.extend(
+                        possible.filter_map(|mut world| world.receive(*client, cookie.as_ref()).then_some(world)),
+                    );
+                }
+                if *outcome == Outcome::Saved {
+                    let possible = self.touched_in_vain(*client).into_iter();
                     others.extend(
                         possible.filter_map(|mut world| world.receive(*client, cookie.as_ref()).then_some(world)),
                     );
@@ -899,6 +910,22 @@ impl Model {
         };
         others.extend(worlds.into_iter().flatten());
         others
+    }
+
+    /// Where an answer may be lost: a request that only reads is answered whatever became of its touch, without a cookie.
+    fn touched_in_vain(&self, client: usize) -> Vec<Self> {
+        let Some(running) = self.running[client].as_ref().filter(|running| self.asks_again && !running.has_changes())
+        else {
+            return Vec::new();
+        };
+        let Origin::Held { slot, version, touch: true, .. } = running.origin else { return Vec::new() };
+        let mut worlds = vec![self.clone()];
+        if matches!(self.find(slot), Found::Lives(kept) if kept.version == version) {
+            let mut touched = self.clone();
+            touched.kept(slot).seen = self.now;
+            worlds.push(touched);
+        }
+        worlds
     }
 
     /// How many devices it ends.
