@@ -264,7 +264,7 @@ impl SessionManager {
         if let Err(error) = &result {
             telemetry::failed(error);
         }
-        Committed { result, cookies, varies }
+        Committed { result, cookies, own, varies }
     }
 
     /// The `Set-Cookie` values of what has been committed so far.
@@ -280,6 +280,8 @@ impl SessionManager {
 pub struct Committed {
     result: Result<(), Error>,
     cookies: Vec<HeaderValue>,
+    /// How many of them are the session's own. The others are removed beside it.
+    own: usize,
     varies: bool,
 }
 
@@ -287,7 +289,7 @@ impl Committed {
     /// What a response says of a session that was asked for and could not be opened: it depends on the cookie all the same, and no shared cache may
     /// keep it.
     pub fn unreached() -> Self {
-        Self { result: Ok(()), cookies: Vec::new(), varies: true }
+        Self { result: Ok(()), cookies: Vec::new(), own: 0, varies: true }
     }
 
     /// Puts the headers into a response: `Set-Cookie`, `Vary: Cookie`, and `Cache-Control` where the handler said nothing that is as strict.
@@ -301,8 +303,15 @@ impl Committed {
             cookie::vary(response);
             cookie::cache_control(response, !self.cookies.is_empty());
         }
-        for cookie in self.cookies {
-            response.append(header::SET_COOKIE, cookie);
+        let of_handler: Vec<HeaderValue> = match self.cookies.len() > self.own {
+            true => response.get_all(header::SET_COOKIE).iter().cloned().collect(),
+            false => Vec::new(),
+        };
+        for (at, cookie) in self.cookies.into_iter().enumerate() {
+            // What the handler sets is newer than what goes with the session that ended: who logs in as another may be remembered.
+            if at < self.own || !of_handler.iter().any(|set| name_of(set) == name_of(&cookie)) {
+                response.append(header::SET_COOKIE, cookie);
+            }
         }
         self.result
     }
@@ -325,6 +334,12 @@ impl Committed {
     pub fn varies(&self) -> bool {
         self.varies
     }
+}
+
+/// The name in a `Set-Cookie`.
+fn name_of(cookie: &HeaderValue) -> &[u8] {
+    let end = cookie.as_bytes().iter().position(|byte| *byte == b'=');
+    cookie.as_bytes()[..end.unwrap_or(0)].trim_ascii()
 }
 
 impl Future for Opening<'_> {

@@ -95,7 +95,7 @@ impl Secret {
     /// It is accepted for learning, with a warning. Where a request asks for another host than this machine (`localhost`, `127.0.0.1`, `[::1]`), the
     /// layers answer a 500 whose reason says so. An application that knows where it listens refuses it at start-up: [`Keyring::without_example`].
     pub fn is_example(&self) -> bool {
-        self.bytes.as_slice() == EXAMPLE
+        plain(&self.bytes) == EXAMPLE
     }
 
     /// Says what is weak about it. What it says is no secret: a log is read by many.
@@ -329,9 +329,16 @@ fn plain(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
 }
 
+/// The same of what a person typed, where the rest is decoration. Of random bytes it is most.
+fn typed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let plain = plain(bytes);
+    let is_typed = bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) && plain.len() * 2 >= bytes.len();
+    is_typed.then_some(plain)
+}
+
 /// Whether it is such words alone, one after another, with a few digits for decoration: `ChangeMe-changeme_123`.
 fn is_guessed_first(bytes: &[u8]) -> bool {
-    let plain = plain(bytes);
+    let Some(plain) = typed(bytes) else { return false };
     let letters: Vec<u8> = plain.iter().copied().filter(u8::is_ascii_alphabetic).collect();
     if letters.is_empty() || plain.len() - letters.len() > 6 {
         return false;
@@ -351,10 +358,9 @@ fn is_guessed_first(bytes: &[u8]) -> bool {
 
 /// Whether everybody knows this secret.
 fn is_public(bytes: &[u8]) -> bool {
-    let plain = plain(bytes);
     bytes.starts_with(b"django-insecure-")
         || PUBLIC_EXACTLY.contains(&bytes)
-        || (!plain.is_empty() && PUBLIC.iter().any(|public| public.as_bytes() == plain))
+        || typed(bytes).is_some_and(|plain| PUBLIC.iter().any(|public| public.as_bytes() == plain))
 }
 
 /// From the documentation of Flask, byte for byte.

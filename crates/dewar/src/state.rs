@@ -201,7 +201,7 @@ pub(crate) struct Brought {
     pub(crate) left: Option<Left>,
     /// Whether there is a cookie that may be one of the [former domain](crate::SessionManagerBuilder::former_domain).
     pub(crate) may_be_former: bool,
-    /// The cookies that go when the visit ends, by their place in the dialect's profile.
+    /// The cookies that go when the visit ends, by their place among those of the dialect and its sources.
     pub(crate) also_removed: Vec<usize>,
     /// Whether this request has ended the visit.
     pub(crate) is_over: bool,

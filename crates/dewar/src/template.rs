@@ -131,12 +131,14 @@ impl Pages {
 
     /// Which template failed, where and why.
     fn failed(&self, name: &str, error: &minijinja::Error) -> Error {
-        let place = error.name().unwrap_or(name);
+        // A name may come from a request: it makes no second line in a log.
+        let place = error.name().unwrap_or(name).escape_debug();
         let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
-        let mut why = error.to_string();
+        let mut why = said(error);
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
-            why = format!("{why}: {cause}");
+            let cause_said = cause.downcast_ref().map_or_else(|| cause.to_string(), said);
+            why = format!("{why}: {cause_said}");
             source = cause.source();
         }
         if error.kind() == ErrorKind::TemplateNotFound
@@ -147,6 +149,23 @@ impl Pages {
         let source = error.template_source().unwrap_or_default();
         let excerpt = Excerpt::new(why, source, error.line().unwrap_or_default());
         Error::new(Kind::Template, format!("template {place}{line}")).because(excerpt)
+    }
+}
+
+/// What an error of minijinja's says, without the values that two kinds of them hold: a page may include what an entry names, or call by it.
+fn said(error: &minijinja::Error) -> String {
+    let stands_there = |name: &str| {
+        let line = error.template_source().and_then(|source| source.lines().nth(error.line()?.checked_sub(1)?));
+        line.is_some_and(|line| line.contains(name))
+    };
+    let quoted = error.detail().filter(|detail| detail.matches('"').count() == 2);
+    let quoted = quoted.and_then(|detail| detail.split('"').nth(1));
+    match error.kind() {
+        ErrorKind::TooManyArguments => error.kind().to_string(),
+        ErrorKind::TemplateNotFound if error.template_source().is_some() && !quoted.is_some_and(stands_there) => {
+            format!("{}: the template has the name from a value", error.kind())
+        }
+        _ => error.to_string().replace(char::is_control, " "),
     }
 }
 

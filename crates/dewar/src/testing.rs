@@ -158,7 +158,8 @@ impl Visitor {
     ///
     /// Where a cookie cannot stand in a header, which none that came in one does.
     pub fn cookie(&self) -> HeaderValue {
-        let pairs: Vec<String> = self.jar.lock().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> =
+            self.jar.lock().iter().map(|(place, value)| format!("{}={value}", place.name)).collect();
         HeaderValue::try_from(pairs.join("; ")).expect("a cookie that came in a header fits into one")
     }
 
@@ -212,12 +213,20 @@ impl Visitor {
     }
 }
 
-/// The cookies of one browser, which its open sessions reach, too.
+/// The cookies of one browser, which its open sessions reach, too: for one host, and all of its paths.
 #[derive(Debug, Default)]
-struct Jar(Arc<Mutex<BTreeMap<String, String>>>);
+struct Jar(Arc<Mutex<BTreeMap<Place, String>>>);
+
+/// What tells one cookie from another (RFC 6265, section 5.3).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    name: String,
+    domain: String,
+    path: String,
+}
 
 impl Jar {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,17 +239,20 @@ impl Jar {
         let mut jar = self.lock();
         for cookie in cookies {
             let text = String::from_utf8_lossy(cookie);
-            let mut parts = text.split(';');
+            let mut parts = text.split(';').map(str::trim);
             let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { continue };
-            let is_over = parts.any(|attribute| {
-                let attribute = attribute.trim();
-                attribute.eq_ignore_ascii_case("max-age=0")
-                    || attribute.eq_ignore_ascii_case("expires=thu, 01 jan 1970 00:00:00 gmt")
-            });
+            let attributes: BTreeMap<String, String> = parts
+                .map(|attribute| attribute.split_once('=').unwrap_or((attribute, "")))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_ascii_lowercase()))
+                .collect();
+            let attribute = |name: &str| attributes.get(name).map_or("", String::as_str);
+            let is_over = attribute("max-age") == "0" || attribute("expires") == "thu, 01 jan 1970 00:00:00 gmt";
+            let domain = attribute("domain").trim_start_matches('.').to_owned();
+            let place = Place { name: name.trim().to_owned(), domain, path: attribute("path").to_owned() };
             if is_over {
-                jar.remove(name.trim());
+                jar.remove(&place);
             } else {
-                jar.insert(name.trim().to_owned(), value.trim().to_owned());
+                jar.insert(place, value.trim().to_owned());
             }
         }
     }

@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use super::Inner;
 use crate::{
-    cookie::{self, Candidates, RequestCookies, Until},
+    cookie::{self, Attributes, Candidates, RequestCookies, Spelling, Until},
     session::Session,
     state::Brought,
 };
@@ -12,19 +12,28 @@ use crate::{
 impl Inner {
     /// Notes which of them a request has.
     pub(super) fn note_what_is_beside(&self, request: RequestCookies<'_>, session: &Session) {
-        let also_removed = &self.dialect.profile().also_removed;
-        if also_removed.is_empty() && self.former_domain.is_none() {
+        if self.former_domain.is_none() && self.end_with_the_visit().next().is_none() {
             return;
         }
         let is_here = |name: &str| !Candidates::find(request, name).as_slice().is_empty();
         let may_be_former = self.is_moving(self.clock.now()) && is_here(&self.cookie.name);
-        let also_removed = also_removed.iter().enumerate().filter(|(_, cookie)| is_here(&cookie.name));
+        let also_removed = self.end_with_the_visit().enumerate().filter(|(_, (cookie, _))| is_here(&cookie.name));
         let also_removed: Vec<usize> = also_removed.map(|(at, _)| at).collect();
         if may_be_former || !also_removed.is_empty() {
             let mut state = session.lock();
             let brought = state.brought.get_or_insert_default();
             (brought.may_be_former, brought.also_removed) = (may_be_former, also_removed);
         }
+    }
+
+    /// The cookies that would bring back a visitor who has logged out: of this dialect, and of those that sessions come from. What a source's framework
+    /// logs in again would come along.
+    fn end_with_the_visit(&self) -> impl Iterator<Item = (&Attributes, &Spelling)> {
+        let dialects = std::iter::once(self).chain(self.sources.iter().map(|source| source.inner()));
+        dialects.flat_map(|inner| {
+            let profile = inner.dialect.profile();
+            profile.also_removed.iter().map(|cookie| (cookie, &profile.spelling))
+        })
     }
 
     /// The `Set-Cookie` values that remove them, where the response sets or removes the session's own cookie, and where the visit has ended.
@@ -34,10 +43,12 @@ impl Inner {
             removals.extend(self.removal_with(&former.cookie).into_iter().flatten());
         }
         if brought.is_over {
-            let spelling = &self.dialect.profile().spelling;
-            let also_removed = brought.also_removed.iter().map(|at| &self.dialect.profile().also_removed[*at]);
-            removals
-                .extend(also_removed.filter_map(|gone| cookie::write(gone, spelling, &gone.name, "", Until::Now).ok()));
+            let also_removed =
+                self.end_with_the_visit().enumerate().filter(|(at, _)| brought.also_removed.contains(at));
+            let gone = also_removed.filter_map(|(_, (cookie, spelling))| {
+                cookie::write(cookie, spelling, &cookie.name, "", Until::Now).ok()
+            });
+            removals.extend(gone);
         }
         removals
     }

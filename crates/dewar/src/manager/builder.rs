@@ -85,7 +85,8 @@ macro_rules! settings {
             /// the user in its audit log writes that line in the handler that calls [`set_principal`](crate::Session::set_principal), after
             /// [`commit`](crate::Session::commit).
             ///
-            /// It is called where a request is answered, so it should be quick: a channel is. A panic in it is a line in the log, and harms no request.
+            /// It is called where a request is answered, so it should be quick: a channel is. It must not wait for a commit of the session that it is told of,
+            /// which waits for it. A panic in it is a line in the log, and harms no request.
             pub fn on_event(self, hear: impl Fn(&crate::Event) + Send + Sync + 'static) -> Self {
                 self.set(|settings| settings.listeners.0.push(crate::telemetry::Listener::new(hear)))
             }

@@ -105,18 +105,18 @@ impl Settings {
         }
     }
 
-    /// The manager with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Where settings contradict each other or a browser would throw the cookie away. The message
-    /// names the setting and says what to write instead.
     /// Whether sessions are read under the secret of our examples.
     #[cfg(feature = "web")]
     pub(crate) fn has_example_secret(&self) -> bool {
         self.keyring.has_example() || self.sources.iter().any(|source| source.manager.settings().has_example_secret())
     }
 
+    /// The manager with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Where settings contradict each other or a browser would throw the cookie away. The message
+    /// names the setting and says what to write instead.
     pub(crate) fn build(self: &Arc<Self>) -> Result<SessionManager, Error> {
         let dialect: Box<dyn Dialect> = match (&self.dialect, &self.store) {
             (Some((_, make)), _) => make(&self.keyring),
@@ -155,6 +155,12 @@ impl Settings {
                     "reads_also: the sources of a source are not read; name each of them here, with .reads_also(...)",
                 ));
             }
+            if source.has_former_domain() {
+                return Err(Error::setting(
+                    "reads_also: a source's former_domain is not followed, and its cookie there would outlive a log-out; \
+                     name a source for each domain, each with .reads_also(...)",
+                ));
+            }
             if source.until <= self.clock.now() {
                 telemetry::source_is_over(source.manager.cookie_name());
             }
@@ -170,6 +176,12 @@ impl Settings {
         }
         let cookie = self.cookie(profile, self.domain.clone());
         cookie.check()?;
+        if profile.also_removed.iter().any(|removed| removed.name == cookie.name) {
+            return Err(Error::setting(format!(
+                "remember_cookie: {} is the name of the session's own cookie; say the name of the one that remembers",
+                cookie.name
+            )));
+        }
         let former_domain = self.former_domain(profile, &cookie)?;
 
         let (store, layout) = self.laid_out(&*dialect, &cookie)?;

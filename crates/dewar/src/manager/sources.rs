@@ -58,7 +58,11 @@ impl Source {
         !self.inner().sources.is_empty()
     }
 
-    fn inner(&self) -> &Inner {
+    pub(super) fn has_former_domain(&self) -> bool {
+        self.inner().former_domain.is_some()
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
         &self.manager.inner
     }
 }

@@ -106,8 +106,8 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let outer = request.extensions().get::<Handle>().cloned();
-        let host = || Some(request.connection_info().host().to_owned());
-        let (handle, underway) = match Handle::enter(&self.means, outer.as_ref(), cookies(request.headers()), host) {
+        let hosts = || visit::hosts(|name| request.headers().get_all(name).map(HeaderValue::as_bytes).collect());
+        let (handle, underway) = match Handle::enter(&self.means, outer.as_ref(), cookies(request.headers()), hosts) {
             Entered::Anew(handle, underway) => (handle, Some(underway)),
             Entered::Within(handle) => (handle, None),
             Entered::Refused(error) => {
@@ -120,14 +120,15 @@ where
         Box::pin(async move {
             // An error has no head to carry a cookie: dropping this closes the session.
             let underway = underway;
-            let mut response = inner.await?.map_into_left_body();
+            let response = inner.await?.map_into_left_body();
             if let Some(outer) = outer {
                 response.request().extensions_mut().insert(outer);
             }
             match underway.map_or(Left::Untouched, Underway::leave) {
                 Left::Opened(visit, session) => Ok(finish(&visit, &session, response).await),
-                Left::Untouched => Ok(response),
+                Left::Untouched => Ok(final_answer(response)),
                 Left::Unreached => {
+                    let mut response = final_answer(response);
                     apply(Committed::unreached(), response.headers_mut());
                     Ok(response)
                 }
@@ -147,19 +148,25 @@ async fn finish<B: MessageBody>(
         && visit::replaces(error, response.status().is_server_error())
     {
         response = response.into_response(answer(error).map_into_right_body());
-    } else if let Ok(status) = http::StatusCode::from_u16(response.status().as_u16())
-        && let Some(error) = visit::interim(status)
-    {
-        response = response.into_response(error.error_response().map_into_right_body());
     }
+    let mut response = final_answer(response);
     apply(committed, response.headers_mut());
     response
+}
+
+/// The response, or an error in the place of one that is none.
+fn final_answer<B: MessageBody>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
+    let status = http::StatusCode::from_u16(response.status().as_u16());
+    match status.ok().and_then(visit::interim) {
+        Some(error) => response.into_response(error.error_response().map_into_right_body()),
+        None => response,
+    }
 }
 
 /// actix-web has the headers of http 0.2. Those that a commit changes go through ours.
 fn apply(committed: Committed, response: &mut HeaderMap) {
     let mut ours = http::HeaderMap::new();
-    for name in [http::header::VARY, http::header::CACHE_CONTROL] {
+    for name in [http::header::VARY, http::header::CACHE_CONTROL, http::header::SET_COOKIE] {
         for value in response.get_all(name.as_str()) {
             ours.extend(http::HeaderValue::from_bytes(value.as_bytes()).map(|value| (name.clone(), value)).ok());
         }

@@ -143,7 +143,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let cookies: Cookies = request.headers().get_all(header::COOKIE).iter().cloned().collect();
         let (handle, underway) =
-            match Handle::enter(&self.means, request.extensions().get(), cookies, || host(&request)) {
+            match Handle::enter(&self.means, request.extensions().get(), cookies, || hosts(&request)) {
                 Entered::Anew(handle, underway) => (handle, Some(underway)),
                 Entered::Within(handle) => (handle, None),
                 Entered::Refused(error) => {
@@ -194,11 +194,12 @@ where
             let answered = ready!(inner.poll(context));
             // An error of the inner service has no head to carry a cookie: dropping this closes the session.
             let underway = this.underway.take();
-            let mut response = answered?.map(ResponseBody::of);
+            let response = answered?.map(ResponseBody::of);
             let (visit, session) = match underway.map_or(Left::Untouched, Underway::leave) {
                 Left::Opened(visit, session) => (visit, session),
-                Left::Untouched => return Poll::Ready(Ok(response)),
+                Left::Untouched => return Poll::Ready(Ok(final_answer(response))),
                 Left::Unreached => {
+                    let mut response = final_answer(response);
                     // There is nothing that could have failed.
                     let _ = Committed::unreached().apply(response.headers_mut());
                     return Poll::Ready(Ok(response));
@@ -230,20 +231,25 @@ fn finish<R>(
         && visit::replaces(error, response.status().is_server_error())
     {
         response = error_response(error, ResponseBody::of_error);
-    } else if let Some(error) = visit::interim(response.status()) {
-        telemetry::answered(&error);
-        response = error_response(&error, ResponseBody::of_error);
     }
+    let mut response = final_answer(response);
     // The visitor has been told.
     let _ = committed.apply(response.headers_mut());
     response
 }
 
-/// The host that a request asks for: of its address in HTTP/2, of its header in HTTP/1.1.
-fn host<B>(request: &Request<B>) -> Option<String> {
-    let header =
-        || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    request.uri().authority().map(ToString::to_string).or_else(header)
+/// The response, or an error in the place of one that is none.
+fn final_answer<R>(response: Response<ResponseBody<R>>) -> Response<ResponseBody<R>> {
+    let Some(error) = visit::interim(response.status()) else { return response };
+    telemetry::answered(&error);
+    error_response(&error, ResponseBody::of_error)
+}
+
+/// The hosts that a request names: in HTTP/2 its address has one.
+fn hosts<B>(request: &Request<B>) -> Vec<String> {
+    let mut hosts = visit::hosts(|name| request.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect());
+    hosts.extend(request.uri().authority().map(ToString::to_string));
+    hosts
 }
 
 impl<F, R> fmt::Debug for ResponseFuture<F, R> {

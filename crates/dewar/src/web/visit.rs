@@ -44,6 +44,8 @@ impl FromIterator<HeaderValue> for Cookies {
 /// How far a request has come. One lock decides between a session that is being opened and a head that leaves.
 enum Stage {
     Unopened,
+    /// It is being opened, or whoever asked gave up.
+    Asked,
     /// The store did not answer. Whoever asks again asks it again.
     Unreached,
     Open(Session),
@@ -60,10 +62,11 @@ impl Visit {
     ///
     /// Where the store failed, and where the response's head has gone, also while the store was asked.
     pub(super) async fn session(&self) -> Result<Session, Error> {
-        match &*self.stage() {
+        match &mut *self.stage() {
             Stage::Open(session) => return Ok(session.clone()),
             Stage::Over => return Err(opened_too_late()),
-            Stage::Unopened | Stage::Unreached => {}
+            Stage::Asked | Stage::Unreached => {}
+            stage @ Stage::Unopened => *stage = Stage::Asked,
         }
         let opened = match &self.cookies {
             Cookies { first: Some(first), others } if others.is_empty() => {
@@ -79,11 +82,15 @@ impl Visit {
             // Where two tasks of one request open it at once, both get the one that came first.
             (Stage::Open(session), _) => Ok(session.clone()),
             (Stage::Over, _) => Err(opened_too_late()),
-            (Stage::Unopened | Stage::Unreached, Ok(opened)) => {
+            (before, Ok(opened)) => {
+                // Somebody did without, and the response may show it.
+                if matches!(before, Stage::Unreached) {
+                    opened.lock().accessed = true;
+                }
                 *stage = Stage::Open(opened.clone());
                 Ok(opened)
             }
-            (Stage::Unopened | Stage::Unreached, Err(error)) => {
+            (_, Err(error)) => {
                 *stage = Stage::Unreached;
                 Err(error)
             }
@@ -128,7 +135,7 @@ impl Underway {
     pub(super) fn leave(self) -> Left {
         match self.0.leave() {
             Stage::Open(session) => Left::Opened(Arc::clone(&self.0), session),
-            Stage::Unreached => Left::Unreached,
+            Stage::Asked | Stage::Unreached => Left::Unreached,
             Stage::Unopened | Stage::Over => Left::Untouched,
         }
     }
@@ -162,15 +169,15 @@ pub(super) enum Entered {
 }
 
 impl Handle {
-    /// Takes a request in, with what it carried from the layers around, its cookies, and the host that it asks for.
+    /// Takes a request in, with what it carried from the layers around, its cookies, and the hosts that it names.
     pub(super) fn enter(
         means: &Arc<Means>,
         outer: Option<&Self>,
         cookies: Cookies,
-        host: impl FnOnce() -> Option<String>,
+        hosts: impl FnOnce() -> Vec<String>,
     ) -> Entered {
         if means.has_example_secret
-            && let Some(host) = host().filter(|host| !is_this_machine(host))
+            && let Some(host) = hosts().into_iter().find(|host| !is_this_machine(host))
         {
             let error = secret::example_refused(&host);
             telemetry::answered(&error);
@@ -227,12 +234,28 @@ impl Handle {
     }
 }
 
+/// The hosts that a request names: in its headers, and in those of a proxy. A net for mistakes, not a defence: whoever comes without a proxy writes them.
+pub(super) fn hosts<'a>(header: impl Fn(&'static str) -> Vec<&'a [u8]>) -> Vec<String> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let mut hosts: Vec<String> = header("host").into_iter().map(text).collect();
+    for value in header("x-forwarded-host") {
+        hosts.extend(text(value).split(',').map(|host| host.trim().to_owned()));
+    }
+    for value in header("forwarded") {
+        let value = text(value).to_ascii_lowercase();
+        let named = value.split([',', ';']).filter_map(|pair| pair.trim().strip_prefix("host="));
+        hosts.extend(named.map(|host| host.trim_matches('"').to_owned()));
+    }
+    hosts
+}
+
 /// Whether a host, with its port, is a name of the machine that it is asked on.
 fn is_this_machine(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    let is_local = name == "localhost" || name.ends_with(".localhost");
+    !host.contains('@') && (is_local || address.is_ok_and(|address| address.is_loopback()))
 }
 
 /// A response is interim that promises another one: what carries a session must not be.

@@ -113,8 +113,8 @@ impl Buffer {
                 _ => !met.insert(name),
             };
             if is_met {
-                let name = String::from_utf8_lossy(name);
-                return Err(WriteError::new(format!("two members of a map have the name {name:?} in JSON")));
+                // Not which: a name inside of a value is a value.
+                return Err(WriteError::new("two members of a map have the same name in JSON".to_owned()));
             }
         }
         if let [only] = &self.spans[frame.spans..]
