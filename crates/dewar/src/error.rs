@@ -74,7 +74,7 @@ impl Error {
         Self::new(Kind::Entry, format!("session entry {name:?}: {why}"))
     }
 
-    #[cfg(feature = "templates")]
+    #[cfg(feature = "web")]
     pub(crate) fn because(mut self, source: impl Into<Source>) -> Self {
         self.beside.get_or_insert_default().source = Some(source.into());
         self

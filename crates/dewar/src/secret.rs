@@ -15,7 +15,7 @@ const PREFIX: &str = "dewar_";
 /// The secret of the lesson, and of everything here that follows it.
 const EXAMPLE: &[u8] = b"w98fw9ef8hwe98fhwef";
 
-const HOW_TO_MAKE_ONE: &str = "Secret::generate() makes a good one, and so does Keyring::from_env where the variable is not set: its error has the line";
+const HOW_TO_MAKE_ONE: &str = "`openssl rand -hex 32` makes a good one";
 
 /// One secret. Never called a key, never printed, wiped from memory when dropped.
 ///
@@ -102,15 +102,10 @@ impl Secret {
     fn warn(&self, place: &str) {
         if self.is_example() {
             tracing::warn!(
-                "{place} is the one of dewar's examples, which everybody knows: whoever reads them can write any session. \
-                 It serves for learning, on this machine alone. {}",
-                HOW_TO_MAKE_ONE
+                "{place} is the one of dewar's examples, which everybody knows. It serves for learning, on this machine alone; {HOW_TO_MAKE_ONE}"
             );
-        } else if !self.generated {
-            tracing::warn!(
-                "{place} is not a generated one; if a person made it up, it can be guessed. {}",
-                HOW_TO_MAKE_ONE
-            );
+        } else if !self.generated && !is_drawn(&self.bytes) {
+            tracing::warn!("{place} can be guessed, if a person made it up; {HOW_TO_MAKE_ONE}");
         }
     }
 
@@ -318,10 +313,14 @@ fn hex(bytes: &[u8]) -> String {
 /// The refusal of [the examples' secret](Secret::is_example) where others can come.
 #[cfg(feature = "web")]
 pub(crate) fn example_refused(host: &str) -> Error {
-    Error::setting(format!(
-        "the session secret is the one of dewar's examples, which everybody knows, and this site is asked for as {host:?}, so that others can come: \
-         set another SECRET_KEY. {HOW_TO_MAKE_ONE}"
-    ))
+    let what = format!("the session secret is the one of dewar's examples, and this site is asked for as {host:?}");
+    let why = "everybody knows it, so others could write any session. It serves on this machine alone: set another SECRET_KEY";
+    Error::setting(what).because(format!("{why}; {HOW_TO_MAKE_ONE}"))
+}
+
+/// 256 bits or more in hexadecimal, as `openssl rand -hex 32` and Python's `secrets.token_hex()` draw them: nobody makes that up.
+fn is_drawn(bytes: &[u8]) -> bool {
+    bytes.len() >= 64 && bytes.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Letters and digits, in lower case. What only decorates does not count.
@@ -561,6 +560,12 @@ mod tests {
         for good in ["secret-98127394871239847", "a password of the harbour", "change-me-quietly-otter"] {
             assert!(Secret::new(good).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn what_a_machine_drew_is_told_from_what_a_person_made_up() {
+        assert!(is_drawn(hex(&[0xa7; 32]).as_bytes()));
+        assert!(!is_drawn(hex(&[0xa7; 31]).as_bytes()) && !is_drawn(b"w98fw9ef8hwe98fhwef"));
     }
 
     #[test]

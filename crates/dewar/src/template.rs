@@ -116,15 +116,16 @@ impl Pages {
     /// Where the folder is not there.
     fn check(&self) -> Result<(), Error> {
         let Some(folder) = self.folder.as_deref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
-        let is = if folder.exists() { "it is no folder" } else { "it is not there" };
-        let mut why = format!(".templates({folder:?}) is refused: {is}. ");
-        why += &match std::env::current_dir() {
-            Ok(here) if folder.is_relative() => format!(
-                "It is looked for from where the program was started, {}: start it elsewhere, or give the whole path, such as \
-                 concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/templates\")",
-                here.display()
+        let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let whole = whole.display();
+        let mut why = format!(".templates({folder:?}) is refused: ");
+        why += &match folder.exists() {
+            true => format!("{whole} is no folder; name one"),
+            false if folder.is_relative() => format!(
+                "there is no folder {whole}. Make it, start the program beside it, or give the whole path, such as \
+                 concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/templates\")"
             ),
-            _ => "Make it, or name another".into(),
+            false => "there is no such folder; make it".to_owned(),
         };
         Err(Error::setting(why))
     }

@@ -127,5 +127,5 @@ fn the_program_of_the_readme_asks_remembers_and_starts_over() {
     fs::remove_dir_all(folder.path().join("templates")).unwrap();
     let refused = Command::new(&program).current_dir(folder.path()).env("SECRET_KEY", "w98fw9ef8hwe98fhwef").output();
     let said = String::from_utf8(refused.unwrap().stderr).unwrap();
-    assert!(said.contains(".templates(\"templates\") is refused: it is not there."), "{said}");
+    assert!(said.contains(".templates(\"templates\") is refused: there is no folder"), "{said}");
 }

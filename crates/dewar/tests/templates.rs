@@ -167,7 +167,7 @@ async fn a_folder_of_templates_that_is_not_there_is_refused_at_start_up() {
         let error = layer.clone().templates("nowhere").manager().unwrap_err();
         assert!(error.is_setting() && error.to_string().contains("nowhere"), "{error}");
         assert!(error.to_string().contains(&std::env::current_dir().unwrap().display().to_string()), "{error}");
-        assert!(layer.templates("Cargo.toml").manager().unwrap_err().to_string().contains("it is no folder"));
+        assert!(layer.templates("Cargo.toml").manager().unwrap_err().to_string().contains("is no folder"));
     }
 }
 

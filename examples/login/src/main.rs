@@ -60,7 +60,8 @@ fn announce(settings: &Settings, port: u16, password: Option<&String>) {
         Ok(IpAddr::V6(host)) => format!("[{host}]"),
         _ => settings.host.clone(),
     };
-    println!("Login at http://{host}:{port} (Ctrl-C stops)");
+    let everywhere = if host == "0.0.0.0" { "every address of this machine; " } else { "" };
+    println!("Login at http://{host}:{port} ({everywhere}Ctrl-C stops)");
     match password {
         Some(password) => println!("Log in as {DEMO} with the password {password} (DEMO_PASSWORD sets another)"),
         None => println!("Log in as {DEMO} with your DEMO_PASSWORD"),

@@ -59,7 +59,8 @@ impl Settings {
             tracing::info!(
                 "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
             );
-            layer = layer.dangerously_allow_http();
+            // Cookies know no ports: another program on this machine has one of the usual name.
+            layer = layer.dangerously_allow_http().cookie_name("login");
         } else if self.allow_http.is_none() {
             tracing::warn!(
                 "browsers send the session cookie back over HTTPS only. Where nothing in front of this program speaks HTTPS, every visitor is forgotten \

@@ -327,7 +327,7 @@ fn nobody_ends_the_devices_of_somebody_else() {
     mallory.get("/devices").shows("That device had logged out already.");
     mallory.post("/devices/end-others", "");
     assert!(phone.is_logged_in() && desk.is_logged_in());
-    phone.cookie = format!("session={handle}");
+    phone.cookie = format!("login={handle}");
     assert!(!phone.is_logged_in(), "a handle is no session id");
 }
 
@@ -365,7 +365,7 @@ fn an_id_from_before_the_log_in_is_worth_nothing_after_it() {
         let mut mallory = site.visitor();
         mallory.register("mallory", "not at all a villain");
         // Mallory plants a session that is alive, and one that she made up.
-        for planted in [mallory.cookie.clone(), format!("session={}", "A".repeat(43))] {
+        for planted in [mallory.cookie.clone(), format!("login={}", "A".repeat(43))] {
             let mut ada = site.visitor();
             ada.cookie = planted.clone();
             ada.log_in("ada", PASSWORD);
@@ -463,7 +463,7 @@ fn a_store_that_is_down_is_a_friendly_503_and_logs_nobody_in() {
     let mut visitor = site.visitor();
     assert_eq!(visitor.get("/").status(), 200, "without a cookie there is nothing to ask the store");
     let log_in = visitor.post("/login", "name=ada&password=analytical+engine");
-    visitor.cookie = format!("session={}", "A".repeat(43));
+    visitor.cookie = format!("login={}", "A".repeat(43));
     for answer in [log_in, visitor.get("/account"), visitor.post("/logout", "")] {
         assert_eq!(answer.status(), 503);
         assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none(), "{answer:?}");

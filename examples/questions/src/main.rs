@@ -52,7 +52,8 @@ fn announce(settings: &Settings, port: u16) {
         Ok(IpAddr::V6(host)) => format!("[{host}]"),
         _ => settings.host.clone(),
     };
-    println!("Questions at http://{host}:{port} (Ctrl-C stops)");
+    let everywhere = if host == "0.0.0.0" { "every address of this machine; " } else { "" };
+    println!("Questions at http://{host}:{port} ({everywhere}Ctrl-C stops)");
 }
 
 /// Ends on Ctrl-C, and on SIGTERM, which a platform sends before it moves the application. Listens from now on.
