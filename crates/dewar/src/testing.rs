@@ -131,6 +131,8 @@ impl Visitor {
     /// Sends a request as this visitor's browser would: with its cookies, and it takes those of the response. The application is a service of tower's,
     /// as `app.clone()` or `&mut app`: an axum `Router`, for example.
     ///
+    /// Every cookie goes along with every request: unlike a browser, it does not compare a cookie's `Path` and `Domain` with the request's address.
+    ///
     /// # Errors
     ///
     /// Those of the service; a `Router` has none.
