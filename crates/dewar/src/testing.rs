@@ -250,7 +250,8 @@ impl Jar {
             let attribute = |name: &str| attributes.get(name).map_or("", String::as_str);
             let is_over = attribute("max-age") == "0" || attribute("expires") == "thu, 01 jan 1970 00:00:00 gmt";
             let domain = attribute("domain").trim_start_matches('.').to_owned();
-            let place = Place { name: name.trim().to_owned(), domain, path: attribute("path").to_owned() };
+            let path = Some(attribute("path")).filter(|path| path.starts_with('/')).unwrap_or("/").to_owned();
+            let place = Place { name: name.trim().to_owned(), domain, path };
             if is_over {
                 jar.remove(&place);
             } else {

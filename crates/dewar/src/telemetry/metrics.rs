@@ -7,7 +7,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histog
 
 #[cfg(feature = "metrics")]
 use super::EndReason;
-use super::{Event, watch::Moment};
+use super::Event;
 #[cfg(feature = "metrics")]
 use crate::error::Refusal;
 
@@ -131,12 +131,12 @@ pub(crate) fn opened(outcome: Opened) -> &'static str {
 }
 
 /// Measures a commit that has ended, and returns the word for what it came to.
-pub(crate) fn committed(outcome: Outcome, began: Moment, calls: u32) -> &'static str {
+pub(crate) fn committed(outcome: Outcome, seconds: Option<f64>, calls: u32) -> &'static str {
     macro_rules! measure_as {
         ($($outcome:ident $word:literal)*) => {
             match outcome { $(Outcome::$outcome => {
                 #[cfg(feature = "metrics")]
-                if let Some(seconds) = began.seconds() {
+                if let Some(seconds) = seconds {
                     histogram!("dewar_commit_seconds", "outcome" => $word).record(seconds);
                 }
                 $word
@@ -148,24 +148,24 @@ pub(crate) fn committed(outcome: Outcome, began: Moment, calls: u32) -> &'static
         histogram!("dewar_commit_round_trips").record(f64::from(calls));
     }
     #[cfg(not(feature = "metrics"))]
-    let _ = (began, calls);
+    let _ = (seconds, calls);
     measure_as!(Written "written" Nothing "nothing" Failed "failed")
 }
 
 /// Measures a call of the store that was answered.
-pub(super) fn answered(operation: Operation, began: Moment, is_ok: bool) {
+pub(super) fn answered(operation: Operation, seconds: Option<f64>, is_ok: bool) {
     macro_rules! measure {
         ($($operation:ident $word:literal)*) => {
             match (operation, is_ok) { $(
                 (Operation::$operation, true) => {
                     #[cfg(feature = "metrics")]
-                    if let Some(seconds) = began.seconds() {
+                    if let Some(seconds) = seconds {
                         histogram!("dewar_store_seconds", "operation" => $word, "outcome" => "ok").record(seconds);
                     }
                 }
                 (Operation::$operation, false) => {
                     #[cfg(feature = "metrics")]
-                    if let Some(seconds) = began.seconds() {
+                    if let Some(seconds) = seconds {
                         histogram!("dewar_store_seconds", "operation" => $word, "outcome" => "error").record(seconds);
                     }
                     count!("dewar_store_errors_total", 1, "operation" => $word);
@@ -174,7 +174,7 @@ pub(super) fn answered(operation: Operation, began: Moment, is_ok: bool) {
         };
     }
     #[cfg(not(feature = "metrics"))]
-    let _ = began;
+    let _ = seconds;
     measure!(
         Load "load" Create "create" Replace "replace" Touch "touch" Delete "delete" Rename "rename" List "list"
         Revoke "revoke" Purge "purge" Count "count" Ping "ping"

@@ -33,7 +33,7 @@ macro_rules! span {
 
 /// A moment to measure from. Nothing without the feature `metrics`, and nothing to measure where the platform has no such clock.
 #[derive(Clone, Copy)]
-pub(crate) struct Moment(#[cfg(feature = "metrics")] Option<Instant>);
+struct Moment(#[cfg(feature = "metrics")] Option<Instant>);
 
 impl Moment {
     fn now() -> Self {
@@ -51,9 +51,12 @@ impl Moment {
         )
     }
 
-    #[cfg(feature = "metrics")]
-    pub(super) fn seconds(self) -> Option<f64> {
-        self.0.map(|began| began.elapsed().as_secs_f64())
+    /// How long it is ago, where it is measured.
+    fn seconds(self) -> Option<f64> {
+        #[cfg(feature = "metrics")]
+        return self.0.map(|began| began.elapsed().as_secs_f64());
+        #[cfg(not(feature = "metrics"))]
+        None
     }
 }
 
@@ -70,7 +73,7 @@ impl Call {
     }
 
     pub(crate) fn answered<T>(self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        metrics::answered(self.operation, self.began, answer.is_ok());
+        metrics::answered(self.operation, self.began.seconds(), answer.is_ok());
         answer
     }
 }
@@ -109,7 +112,7 @@ impl Watch {
 
     pub(crate) fn committed(&self, done: Result<Outcome, Error>) -> Result<(), Error> {
         let outcome = *done.as_ref().unwrap_or(&Outcome::Failed);
-        self.say(metrics::committed(outcome, self.began, self.calls));
+        self.say(metrics::committed(outcome, self.began.seconds(), self.calls));
         done.map(drop)
     }
 
