@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use dewar::{
     Clock, SessionLayer, SessionManager,
     dialect::ExpressSession,
-    store::{Record, Revoke, SessionAdmin, SessionStore, conformance, redis::RedisStore, redis1},
+    store::{Record, Revoke, SessionAdmin, SessionStore, StoreError, conformance, redis::RedisStore, redis1},
     testing::Visitor,
 };
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
@@ -381,6 +381,71 @@ async fn the_end_of_everybody_passes_over_nobody_when_the_server_is_exchanged_me
     assert!(ended_then.is_err() || left == 0, "{ended_then:?}, and {left} are left");
     store.revoke_everyone(ended(2), NOW).await.unwrap();
     assert_eq!(store.count(NOW).await.unwrap(), 0);
+}
+
+/// 6000 of ann's sessions on two servers, of which the first is left in the middle of an end; what that said, and who lives then on the second.
+/// Meanwhile one session of ann's moves there from key to key.
+async fn an_end_that_meets_another_server(everyone: bool) -> (Result<u64, StoreError>, usize) {
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
+    let (mut client, mut others) = (client(&server).await, client(&other).await);
+    let proxy = Proxy::start(&server).await;
+    let (store, on_other) = (RedisStore::open(&proxy.url()).unwrap(), open(&other));
+    for first in (0..6_000).step_by(500) {
+        let anns = (first..first + 500).map(|number| (number, of("ann", 1 + number)));
+        let store = &store;
+        let creates = anns.map(|(number, record)| async move { create(store, number, &record).await });
+        futures_util::future::join_all(creates).await;
+    }
+    order(&mut others, &format!("REPLICAOF 127.0.0.1 {}", server.port())).await;
+    is_in_step(&mut others).await;
+    // It hears of nothing that follows.
+    order(&mut others, "REPLICAOF NO ONE").await;
+
+    let ending = tokio::spawn(async move {
+        match everyone {
+            true => store.revoke_everyone(ended(1), NOW).await,
+            false => store.revoke("ann", Revoke::All, ended(1), NOW).await,
+        }
+    });
+    while !client.exists("dewar-epochs").await.unwrap() {}
+    proxy.puts_in_service(&other);
+    order(&mut client, &format!("REPLICAOF 127.0.0.1 {}", other.port())).await;
+    for number in 0.. {
+        if ending.is_finished() {
+            break;
+        }
+        let anns = Record { epoch: Some(0), ..of("ann", 1) };
+        let (from, to) = (if number == 0 { 0 } else { 10_000 + number }, 10_001 + number);
+        on_other.rename(&key(from), None, &key(to), version(to), anns, ended(3), NOW).await.unwrap();
+    }
+    (ending.await.unwrap(), on_other.count(NOW).await.unwrap() as usize)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn an_end_of_all_is_one_on_the_server_that_came_into_service_meanwhile() {
+    for everyone in [false, true] {
+        let (said, left) = an_end_that_meets_another_server(everyone).await;
+        assert!(said.is_err() || left == 0, "{said:?}, and {left} are left; everyone: {everyone}");
+        assert!(everyone || said.is_ok(), "{said:?}");
+    }
+}
+
+// Names, and a runtime.
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_key_whose_name_is_no_text_stops_nobody() {
+    let server = Server::start(&[]);
+    let (store, mut client) = (open(&server), client(&server).await);
+    create(&store, 1, &of("ann", 1)).await;
+    for name in [&b"dewar:\xff\xfe"[..], b"dewar-sessions:\xff", b"dewar-principal:\xff"] {
+        client.set(name, "x").await.unwrap();
+    }
+    assert_eq!(store.count(NOW).await.unwrap(), 1);
+    assert_eq!(store.list(None, None, 9, NOW).await.unwrap().len(), 1);
+    assert_eq!(store.purge(9, NOW).await.unwrap(), 0);
+    assert_eq!(store.revoke_everyone(ended(1), NOW).await.unwrap(), 1);
 }
 
 // Rights.

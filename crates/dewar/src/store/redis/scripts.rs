@@ -17,6 +17,8 @@ pub(super) const CONFLICT: i64 = 1;
 pub(super) const DONE: i64 = 2;
 pub(super) const OUTDATED: i64 = 3;
 pub(super) const TAKEN: i64 = 4;
+/// Of an end: beside how many it ended.
+pub(super) const NOT_RAISED: i64 = -1;
 
 /// What makes room, takes none, or ends a session also runs where the server has no room left.
 macro_rules! without_room {
@@ -348,18 +350,19 @@ pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static RAISE_EVERYONE: LazyLock<Script> =
     LazyLock::new(|| script(concat!(without_room!(), common!(), revoking!(), "return raise('everyone')")));
 
-/// Ends those of the keys that began before an epoch:
-/// now, tombstone, epoch, the principal's name in the index or nothing, the lineage that passes or nothing, a digest for each key
+/// Ends those of the keys that began before an epoch. `NOT_RAISED` where that epoch is not known: another server is in service than the one that raised it.
+/// now, tombstone, epoch, whose it is, the lineage that passes or nothing, a digest for each key
 pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
         common!(),
         r"
+        if epoch_of(ARGV[4]) < tonumber(ARGV[3]) then return -1 end
         local ended = 0
         for at, key in ipairs(KEYS) do
             local digest = ARGV[5 + at]
             local it = standing(key, digest)
-            local is_meant = ARGV[4] == '' or it.principal and ARGV[4] == 'dewar-sessions:' .. it.principal
+            local is_meant = ARGV[4] == 'everyone' or it.principal and ARGV[4] == 'p:' .. it.principal
             if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
                 unlist(it, digest)
                 put_tombstone(key, ARGV[2], it.guard)
