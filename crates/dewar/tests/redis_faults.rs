@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use dewar::{
-    Clock, SessionLayer, SessionManager,
+    Clock, Keyring, SessionLayer, SessionManager,
     dialect::ExpressSession,
     store::{Record, Revoke, SessionAdmin, SessionStore, StoreError, conformance, redis::RedisStore, redis1},
     testing::Visitor,
@@ -213,8 +213,8 @@ async fn on_a_full_server_a_page_that_only_reads_keeps_its_session() {
     let session = visitors[0].session().await.unwrap();
     assert_eq!(session.get("n"), Some(1), "its expiry was moved");
     assert!(visitors[1].session().await.unwrap().is_empty(), "nobody came");
-    session.insert("n", 2);
-    assert!(session.commit().await.unwrap_err().is_store(), "a change is an error all the same");
+    session.insert("more", "of it");
+    assert!(session.commit().await.unwrap_err().is_store(), "a change that takes room is an error all the same");
 }
 
 #[tokio::test]
@@ -234,6 +234,69 @@ async fn on_a_full_server_every_end_is_an_end() {
     }
     manager.revoke_everyone().await.expect("the end of everybody");
     assert!(Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap_err().is_store(), "it is full");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn on_a_full_server_a_log_out_that_removes_entries_is_a_log_out() {
+    let server = Server::start(&[]);
+    let mut client = client(&server).await;
+    let layer = || SessionLayer::new(secret()).unwrap().store(open(&server));
+    let managers = [
+        layer().manager().unwrap(),
+        layer().dialect(|secrets: &Keyring| ExpressSession::new(secrets).passport()).manager().unwrap(),
+    ];
+    for manager in managers {
+        for names in [&["user"][..], &["user", "theme"]] {
+            order(&mut client, "CONFIG SET maxmemory 0").await;
+            let entries = names.iter().map(|name| (*name, 1)).collect::<BTreeMap<_, _>>();
+            let mut ada = Visitor::with(&manager, entries).await.unwrap();
+            let mut eve = Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap();
+            visit(&mut eve, &manager, |session| session.set_principal("eve")).await;
+            order(&mut client, "CONFIG SET maxmemory 1").await;
+            visit(&mut ada, &manager, |session| assert!(session.remove("user"))).await;
+            assert_eq!(ada.session().await.unwrap().get::<u32>("user"), None);
+            let before = eve.session().await.unwrap();
+            assert_eq!(before.principal().as_deref(), Some("eve"));
+            // Express's way: the entry of Passport's.
+            let is_express = before.contains("passport");
+            visit(&mut eve, &manager, |session| assert_eq!(session.remove("passport"), is_express)).await;
+            assert!(!is_express || eve.session().await.unwrap().principal().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_full_server_takes_nothing_that_makes_a_session_longer() {
+    let server = Server::start(&[]);
+    let mut client = client(&server).await;
+    let layer = || SessionLayer::new(secret()).unwrap().store(open(&server));
+    let managers = [layer().manager().unwrap(), layer().dialect(ExpressSession::new).manager().unwrap()];
+    for manager in managers {
+        order(&mut client, "CONFIG SET maxmemory 0").await;
+        let mut ada = Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap();
+        order(&mut client, "CONFIG SET maxmemory 1").await;
+        visit(&mut ada, &manager, |session| session.renew()).await;
+        for renews in [false, true] {
+            let request = Request::begin(&ada, &manager).await;
+            request.session.insert("n", "x".repeat(1_000));
+            if renews {
+                request.session.renew();
+            }
+            assert!(request.end().await.unwrap_err().is_store(), "renews: {renews}");
+        }
+        assert_eq!(ada.session().await.unwrap().get("n"), Some(1), "what was refused was not done");
+    }
+    order(&mut client, "CONFIG SET maxmemory 0").await;
+    let store = open(&server);
+    // Where something expired stands, and where the index is to be kept longer.
+    let brief = Record { idle_expires: later(1), ..of("ann", 1) };
+    create(&store, 1, &brief).await;
+    order(&mut client, "CONFIG SET maxmemory 1").await;
+    let long = Record { data: vec![7; 500].into(), epoch: Some(0), ..of("ann", 1) };
+    assert!(store.replace(&key(1), version(1), version(2), long.clone(), NOW).await.is_err());
+    assert!(store.create(&key(1), version(2), long, later(2)).await.is_err());
 }
 
 // A primary that became a replica.

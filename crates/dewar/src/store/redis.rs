@@ -19,7 +19,7 @@
 //! # Memory
 //!
 //! Set `maxmemory-policy` to `noeviction`: then nothing goes before its time. On a full server log-outs and revocations work, pages that only read
-//! keep their sessions, and a change is an error (503).
+//! keep their sessions, and a change that makes a session longer is an error (503), a log-in as a rule.
 //!
 //! With `volatile-lru` a full server drops what was not used for long instead. A session is a person logged out then, a tombstone or
 //! [guard](Record::guarded_until) guards no longer, and a session whose index was dropped is in no list of devices until it is touched or changed:

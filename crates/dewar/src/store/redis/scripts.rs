@@ -28,6 +28,23 @@ macro_rules! without_room {
 }
 pub(super) use without_room;
 
+/// Of a script that may need room. A full server refuses where its first write is one that takes room, and does all that follows another.
+macro_rules! reserving {
+    () => {
+        r"
+        -- The first write: it changes nothing, and takes room only where the record gets longer than what stands there.
+        local function reserve(key, record)
+            if redis.call('GETRANGE', key, #record - 1, #record - 1) == '' then
+                redis.call('SETRANGE', key, 0, '')
+            else
+                redis.call('PEXPIRE', key, 1, 'GT')
+            end
+        end
+        "
+    };
+}
+pub(super) use reserving;
+
 /// What the scripts on our own records have in common. `ARGV[1]` is now.
 macro_rules! common {
     () => {
@@ -211,6 +228,7 @@ pub(super) fn script(text: &str) -> Script {
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[3])
         if before.lives then return 1 end
@@ -218,6 +236,7 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
         local it = parse(ARGV[2], ARGV[3])
         local epoch = admitted(it)
         if not epoch then return 3 end
+        reserve(KEYS[1], ARGV[2])
         unlist(before, ARGV[3])
         enlist(it, ARGV[3])
         put(KEYS[1], carrying(ARGV[2], epoch), it)
@@ -230,10 +249,12 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[4])
         if not before.lives then return before.tombstone or 0 end
         if before.version ~= ARGV[2] then return 1 end
+        reserve(KEYS[1], ARGV[3])
         if not is_listed(before, ARGV[4]) then return finish(KEYS[1], before) end
         local it = parse(ARGV[3], ARGV[4])
         local record = ARGV[3]
@@ -302,12 +323,13 @@ pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
 /// now, version or nothing, record, tombstone, the digests of both keys
 pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
-        without_room!(),
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[5])
         if not before.lives then return before.tombstone or 0 end
         if ARGV[2] ~= '' and before.version ~= ARGV[2] then return 1 end
+        reserve(KEYS[1], ARGV[3])
         if not is_listed(before, ARGV[5]) then return finish(KEYS[1], before) end
         local target = standing(KEYS[2], ARGV[6])
         if target.lives or target.tombstone then return 4 end
