@@ -511,6 +511,13 @@ async fn a_key_whose_name_is_no_text_stops_nobody() {
     assert_eq!(store.revoke_everyone(ended(1), NOW).await.unwrap(), 1);
 }
 
+#[test]
+fn a_runtime_without_timers_is_refused_at_the_start() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let error = runtime.block_on(async { RedisStore::open("redis://127.0.0.1/") }).unwrap_err();
+    assert!(error.to_string().contains("enable_time()"), "{error}");
+}
+
 // Rights.
 
 /// The line of the documentation.

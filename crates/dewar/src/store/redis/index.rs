@@ -53,11 +53,13 @@ struct Began<'a> {
 
 impl Connection {
     /// Looks through an index that has grown to this size: nobody else may ever look.
-    pub(super) async fn tidy(&self, principal: &str, size: u64, now: Timestamp) -> Result<(), StoreError> {
-        if size >= LARGE && size.is_power_of_two() {
-            for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
-                self.sift(principal, keys, usize::MAX, now).await?;
-            }
+    pub(super) async fn tidy_large(&self, principal: &str, size: u64, now: Timestamp) -> Result<(), StoreError> {
+        if size >= LARGE && size.is_power_of_two() { self.tidy(principal, now).await } else { Ok(()) }
+    }
+
+    async fn tidy(&self, principal: &str, now: Timestamp) -> Result<(), StoreError> {
+        for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
+            self.sift(principal, keys, now).await?;
         }
         Ok(())
     }
@@ -74,7 +76,7 @@ impl Connection {
         keys.sort_unstable();
         let mut page = Vec::new();
         for keys in keys.chunks(BATCH) {
-            page.extend(self.sift(principal, keys, usize::MAX, now).await?.0);
+            page.extend(self.sift(principal, keys, now).await?);
             if page.len() >= limit {
                 break;
             }
@@ -88,23 +90,17 @@ impl Connection {
         self.ask("claim the purge", Request::Script(&CLAIM_PURGE.prepare_invoke())).await
     }
 
-    /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
-    pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        let mut removed = 0;
+    /// Takes the keys out of all indexes whose record is no more.
+    pub(super) async fn tidy_all(&self, now: Timestamp) -> Result<(), StoreError> {
         for prefix in [FORMER_PREFIX, PREFIX] {
             let mut scan = Scan::of(self, prefix);
             while let Some(names) = scan.next().await? {
                 for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
-                    for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
-                        removed += self.sift(principal, keys, limit - removed, now).await?.1;
-                        if removed == limit {
-                            return Ok(removed);
-                        }
-                    }
+                    self.tidy(principal, now).await?;
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     pub(super) async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
@@ -267,28 +263,22 @@ impl Connection {
         Ok(first.into_iter().collect())
     }
 
-    /// Those of the keys that live, and how many others were taken out.
-    async fn sift(
-        &self,
-        principal: &str,
-        keys: &[Digest],
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<(Vec<Listed>, usize), StoreError> {
+    /// Those of the keys that live; the others are taken out.
+    async fn sift(&self, principal: &str, keys: &[Digest], now: Timestamp) -> Result<Vec<Listed>, StoreError> {
         let mut living = self.records(keys, now).await?;
         living.retain(|(_, record, _)| record.principal.as_deref() == Some(principal));
         let known: BTreeSet<Digest> = living.iter().map(|(key, ..)| key.digest()).collect();
-        let stale: Vec<&Digest> = keys.iter().filter(|key| !known.contains(*key)).take(limit).collect();
+        let stale: Vec<&Digest> = keys.iter().filter(|key| !known.contains(*key)).collect();
         if stale.is_empty() {
-            return Ok((living, 0));
+            return Ok(living);
         }
         let mut unlist = UNLIST.arg(now.as_millis());
         unlist.arg(principal);
         for key in stale {
             unlist.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
         }
-        let removed = self.ask("write the index of principals", Request::Repeatable(&unlist)).await?;
-        Ok((living, removed))
+        self.ask::<u64>("write the index of principals", Request::Repeatable(&unlist)).await?;
+        Ok(living)
     }
 
     async fn keys_of(&self, principal: &str, now: Timestamp) -> Result<Vec<Digest>, StoreError> {
