@@ -5,9 +5,9 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use dewar::{
-    Clock, SessionLayer, SessionManager,
+    Clock, Keyring, SessionLayer, SessionManager,
     dialect::ExpressSession,
-    store::{Record, Revoke, SessionAdmin, SessionStore, conformance, redis::RedisStore, redis1},
+    store::{Record, Revoke, SessionAdmin, SessionStore, StoreError, conformance, redis::RedisStore, redis1},
     testing::Visitor,
 };
 use redis::{AsyncTypedCommands, aio::MultiplexedConnection};
@@ -213,8 +213,8 @@ async fn on_a_full_server_a_page_that_only_reads_keeps_its_session() {
     let session = visitors[0].session().await.unwrap();
     assert_eq!(session.get("n"), Some(1), "its expiry was moved");
     assert!(visitors[1].session().await.unwrap().is_empty(), "nobody came");
-    session.insert("n", 2);
-    assert!(session.commit().await.unwrap_err().is_store(), "a change is an error all the same");
+    session.insert("more", "of it");
+    assert!(session.commit().await.unwrap_err().is_store(), "a change that takes room is an error all the same");
 }
 
 #[tokio::test]
@@ -234,6 +234,69 @@ async fn on_a_full_server_every_end_is_an_end() {
     }
     manager.revoke_everyone().await.expect("the end of everybody");
     assert!(Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap_err().is_store(), "it is full");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn on_a_full_server_a_log_out_that_removes_entries_is_a_log_out() {
+    let server = Server::start(&[]);
+    let mut client = client(&server).await;
+    let layer = || SessionLayer::new(secret()).unwrap().store(open(&server));
+    let managers = [
+        layer().manager().unwrap(),
+        layer().dialect(|secrets: &Keyring| ExpressSession::new(secrets).passport()).manager().unwrap(),
+    ];
+    for manager in managers {
+        for names in [&["user"][..], &["user", "theme"]] {
+            order(&mut client, "CONFIG SET maxmemory 0").await;
+            let entries = names.iter().map(|name| (*name, 1)).collect::<BTreeMap<_, _>>();
+            let mut ada = Visitor::with(&manager, entries).await.unwrap();
+            let mut eve = Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap();
+            visit(&mut eve, &manager, |session| session.set_principal("eve")).await;
+            order(&mut client, "CONFIG SET maxmemory 1").await;
+            visit(&mut ada, &manager, |session| assert!(session.remove("user"))).await;
+            assert_eq!(ada.session().await.unwrap().get::<u32>("user"), None);
+            let before = eve.session().await.unwrap();
+            assert_eq!(before.principal().as_deref(), Some("eve"));
+            // Express's way: the entry of Passport's.
+            let is_express = before.contains("passport");
+            visit(&mut eve, &manager, |session| assert_eq!(session.remove("passport"), is_express)).await;
+            assert!(!is_express || eve.session().await.unwrap().principal().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_full_server_takes_nothing_that_makes_a_session_longer() {
+    let server = Server::start(&[]);
+    let mut client = client(&server).await;
+    let layer = || SessionLayer::new(secret()).unwrap().store(open(&server));
+    let managers = [layer().manager().unwrap(), layer().dialect(ExpressSession::new).manager().unwrap()];
+    for manager in managers {
+        order(&mut client, "CONFIG SET maxmemory 0").await;
+        let mut ada = Visitor::with(&manager, BTreeMap::from([("n", 1)])).await.unwrap();
+        order(&mut client, "CONFIG SET maxmemory 1").await;
+        visit(&mut ada, &manager, |session| session.renew()).await;
+        for renews in [false, true] {
+            let request = Request::begin(&ada, &manager).await;
+            request.session.insert("n", "x".repeat(1_000));
+            if renews {
+                request.session.renew();
+            }
+            assert!(request.end().await.unwrap_err().is_store(), "renews: {renews}");
+        }
+        assert_eq!(ada.session().await.unwrap().get("n"), Some(1), "what was refused was not done");
+    }
+    order(&mut client, "CONFIG SET maxmemory 0").await;
+    let store = open(&server);
+    // Where something expired stands, and where the index is to be kept longer.
+    let brief = Record { idle_expires: later(1), ..of("ann", 1) };
+    create(&store, 1, &brief).await;
+    order(&mut client, "CONFIG SET maxmemory 1").await;
+    let long = Record { data: vec![7; 500].into(), epoch: Some(0), ..of("ann", 1) };
+    assert!(store.replace(&key(1), version(1), version(2), long.clone(), NOW).await.is_err());
+    assert!(store.create(&key(1), version(2), long, later(2)).await.is_err());
 }
 
 // A primary that became a replica.
@@ -381,6 +444,78 @@ async fn the_end_of_everybody_passes_over_nobody_when_the_server_is_exchanged_me
     assert!(ended_then.is_err() || left == 0, "{ended_then:?}, and {left} are left");
     store.revoke_everyone(ended(2), NOW).await.unwrap();
     assert_eq!(store.count(NOW).await.unwrap(), 0);
+}
+
+/// 6000 of ann's sessions on two servers, of which the first is left in the middle of an end; what that said, and who lives then on the second.
+/// Meanwhile one session of ann's moves there from key to key.
+async fn an_end_that_meets_another_server(everyone: bool) -> (Result<u64, StoreError>, usize) {
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
+    let (mut client, mut others) = (client(&server).await, client(&other).await);
+    let proxy = Proxy::start(&server).await;
+    let (store, on_other) = (RedisStore::open(&proxy.url()).unwrap(), open(&other));
+    for first in (0..6_000).step_by(500) {
+        let anns = (first..first + 500).map(|number| (number, of("ann", 1 + number)));
+        let store = &store;
+        let creates = anns.map(|(number, record)| async move { create(store, number, &record).await });
+        futures_util::future::join_all(creates).await;
+    }
+    order(&mut others, &format!("REPLICAOF 127.0.0.1 {}", server.port())).await;
+    is_in_step(&mut others).await;
+    // It hears of nothing that follows.
+    order(&mut others, "REPLICAOF NO ONE").await;
+
+    let ending = tokio::spawn(async move {
+        match everyone {
+            true => store.revoke_everyone(ended(1), NOW).await,
+            false => store.revoke("ann", Revoke::All, ended(1), NOW).await,
+        }
+    });
+    while !client.exists("dewar-epochs").await.unwrap() {}
+    proxy.puts_in_service(&other);
+    order(&mut client, &format!("REPLICAOF 127.0.0.1 {}", other.port())).await;
+    for number in 0.. {
+        if ending.is_finished() {
+            break;
+        }
+        let anns = Record { epoch: Some(0), ..of("ann", 1) };
+        let (from, to) = (if number == 0 { 0 } else { 10_000 + number }, 10_001 + number);
+        on_other.rename(&key(from), None, &key(to), version(to), anns, ended(3), NOW).await.unwrap();
+    }
+    (ending.await.unwrap(), on_other.count(NOW).await.unwrap() as usize)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn an_end_of_all_is_one_on_the_server_that_came_into_service_meanwhile() {
+    for everyone in [false, true] {
+        let (said, left) = an_end_that_meets_another_server(everyone).await;
+        assert!(said.is_err() || left == 0, "{said:?}, and {left} are left; everyone: {everyone}");
+        assert!(everyone || said.is_ok(), "{said:?}");
+    }
+}
+
+// Names, and a runtime.
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_key_whose_name_is_no_text_stops_nobody() {
+    let server = Server::start(&[]);
+    let (store, mut client) = (open(&server), client(&server).await);
+    create(&store, 1, &of("ann", 1)).await;
+    for name in [&b"dewar:\xff\xfe"[..], b"dewar-sessions:\xff", b"dewar-principal:\xff"] {
+        client.set(name, "x").await.unwrap();
+    }
+    assert_eq!(store.count(NOW).await.unwrap(), 1);
+    assert_eq!(store.list(None, None, 9, NOW).await.unwrap().len(), 1);
+    assert_eq!(store.purge(9, NOW).await.unwrap(), 0);
+    assert_eq!(store.revoke_everyone(ended(1), NOW).await.unwrap(), 1);
+}
+
+#[test]
+fn a_runtime_without_timers_is_refused_at_the_start() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let error = runtime.block_on(async { RedisStore::open("redis://127.0.0.1/") }).unwrap_err();
+    assert!(error.to_string().contains("enable_time()"), "{error}");
 }
 
 // Rights.

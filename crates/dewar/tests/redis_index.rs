@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use dewar::{
     Clock, SessionLayer,
@@ -231,4 +234,22 @@ async fn what_an_index_names_in_vain_is_taken_out_once_a_day_without_anybody_ask
     day(100, false, 21).await;
     assert!((86_300..=86_400).contains(&ttl(&mut client, "dewar-purged").await));
     day(200, true, 3).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn what_the_server_drops_by_itself_is_not_told_as_sessions_that_were_purged() {
+    let server = Server::start(&[]);
+    let (clock, told) = (Clock::at(NOW), Arc::new(Mutex::new(Vec::new())));
+    let tells = Arc::clone(&told);
+    let layer = SessionLayer::new(secret()).unwrap().clock(clock.clone()).store(open(&server));
+    let manager = layer.on_event(move |event| tells.lock().unwrap().push(format!("{event:?}"))).manager().unwrap();
+    for _ in 0..3 {
+        Visitor::prepared(&manager, |session| session.set_principal("ann")).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(40 * 86_400));
+    assert_eq!(manager.purge().await.unwrap(), 0);
+    assert_eq!(client(&server).await.hlen(ANNS).await.unwrap(), 0, "it did its work");
+    let told = told.lock().unwrap();
+    assert!(!told.is_empty() && !told.iter().any(|event| event.contains("Ended")), "{told:?}");
 }

@@ -68,7 +68,7 @@ impl SessionManager {
 
     /// Removes all that has expired, and returns how many records and tombstones that were. A manager does so by itself once a minute, where its
     /// store needs it: this is for a store that is not served just now, and for Redis, where it tidies the lists of users' sessions (once a day is
-    /// plenty).
+    /// plenty), and returns zero.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {

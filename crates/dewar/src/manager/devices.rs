@@ -97,6 +97,9 @@ impl SessionManager {
     ///
     /// When it returns, no session of theirs that began before lives, under whatever id, nor does a cookie of before there was a store.
     ///
+    /// In Redis one is found later where the server lost the list of this user's sessions (evicted, or deleted by hand): a session that only reads ends at
+    /// its next write or touch then.
+    ///
     /// A request that ends its own session this way [clears](Session::clear) it as well, and what it writes after that is in a new one:
     ///
     /// ```

@@ -19,7 +19,7 @@
 //! # Memory
 //!
 //! Set `maxmemory-policy` to `noeviction`: then nothing goes before its time. On a full server log-outs and revocations work, pages that only read
-//! keep their sessions, and a change is an error (503).
+//! keep their sessions, and a change that makes a session longer is an error (503), a log-in as a rule.
 //!
 //! With `volatile-lru` a full server drops what was not used for long instead. A session is a person logged out then, a tombstone or
 //! [guard](Record::guarded_until) guards no longer, and a session whose index was dropped is in no list of devices until it is touched or changed:
@@ -31,6 +31,7 @@
 //! write of which nobody knows whether it was done is an error of the store; the manager looks it up. A server that refuses because it became a
 //! replica, lost its primary or is still loading (`READONLY`, `MASTERDOWN`, `LOADING`) is left for a new connection to the same address, once a second at most, and asked
 //! once more there. Until the first write is refused, a primary that became a replica answers reads with what it has.
+//! An end of all sessions that meets another server in its middle begins again there; after three of them it is an error.
 //!
 //! The store speaks RESP3, which tells it of a closed connection at once; `?protocol=resp2` behind a proxy that does not know it.
 //!
@@ -87,11 +88,11 @@ impl RedisStore {
     /// A store at this address: `redis://[[user]:password@]host[:port][/database]`.
     ///
     /// It connects when it is first asked something, and again by itself whenever the connection
-    /// was lost. Call it within a tokio runtime.
+    /// was lost. Call it within a tokio runtime that has timers (`enable_time`).
     ///
     /// # Errors
     ///
-    /// Where the address cannot be read; not where nobody answers there.
+    /// Where the address cannot be read, or the runtime has no timers; not where nobody answers there.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Connection::open(url, Self::DEFAULT_TIME_LIMIT).map(Self)
     }
@@ -131,7 +132,7 @@ impl SessionStore for RedisStore {
         match self.run("create", key, Request::Script(&script)).await? {
             Answer::Written { epoch, listed } => {
                 if let Some(principal) = record.principal.as_deref()
-                    && let Err(error) = self.0.tidy(principal, listed, now).await
+                    && let Err(error) = self.0.tidy_large(principal, listed, now).await
                 {
                     // The record stands; another will tidy.
                     tracing::debug!(%error, "the index of principals was not tidied");
@@ -266,10 +267,10 @@ impl SessionAdmin for RedisStore {
         self.0.end_everyone(&tombstone, now).await
     }
 
-    /// Records and tombstones go away by themselves; what is removed is what the index of principals
-    /// still names of them. It goes through all keys, and so once a day is plenty.
-    async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        self.0.purge(limit, now).await
+    /// Zero: records and tombstones go away by themselves. What the index of principals still names of them is removed, all of it
+    /// at once. It goes through all keys, and so once a day is plenty.
+    async fn purge(&self, _limit: usize, now: Timestamp) -> Result<usize, StoreError> {
+        self.0.tidy_all(now).await.map(|()| 0)
     }
 
     /// Once a day, for one of all that share the server.

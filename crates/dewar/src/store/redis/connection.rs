@@ -77,6 +77,11 @@ impl Connection {
         if Handle::try_current().is_err() {
             return Err(StoreError::new("redis: a store is opened within a tokio runtime"));
         }
+        if !has_timers() {
+            return Err(StoreError::new(
+                "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
+            ));
+        }
         let info = connection_info(url, limit).map_err(failed("read the URL"))?;
         let client = Client::open(info).map_err(failed("read the URL"))?;
         let config = ConnectionManagerConfig::new()
@@ -162,6 +167,11 @@ impl Request<'_> {
             Self::Script(_) => error.is_connection_refusal(),
         }
     }
+}
+
+/// Whether the runtime counts time. Tokio tells by a panic.
+fn has_timers() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
 /// Whether the server says that it does not serve this now: it became a replica, lost its own primary, or is still loading. Nothing was done.

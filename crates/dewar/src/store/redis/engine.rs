@@ -11,7 +11,7 @@ use super::{
     FOREVER, RedisStore,
     connection::{Connection, Request},
     layout,
-    scripts::{CONFLICT, DONE, GONE, TAKEN, script, without_room},
+    scripts::{CONFLICT, DONE, GONE, TAKEN, reserving, script, without_room},
     unknown,
 };
 use crate::layout::Stored;
@@ -202,7 +202,9 @@ static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         living!(),
         same!(),
+        reserving!(),
         r"
+        reserve(KEYS[1], ARGV[4])
         redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
         return 2
         "
@@ -249,13 +251,14 @@ static END: LazyLock<Script> = LazyLock::new(|| {
 /// now, digest or nothing, TTL of the tombstone in milliseconds, tombstone, TTL in seconds, data; the new key and its tombstone's
 static RENAME: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
-        without_room!(),
         living!(),
         same!(),
+        reserving!(),
         r"
         if redis.call('EXISTS', KEYS[3]) == 1 then return 4 end
         local other = redis.call('GET', KEYS[4])
         if other and until_of(other) > tonumber(ARGV[1]) then return 4 end
+        reserve(KEYS[1], ARGV[6])
         redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
         redis.call('DEL', KEYS[1])
         redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])

@@ -18,7 +18,7 @@ use redis::{cmd, pipe};
 use super::{
     connection::{Connection, Request},
     layout,
-    scripts::{CLAIM_PURGE, END, END_LINEAGE, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
+    scripts::{CLAIM_PURGE, END, END_LINEAGE, NOT_RAISED, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
 };
 use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
 
@@ -32,19 +32,34 @@ const BATCH: usize = 200;
 /// How many keys one script ends: others wait meanwhile.
 const ENDED_AT_ONCE: usize = 500;
 
+/// How often an end of all begins again where another server came into service in between, which has to raise the epoch, too.
+const RAISES: usize = 3;
+
 /// From this size on, an index is looked through each time it has doubled.
 const LARGE: u64 = 32;
 
 pub(super) type Digest = [u8; 32];
 pub(super) type Listed = (StoreKey, Record, Version);
 
+/// Which sessions are to end.
+struct Began<'a> {
+    /// The epoch that was raised.
+    before: &'a str,
+    /// Its field in [`EPOCHS`].
+    whose: &'a str,
+    /// The lineage that passes, or nothing.
+    passes: &'a [u8],
+}
+
 impl Connection {
     /// Looks through an index that has grown to this size: nobody else may ever look.
-    pub(super) async fn tidy(&self, principal: &str, size: u64, now: Timestamp) -> Result<(), StoreError> {
-        if size >= LARGE && size.is_power_of_two() {
-            for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
-                self.sift(principal, keys, usize::MAX, now).await?;
-            }
+    pub(super) async fn tidy_large(&self, principal: &str, size: u64, now: Timestamp) -> Result<(), StoreError> {
+        if size >= LARGE && size.is_power_of_two() { self.tidy(principal, now).await } else { Ok(()) }
+    }
+
+    async fn tidy(&self, principal: &str, now: Timestamp) -> Result<(), StoreError> {
+        for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
+            self.sift(principal, keys, now).await?;
         }
         Ok(())
     }
@@ -61,7 +76,7 @@ impl Connection {
         keys.sort_unstable();
         let mut page = Vec::new();
         for keys in keys.chunks(BATCH) {
-            page.extend(self.sift(principal, keys, usize::MAX, now).await?.0);
+            page.extend(self.sift(principal, keys, now).await?);
             if page.len() >= limit {
                 break;
             }
@@ -75,23 +90,17 @@ impl Connection {
         self.ask("claim the purge", Request::Script(&CLAIM_PURGE.prepare_invoke())).await
     }
 
-    /// Takes at most `limit` keys out of all indexes whose record is no more; how many.
-    pub(super) async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        let mut removed = 0;
+    /// Takes the keys out of all indexes whose record is no more.
+    pub(super) async fn tidy_all(&self, now: Timestamp) -> Result<(), StoreError> {
         for prefix in [FORMER_PREFIX, PREFIX] {
             let mut scan = Scan::of(self, prefix);
             while let Some(names) = scan.next().await? {
                 for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
-                    for keys in self.keys_of(principal, now).await?.chunks(BATCH) {
-                        removed += self.sift(principal, keys, limit - removed, now).await?.1;
-                        if removed == limit {
-                            return Ok(removed);
-                        }
-                    }
+                    self.tidy(principal, now).await?;
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     pub(super) async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
@@ -113,11 +122,16 @@ impl Connection {
         let lineage = lineage.map(|lineage| lineage.to_be_bytes().to_vec()).unwrap_or_default();
         let mut raise = RAISE.arg(now.as_millis());
         raise.arg(principal).arg(lineage).arg(began.unwrap_or_default());
-        let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
-            self.ask("revoke", Request::Repeatable(&raise)).await?;
-        let keys = digests(keys)?;
-        let index = format!("{PREFIX}{principal}");
-        self.end(&keys, &epoch, &index, &passes, tombstone, now).await
+        let mut ended = 0;
+        for _ in 0..RAISES {
+            let (epoch, passes, keys): (String, Vec<u8>, Vec<Vec<u8>>) =
+                self.ask("revoke", Request::Repeatable(&raise)).await?;
+            let began = Began { before: &epoch, whose: &format!("p:{principal}"), passes: &passes };
+            if self.end(&digests(keys)?, &began, tombstone, now, &mut ended).await? {
+                return Ok(ended);
+            }
+        }
+        Err(not_raised())
     }
 
     pub(super) async fn end_lineage(
@@ -133,40 +147,68 @@ impl Connection {
         self.ask("revoke", Request::Repeatable(&end)).await
     }
 
-    /// A scan names all that stands from its beginning to its end. What a rename moves meanwhile began after, or is refused.
     pub(super) async fn end_everyone(&self, tombstone: &Tombstone, now: Timestamp) -> Result<u64, StoreError> {
         let raise = RAISE_EVERYONE.arg(now.as_millis());
-        let epoch: String = self.ask("revoke", Request::Repeatable(&raise)).await?;
         let mut ended = 0;
+        for _ in 0..RAISES {
+            let epoch: String = self.ask("revoke", Request::Repeatable(&raise)).await?;
+            let began = Began { before: &epoch, whose: "everyone", passes: b"" };
+            if self.end_standing(&began, tombstone, now, &mut ended).await? {
+                return Ok(ended);
+            }
+        }
+        Err(not_raised())
+    }
+
+    /// Goes through all keys, and does as `end` does.
+    ///
+    /// A scan names all that stands from its beginning to its end. What a rename moves meanwhile began after, or is refused: where the epoch was
+    /// raised. So that is asked once more at the end.
+    async fn end_standing(
+        &self,
+        began: &Began<'_>,
+        tombstone: &Tombstone,
+        now: Timestamp,
+        ended: &mut u64,
+    ) -> Result<bool, StoreError> {
         let mut scan = Scan::of(self, StoreKey::PREFIX);
         while let Some(names) = scan.next().await? {
             let keys: Vec<Digest> = names.iter().filter_map(|name| own(name)).collect();
-            ended += self.end(&keys, &epoch, "", b"", tombstone, now).await?;
+            if !keys.is_empty() && !self.end(&keys, began, tombstone, now, ended).await? {
+                return Ok(false);
+            }
         }
-        Ok(ended)
+        self.end(&[], began, tombstone, now, ended).await
     }
 
-    /// Ends those of the keys that began before an epoch, of one index or any; how many.
+    /// Ends those of the keys that began before an epoch, and adds how many. `false`: the server in service knows nothing of that epoch, and keys may
+    /// have moved there.
     async fn end(
         &self,
         keys: &[Digest],
-        epoch: &str,
-        index: &str,
-        passes: &[u8],
+        began: &Began<'_>,
         tombstone: &Tombstone,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
+        ended: &mut u64,
+    ) -> Result<bool, StoreError> {
         let tombstone = layout::encode_tombstone(tombstone);
-        let mut ended = 0;
-        for keys in keys.chunks(ENDED_AT_ONCE) {
+        let mut left = keys;
+        loop {
+            let (keys, rest) = left.split_at(left.len().min(ENDED_AT_ONCE));
             let mut end = END.arg(now.as_millis());
-            end.arg(&tombstone).arg(epoch).arg(index).arg(passes);
+            end.arg(&tombstone).arg(began.before).arg(began.whose).arg(began.passes);
             for key in keys {
                 end.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
             }
-            ended += self.ask::<u64>("revoke", Request::Repeatable(&end)).await?;
+            match self.ask("revoke", Request::Repeatable(&end)).await? {
+                NOT_RAISED => return Ok(false),
+                some => *ended += some.unsigned_abs(),
+            }
+            if rest.is_empty() {
+                return Ok(true);
+            }
+            left = rest;
         }
-        Ok(ended)
     }
 
     pub(super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
@@ -221,28 +263,22 @@ impl Connection {
         Ok(first.into_iter().collect())
     }
 
-    /// Those of the keys that live, and how many others were taken out.
-    async fn sift(
-        &self,
-        principal: &str,
-        keys: &[Digest],
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<(Vec<Listed>, usize), StoreError> {
+    /// Those of the keys that live; the others are taken out.
+    async fn sift(&self, principal: &str, keys: &[Digest], now: Timestamp) -> Result<Vec<Listed>, StoreError> {
         let mut living = self.records(keys, now).await?;
         living.retain(|(_, record, _)| record.principal.as_deref() == Some(principal));
         let known: BTreeSet<Digest> = living.iter().map(|(key, ..)| key.digest()).collect();
-        let stale: Vec<&Digest> = keys.iter().filter(|key| !known.contains(*key)).take(limit).collect();
+        let stale: Vec<&Digest> = keys.iter().filter(|key| !known.contains(*key)).collect();
         if stale.is_empty() {
-            return Ok((living, 0));
+            return Ok(living);
         }
         let mut unlist = UNLIST.arg(now.as_millis());
         unlist.arg(principal);
         for key in stale {
             unlist.key(StoreKey::from_digest(*key).to_string()).arg(&key[..]);
         }
-        let removed = self.ask("write the index of principals", Request::Repeatable(&unlist)).await?;
-        Ok((living, removed))
+        self.ask::<u64>("write the index of principals", Request::Repeatable(&unlist)).await?;
+        Ok(living)
     }
 
     async fn keys_of(&self, principal: &str, now: Timestamp) -> Result<Vec<Digest>, StoreError> {
@@ -296,6 +332,8 @@ impl<'a> Scan<'a> {
         Self { connection, prefix, cursor: Some(0), server: None }
     }
 
+    /// A name that is no text is none of ours.
+    ///
     /// # Errors
     ///
     /// Where another process answers than before: to it the cursor means nothing, and names would be passed over.
@@ -304,15 +342,19 @@ impl<'a> Scan<'a> {
         let mut reads = pipe();
         reads.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000);
         reads.cmd("INFO").arg("server");
-        let ((next, names), info): ((u64, Vec<String>), String) =
+        let ((next, names), info): ((u64, Vec<Vec<u8>>), String) =
             self.connection.ask("list", Request::Reads(&reads)).await?;
         let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
         if self.server.get_or_insert_with(|| server.to_owned()) != server {
             return Err(StoreError::new("redis: cannot list: the server was another one in between"));
         }
         self.cursor = (next != 0).then_some(next);
-        Ok(Some(names))
+        Ok(Some(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect()))
     }
+}
+
+fn not_raised() -> StoreError {
+    StoreError::new("redis: cannot revoke: the server was another one in between, again and again")
 }
 
 /// # Errors

@@ -17,6 +17,8 @@ pub(super) const CONFLICT: i64 = 1;
 pub(super) const DONE: i64 = 2;
 pub(super) const OUTDATED: i64 = 3;
 pub(super) const TAKEN: i64 = 4;
+/// Of an end: beside how many it ended.
+pub(super) const NOT_RAISED: i64 = -1;
 
 /// What makes room, takes none, or ends a session also runs where the server has no room left.
 macro_rules! without_room {
@@ -25,6 +27,23 @@ macro_rules! without_room {
     };
 }
 pub(super) use without_room;
+
+/// Of a script that may need room. A full server refuses where its first write is one that takes room, and does all that follows another.
+macro_rules! reserving {
+    () => {
+        r"
+        -- The first write: it changes nothing, and takes room only where the record gets longer than what stands there.
+        local function reserve(key, record)
+            if redis.call('GETRANGE', key, #record - 1, #record - 1) == '' then
+                redis.call('SETRANGE', key, 0, '')
+            else
+                redis.call('PEXPIRE', key, 1, 'GT')
+            end
+        end
+        "
+    };
+}
+pub(super) use reserving;
 
 /// What the scripts on our own records have in common. `ARGV[1]` is now.
 macro_rules! common {
@@ -209,6 +228,7 @@ pub(super) fn script(text: &str) -> Script {
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[3])
         if before.lives then return 1 end
@@ -216,6 +236,7 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
         local it = parse(ARGV[2], ARGV[3])
         local epoch = admitted(it)
         if not epoch then return 3 end
+        reserve(KEYS[1], ARGV[2])
         unlist(before, ARGV[3])
         enlist(it, ARGV[3])
         put(KEYS[1], carrying(ARGV[2], epoch), it)
@@ -228,10 +249,12 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[4])
         if not before.lives then return before.tombstone or 0 end
         if before.version ~= ARGV[2] then return 1 end
+        reserve(KEYS[1], ARGV[3])
         if not is_listed(before, ARGV[4]) then return finish(KEYS[1], before) end
         local it = parse(ARGV[3], ARGV[4])
         local record = ARGV[3]
@@ -300,12 +323,13 @@ pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
 /// now, version or nothing, record, tombstone, the digests of both keys
 pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
-        without_room!(),
         common!(),
+        reserving!(),
         r"
         local before = standing(KEYS[1], ARGV[5])
         if not before.lives then return before.tombstone or 0 end
         if ARGV[2] ~= '' and before.version ~= ARGV[2] then return 1 end
+        reserve(KEYS[1], ARGV[3])
         if not is_listed(before, ARGV[5]) then return finish(KEYS[1], before) end
         local target = standing(KEYS[2], ARGV[6])
         if target.lives or target.tombstone then return 4 end
@@ -348,18 +372,19 @@ pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static RAISE_EVERYONE: LazyLock<Script> =
     LazyLock::new(|| script(concat!(without_room!(), common!(), revoking!(), "return raise('everyone')")));
 
-/// Ends those of the keys that began before an epoch:
-/// now, tombstone, epoch, the principal's name in the index or nothing, the lineage that passes or nothing, a digest for each key
+/// Ends those of the keys that began before an epoch. `NOT_RAISED` where that epoch is not known: another server is in service than the one that raised it.
+/// now, tombstone, epoch, whose it is, the lineage that passes or nothing, a digest for each key
 pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
         common!(),
         r"
+        if epoch_of(ARGV[4]) < tonumber(ARGV[3]) then return -1 end
         local ended = 0
         for at, key in ipairs(KEYS) do
             local digest = ARGV[5 + at]
             local it = standing(key, digest)
-            local is_meant = ARGV[4] == '' or it.principal and ARGV[4] == 'dewar-sessions:' .. it.principal
+            local is_meant = ARGV[4] == 'everyone' or it.principal and ARGV[4] == 'p:' .. it.principal
             if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
                 unlist(it, digest)
                 put_tombstone(key, ARGV[2], it.guard)
