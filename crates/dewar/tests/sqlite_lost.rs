@@ -139,6 +139,45 @@ async fn so_it_has_where_the_application_ends_before_it_notices() {
 }
 
 #[tokio::test]
+async fn so_it_has_where_another_store_began_anew_at_its_path() {
+    let directory = Directory::new();
+    let (file, old) = (directory.file(), directory.path().join("old.db"));
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    fs::rename(&file, &old).unwrap();
+    let next = SqliteStore::open(&file).unwrap();
+    create(&next, 100).await.unwrap();
+    create(&store, 50).await.unwrap_err();
+    store.close().await;
+    next.close().await;
+    assert!(sessions_in(&old).is_superset(&(0..50).collect()));
+    assert_eq!(sessions_in(&file), HashSet::from([100]));
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_before_the_first_read_loses_nothing() {
+    let directory = Directory::new();
+    let file = directory.file();
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    fs::remove_file(beside(&file, "-wal")).unwrap();
+    for number in 0..50 {
+        assert!(is_live(&store, number).await, "{number}");
+    }
+    create(&store, 50).await.unwrap_err();
+    create(&store, 51).await.unwrap();
+    for number in 0..50 {
+        assert!(is_live(&store, number).await, "{number}");
+    }
+    store.close().await;
+    assert!(sessions_in(&file).is_superset(&(0..50).collect()));
+}
+
+#[tokio::test]
 async fn a_file_that_was_moved_back_goes_on() {
     let directory = Directory::new();
     let (file, old) = (directory.file(), directory.path().join("old.db"));

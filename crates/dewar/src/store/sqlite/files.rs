@@ -86,6 +86,10 @@ impl Files {
         self.database.id
     }
 
+    pub(super) fn has_log(&self) -> bool {
+        self.log.id.is_some()
+    }
+
     pub(super) fn has_index(&self) -> bool {
         self.index.id.is_some()
     }
@@ -112,9 +116,10 @@ impl Files {
         self.database.stands() && !self.database_stands()
     }
 
-    /// Whether others work with another log or index already, which this one's content must not be mixed with.
+    /// Whether others work in this database with another log or index already, which this one's content must not be mixed with.
+    /// What stands beside the path of one that is elsewhere is none of its business.
     pub(super) fn are_anothers(&self) -> bool {
-        self.log.is_anothers() || self.index.is_anothers()
+        self.database_stands() && (self.log.is_anothers() || self.index.is_anothers())
     }
 
     /// Removes what is left of the lost: SQLite would take it for a part of the file that stands there now.
