@@ -110,15 +110,21 @@ impl Drop for Connections {
 
 /// Closes what was lost. What only its log has is copied into it before, so that a file that was moved away is whole.
 fn leave(lost: &Files, opened: Vec<Open>) {
-    match opened.first() {
-        // SQLite would fill it up with pages that belong to the others.
-        _ if lost.is_emptied() => opened.iter().for_each(|open| {
+    let is_whole =
+        lost.is_emptied() || opened.first().is_none_or(|writer| !lost.are_anothers() && copy_log(&writer.connection));
+    if !lost.database_stands() {
+        // SQLite would remove the log at the path, whosever it is, and fill up an emptied file with pages that belong to the others.
+        for open in &opened {
             let _ = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }),
-        Some(writer) if lost.are_anothers() || !copy_log(&writer.connection) => telemetry::log_not_copied(lost.lost()),
-        _ => {}
+        }
     }
-    lost.remove_leftovers();
+    if is_whole {
+        lost.remove_leftovers();
+    } else {
+        telemetry::log_not_copied(lost.lost());
+        // Where that fails, the next to open the file says so.
+        let _ = lost.set_leftovers_aside();
+    }
 }
 
 /// Whether all that was committed is in the database itself.
@@ -169,6 +175,7 @@ impl Source {
 
     fn connect_one(&mut self, writes: bool) -> Result<Connection, StoreError> {
         let mut connection = self.place.connect()?;
+        self.place.check_links()?;
         set_up(&mut connection, writes).map_err(|error| self.place.cannot_open(error))?;
         Ok(connection)
     }
