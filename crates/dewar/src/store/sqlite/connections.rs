@@ -146,15 +146,17 @@ impl Source {
                 return Err(self.place.cannot_open("another connection of this process has the lost one open yet"));
             }
             // Only what stood there before and after is surely what was opened in between.
-            if before.is_none_or(|before| before == files.id()) && files.has_log() && files.all_stand() {
+            let is_the_same = before.is_none_or(|before| before == files.id());
+            if is_the_same && files.has_log() && files.all_stand() {
                 self.has_index = files.has_index();
                 let files = Arc::new(files);
                 self.files = Some(Arc::clone(&files));
                 let open = |connection| Open { connection, files: Arc::clone(&files) };
                 return Ok(connections.into_iter().map(open).collect());
             }
-            // The log that the writer has open may have lost its name, and with it all that only it has.
-            if files.database_stands() {
+            // The log that the writer has open may have lost its name, and with it all that only it has. In a database that was
+            // replaced meanwhile, it may be another's.
+            if is_the_same && files.database_stands() {
                 copy_log(&connections[WRITER]);
             }
         }
