@@ -139,6 +139,46 @@ async fn so_it_has_where_the_application_ends_before_it_notices() {
 }
 
 #[tokio::test]
+async fn so_it_has_where_another_store_began_anew_at_its_path() {
+    let directory = Directory::new();
+    let (file, old) = (directory.file(), directory.path().join("old.db"));
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    fs::rename(&file, &old).unwrap();
+    let next = SqliteStore::open(&file).unwrap();
+    create(&next, 100).await.unwrap();
+    create(&store, 50).await.unwrap_err();
+    store.close().await;
+    create(&next, 101).await.expect("its log is its own");
+    next.close().await;
+    assert!(sessions_in(&old).is_superset(&(0..50).collect()));
+    assert_eq!(sessions_in(&file), HashSet::from([100, 101]));
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_before_the_first_read_loses_nothing() {
+    let directory = Directory::new();
+    let file = directory.file();
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    fs::remove_file(beside(&file, "-wal")).unwrap();
+    for number in 0..50 {
+        assert!(is_live(&store, number).await, "{number}");
+    }
+    create(&store, 50).await.unwrap_err();
+    create(&store, 51).await.unwrap();
+    for number in 0..50 {
+        assert!(is_live(&store, number).await, "{number}");
+    }
+    store.close().await;
+    assert!(sessions_in(&file).is_superset(&(0..50).collect()));
+}
+
+#[tokio::test]
 async fn a_file_that_was_moved_back_goes_on() {
     let directory = Directory::new();
     let (file, old) = (directory.file(), directory.path().join("old.db"));
@@ -452,4 +492,56 @@ async fn an_index_that_is_truncated_ends_the_process_and_no_confirmed_write() {
     }
     const SIGBUS: i32 = if cfg!(target_os = "linux") { 7 } else { 10 };
     assert_eq!(ended.status.signal(), Some(SIGBUS), "{} confirmed", confirmed.len());
+}
+
+/// Not a test by itself: the process that does not notice that its file was moved away.
+#[tokio::test]
+async fn a_process_that_moves_its_file_away_and_dies() {
+    let Ok(file) = std::env::var(CHILD) else { return };
+    let store = SqliteStore::open(&file).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    fs::rename(&file, Path::new(&file).with_extension("old")).unwrap();
+    std::process::abort();
+}
+
+#[tokio::test]
+async fn a_log_whose_file_was_moved_before_the_process_was_killed_is_set_aside_and_never_deleted() {
+    let directory = Directory::new();
+    let file = directory.file();
+    for number in 1..3 {
+        let ended = child("a_process_that_moves_its_file_away_and_dies", &file).output().unwrap();
+        assert!(ended.status.signal().is_some(), "{ended:?}");
+        let store = SqliteStore::open(&file).unwrap();
+        assert_eq!(store.count(NOW).await.unwrap(), 0);
+        store.close().await;
+
+        let (old, aside) = (file.with_extension("old"), beside(&file, &format!("-wal-lost-{number}")));
+        fs::rename(aside, beside(&old, "-wal")).unwrap();
+        fs::write(beside(&file, &format!("-wal-lost-{number}")), "taken").unwrap();
+        SqliteStore::open(&old).unwrap().close().await;
+        assert_eq!(sessions_in(&old), (0..50).collect());
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_is_refused_with_what_to_do_instead() {
+    let directory = Directory::new();
+    let (file, other) = (directory.file(), directory.path().join("other.db"));
+    let store = SqliteStore::open(&file).unwrap();
+    create(&store, 1).await.unwrap();
+    fs::hard_link(&file, &other).unwrap();
+    let refused = SqliteStore::open(&other).unwrap_err().to_string();
+    assert!(refused.contains("other.db") && refused.contains("by one name"), "{refused}");
+    let own = other.clone();
+    rusqlite0_42::store(move || Connection::open(&own)).unwrap_err();
+    assert!(!beside(&other, "-wal").exists());
+
+    fs::remove_file(&other).unwrap();
+    std::os::unix::fs::symlink(&file, &other).unwrap();
+    let second = SqliteStore::open(&other).unwrap();
+    create(&second, 2).await.unwrap();
+    assert!(is_live(&store, 2).await && is_live(&second, 1).await);
 }

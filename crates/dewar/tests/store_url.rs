@@ -41,6 +41,19 @@ fn sqlite_takes_a_file() {
 
 #[cfg(feature = "sqlite")]
 #[test]
+fn an_unusual_name_is_a_file() {
+    let directory = std::env::temp_dir().join(format!("dewar-url-names-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for name in ["memory", "memory.db", "my sessions.db", "12%.db", "a:b.db", "o'brien.db", "#1.db", "мемуары"] {
+        let file = directory.join(name);
+        let opened = store::open(&format!("sqlite:{}", file.display()));
+        assert!(opened.is_ok() && file.is_file(), "{name}: {opened:?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
 fn what_is_memory_to_sqlite_is_refused_with_the_address_of_our_own() {
     let before = std::fs::read_dir(".").unwrap().count();
     for rest in [
@@ -52,9 +65,29 @@ fn what_is_memory_to_sqlite_is_refused_with_the_address_of_our_own() {
         "file::memory:",
         "file::memory:?cache=shared",
         "x.db?mode=memory",
+        "file:x.db?mode=MEMORY",
+        "x.db#mode=memory",
+        " :memory:",
+        ":memory: ",
+        ":memory:\n",
+        "':memory:'",
+        "%3Amemory%3A",
+        ":memory",
+        "memory:",
+        "memory",
+        "Memory",
+        ":temp:",
+        " ",
+        "%20",
+        "''",
+        "\"\"",
     ] {
         let error = error(&format!("sqlite:{rest}"));
         assert!(error.contains("the address is memory:"), "{rest}: {error}");
+    }
+    for rest in [" x.db", "x.db ", "x.db\n", "\tx.db"] {
+        let error = error(&format!("sqlite:{rest}"));
+        assert!(error.contains("begins or ends with a blank"), "{rest:?}: {error}");
     }
     assert_eq!(std::fs::read_dir(".").unwrap().count(), before);
     assert!(!std::path::Path::new("/:memory:").exists());

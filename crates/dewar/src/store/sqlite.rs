@@ -18,15 +18,25 @@
 //! | --- | --- |
 //! | the file is deleted | one error for each call that meets it; then an empty file, and everybody is logged out |
 //! | it is moved away | the same; what was confirmed is in the moved file, which needs nothing beside it |
-//! | a backup is moved into its place, or a symbolic link is turned to another file | one error, then the sessions of that file |
+//! | it is moved away, and the process is killed before a call meets that | the moved file lacks what only `-wal` has; the next start sets the log aside as `-wal-lost-1` and logs a warning: move it beside the moved file, named as that file with `-wal` behind it, before anything opens that file |
+//! | a backup is moved into its place, or a symbolic link is turned to another file | one error, then the sessions of that file; **not so** where a process is killed or another one opens the file before a call meets it: it reads the old `-wal` as a part of the backup |
 //! | its directory is missing or closed to us | errors until that is mended |
 //! | it is emptied (`: > sessions.db`) | one error for a write or read, then an empty file |
 //! | `-wal` or `-shm` is deleted | one error for a write; nothing that was confirmed is lost, unless another process opens the file before a write notices |
 //! | `-shm` is truncated | the system ends the process (`SIGBUS`); nothing that was confirmed is lost |
-//! | something is copied over the file or into `-wal` (`cp backup.db sessions.db`) | **not noticed**: the inode is the same, and the file is damaged |
+//! | something is copied over the file or into `-wal` (`cp backup.db sessions.db`), the file is cut short, or `-wal` is emptied | **not noticed**: the inode is the same, the file is damaged, and what is confirmed afterwards may be lost |
 //!
-//! So restore a backup by moving a whole copy (`VACUUM INTO`, `.backup`) into the place of the file: `mv`, never `cp`. To log everybody out, there is
-//! [`revoke_everyone`](crate::SessionManager::revoke_everyone).
+//! So restore a backup, a whole copy (`VACUUM INTO`, `.backup`), in this order:
+//!
+//! 1. Stop the application: each process that has the file open.
+//! 2. Remove `sessions.db-wal` and `sessions.db-shm`. A process that was killed leaves them, and SQLite would write what is in them into the backup.
+//! 3. Move the backup into the place of the file: `mv`, never `cp`.
+//! 4. Start the application.
+//!
+//! To log everybody out, there is [`revoke_everyone`](crate::SessionManager::revoke_everyone).
+//!
+//! A file has one name. SQLite keeps a log for each name, and two processes that open one file by two names damage it: a file with more
+//! than one hard link is refused. A symbolic link is no second name.
 //!
 //! What remains: a confirmed write was in the file that stood at the path after its commit. Who deletes the file later deletes it. An error does not say
 //! that nothing was written: the write may be in the file that was lost. Several processes notice each for itself. Two stores in one process on one

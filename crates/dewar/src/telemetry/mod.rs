@@ -145,6 +145,16 @@ pub(crate) fn log_not_copied(file: &std::path::Path) {
     tracing::error!(file = %file.display(), "what was written of late could not be copied from the write-ahead log into the database");
 }
 
+/// Beside a file that is missing stood a log with what was committed of late.
+#[cfg(feature = "sqlite")]
+pub(crate) fn log_set_aside(log: &std::path::Path, aside: &std::path::Path) {
+    tracing::warn!(
+        log = %log.display(),
+        aside = %aside.display(),
+        "the database of this write-ahead log is missing, and a new one begins: the log is kept under another name. If the database was moved, and nothing has opened it since, move the log beside it, named as the database with -wal behind it"
+    );
+}
+
 /// A thread could not be started for what has to go on; whoever waits for it is told.
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::error!(%error, "no thread could be started for a session's task");

@@ -110,15 +110,21 @@ impl Drop for Connections {
 
 /// Closes what was lost. What only its log has is copied into it before, so that a file that was moved away is whole.
 fn leave(lost: &Files, opened: Vec<Open>) {
-    match opened.first() {
-        // SQLite would fill it up with pages that belong to the others.
-        _ if lost.is_emptied() => opened.iter().for_each(|open| {
+    let is_whole =
+        lost.is_emptied() || opened.first().is_none_or(|writer| !lost.are_anothers() && copy_log(&writer.connection));
+    if !lost.database_stands() {
+        // SQLite would remove the log at the path, whosever it is, and fill up an emptied file with pages that belong to the others.
+        for open in &opened {
             let _ = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }),
-        Some(writer) if !lost.are_anothers() && !copy_log(&writer.connection) => telemetry::log_not_copied(lost.lost()),
-        _ => {}
+        }
     }
-    lost.remove_leftovers();
+    if is_whole {
+        lost.remove_leftovers();
+    } else {
+        telemetry::log_not_copied(lost.lost());
+        // Where that fails, the next to open the file says so.
+        let _ = lost.set_leftovers_aside();
+    }
 }
 
 /// Whether all that was committed is in the database itself.
@@ -135,31 +141,45 @@ impl Source {
         for _ in 0..ATTEMPTS {
             self.place.prepare()?;
             let before = self.place.path().map(files::id);
-            let connections = self.connect(count)?;
-            let Some(path) = self.place.path() else { return Err(self.place.cannot_open(NO_FILE)) };
-            let files = Arc::new(Files::of(path));
+            let (connections, files) = self.connect(count)?;
             if self.has_index && !files.has_index() {
                 return Err(self.place.cannot_open("another connection of this process has the lost one open yet"));
             }
             // Only what stood there before and after is surely what was opened in between.
-            if before.is_none_or(|before| before == files.id()) {
+            let is_the_same = before.is_none_or(|before| before == files.id());
+            if is_the_same && files.has_log() && files.all_stand() {
                 self.has_index = files.has_index();
+                let files = Arc::new(files);
                 self.files = Some(Arc::clone(&files));
                 let open = |connection| Open { connection, files: Arc::clone(&files) };
                 return Ok(connections.into_iter().map(open).collect());
+            }
+            // The log that the writer has open may have lost its name, and with it all that only it has. In a database that was
+            // replaced meanwhile, it may be another's.
+            if is_the_same && files.database_stands() {
+                copy_log(&connections[WRITER]);
             }
         }
         Err(self.place.cannot_open("it was replaced while it was opened"))
     }
 
-    fn connect(&mut self, count: usize) -> Result<Vec<Connection>, StoreError> {
-        let mut connections = Vec::with_capacity(count);
-        for number in 0..count {
-            let mut connection = self.place.connect()?;
-            set_up(&mut connection, number == WRITER).map_err(|error| self.place.cannot_open(error))?;
-            connections.push(connection);
+    /// The connections, and the files that stood there when the writer had opened its own.
+    fn connect(&mut self, count: usize) -> Result<(Vec<Connection>, Files), StoreError> {
+        let writer = self.connect_one(true)?;
+        let Some(path) = self.place.path() else { return Err(self.place.cannot_open(NO_FILE)) };
+        let files = Files::of(path);
+        let mut connections = vec![writer];
+        for _ in 1..count {
+            connections.push(self.connect_one(false)?);
         }
-        Ok(connections)
+        Ok((connections, files))
+    }
+
+    fn connect_one(&mut self, writes: bool) -> Result<Connection, StoreError> {
+        let mut connection = self.place.connect()?;
+        self.place.check_links()?;
+        set_up(&mut connection, writes).map_err(|error| self.place.cannot_open(error))?;
+        Ok(connection)
     }
 }
 
@@ -168,6 +188,8 @@ const NO_FILE: &str = "a file is needed, for a write-ahead log";
 fn set_up(connection: &mut Connection, writes: bool) -> Result<(), Box<dyn Error>> {
     connection.busy_timeout(SqliteStore::DEFAULT_TIME_LIMIT)?;
     if !writes {
+        // SQLite opens the log at the first read, and makes another where it is missing by then.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         return Ok(());
     }
     statements::check_version(connection)?;

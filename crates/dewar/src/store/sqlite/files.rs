@@ -4,9 +4,11 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
+
+use crate::telemetry;
 
 /// The files of a database while it is open.
 pub(super) struct Files {
@@ -45,6 +47,17 @@ fn look(_path: &Path) -> Option<(Id, u64)> {
     Some((Id { device: 0, inode: 0 }, 1))
 }
 
+/// Whether other names lead to this file, each of which has a log of its own to SQLite.
+#[cfg(unix)]
+pub(super) fn has_other_names(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) > 1)
+}
+
+#[cfg(not(unix))]
+pub(super) fn has_other_names(_path: &Path) -> bool {
+    false
+}
+
 pub(super) fn id(path: &Path) -> Option<Id> {
     look(path).map(|(id, _)| id)
 }
@@ -67,6 +80,23 @@ impl Seen {
             let _ = fs::remove_file(&self.path);
         }
     }
+
+    fn set_aside(&self) -> io::Result<()> {
+        if self.id.is_none() || !self.stands() {
+            return Ok(());
+        }
+        for number in 1.. {
+            let mut name = OsString::from(&self.path);
+            name.push(format!("-lost-{number}"));
+            let aside = PathBuf::from(name);
+            if !aside.try_exists()? {
+                fs::rename(&self.path, &aside)?;
+                telemetry::log_set_aside(&self.path, &aside);
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Files {
@@ -84,6 +114,10 @@ impl Files {
 
     pub(super) fn id(&self) -> Option<Id> {
         self.database.id
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.log.id.is_some()
     }
 
     pub(super) fn has_index(&self) -> bool {
@@ -112,18 +146,31 @@ impl Files {
         self.database.stands() && !self.database_stands()
     }
 
-    /// Whether others work with another log or index already, which this one's content must not be mixed with.
+    /// Whether others work in this database with another log or index already, which this one's content must not be mixed with.
+    /// What stands beside the path of one that is elsewhere is none of its business.
     pub(super) fn are_anothers(&self) -> bool {
-        self.log.is_anothers() || self.index.is_anothers()
+        self.database_stands() && (self.log.is_anothers() || self.index.is_anothers())
     }
 
     /// Removes what is left of the lost: SQLite would take it for a part of the file that stands there now.
     pub(super) fn remove_leftovers(&self) {
-        let is_of_use = self.database_stands() && self.log.stands();
         if !self.database_stands() {
             self.log.remove();
         }
-        if !is_of_use {
+        self.remove_index();
+    }
+
+    /// The same, but the log is given another name: the lost database may need it yet.
+    pub(super) fn set_leftovers_aside(&self) -> io::Result<()> {
+        if !self.database_stands() {
+            self.log.set_aside()?;
+        }
+        self.remove_index();
+        Ok(())
+    }
+
+    fn remove_index(&self) {
+        if !(self.database_stands() && self.log.stands()) {
             self.index.remove();
         }
     }

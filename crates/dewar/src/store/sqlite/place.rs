@@ -8,7 +8,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{files::Files, queue::failed};
+use super::{
+    files::{self, Files},
+    queue::failed,
+};
 use crate::store::StoreError;
 
 pub(super) enum Place {
@@ -58,6 +61,17 @@ impl Place {
         connection.map_err(|error| self.cannot_open(error))
     }
 
+    /// Refuses a file that has two names, before anything is read or written.
+    pub(super) fn check_links(&self) -> Result<(), StoreError> {
+        match self.path() {
+            Some(path) if files::has_other_names(path) => Err(self.cannot_open(
+                "the file has more than one hard link, and SQLite keeps a log for each name: let all processes open it by one \
+                 name, and remove the other, or make it a symbolic link",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn cannot_open(&self, error: impl std::fmt::Display) -> StoreError {
         match self {
             Self::Ours(path) => failed(&format!("open {}", path.display()), error),
@@ -66,23 +80,42 @@ impl Place {
     }
 }
 
-/// Refuses what SQLite takes for a database in memory, for a temporary one or for a URI, and would be a file of that odd name here.
+/// Refuses what SQLite takes for a database in memory, for a temporary one or for a URI, and what is near to that: it would be a file
+/// of that odd name here.
 pub(in crate::store) fn check_name(file: &Path) -> Result<(), StoreError> {
     let name = file.to_string_lossy();
     let uri = name.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file:"));
     let path = uri.map_or(&*name, |(_, path)| path);
-    let (path, settings) = path.split_once('?').unwrap_or((path, ""));
-    let is_memory = path.rsplit(['/', '\\']).next().is_some_and(|name| name.eq_ignore_ascii_case(":memory:"));
-    if path.is_empty() || is_memory || settings.contains("mode=memory") || settings.contains("vfs=memdb") {
+    if names_no_file(path) {
         return Err(StoreError::new(format!(
             "sqlite: {name:?} names no file: write its path, as in sqlite:sessions.db; for sessions in this process's memory \
              the address is memory:, and the store MemoryStore"
         )));
     }
-    match uri {
-        Some(_) => Err(StoreError::new(format!("sqlite: write the path alone, without file: and settings: {path:?}"))),
-        None => Ok(()),
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let is_odd = |end: char| end.is_whitespace() || end.is_control();
+    if uri.is_some() {
+        return Err(StoreError::new(format!("sqlite: write the path alone, without file: and settings: {path:?}")));
     }
+    if name.starts_with(is_odd) || name.ends_with(is_odd) {
+        return Err(StoreError::new(format!(
+            "sqlite: {name:?} begins or ends with a blank: write the path without it"
+        )));
+    }
+    Ok(())
+}
+
+fn names_no_file(written: &str) -> bool {
+    let written = written.to_lowercase().replace("%3a", ":").replace("%20", " ");
+    let is_around = |end: char| end.is_whitespace() || end.is_control() || matches!(end, '"' | '\'');
+    let (path, settings) = written.split_once(['?', '#']).unwrap_or((&written, ""));
+    let path = path.trim_matches(is_around);
+    let last = path.rsplit(['/', '\\']).next().unwrap_or(path).trim_matches(is_around);
+    path.is_empty()
+        || matches!(path, "memory" | "memory:")
+        || last.starts_with(':')
+        || settings.contains("mode=memory")
+        || settings.contains("vfs=memdb")
 }
 
 /// Makes the file for its owner alone where it is missing, as what is in it concerns nobody else. SQLite gives the files beside
@@ -93,21 +126,20 @@ pub(in crate::store) fn check_name(file: &Path) -> Result<(), StoreError> {
 fn make_private(file: &Path) -> io::Result<()> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let left = Files::of(file);
     if file.try_exists()? {
         return Ok(());
     }
-    let left = Files::of(file);
+    // What is beside it was of a file that is not there any more. SQLite would remove it as soon as there is an empty one.
+    left.set_leftovers_aside()?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
-        // What is beside it was of a file that is not there any more.
-        Ok(_) => left.remove_leftovers(),
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         // Another process was faster, or a symbolic link leads to a file that is missing.
-        Err(_) if file.try_exists()? => {}
-        Err(_) => drop(options.create_new(false).create(true).truncate(false).open(file)?),
+        Err(_) if !file.try_exists()? => options.create_new(false).create(true).truncate(false).open(file).map(drop),
+        _ => Ok(()),
     }
-    Ok(())
 }
