@@ -25,6 +25,7 @@
 //! | `-wal` or `-shm` is deleted | one error for a write; nothing that was confirmed is lost, unless another process opens the file before a write notices |
 //! | `-shm` is truncated | the system ends the process (`SIGBUS`); nothing that was confirmed is lost |
 //! | something is copied over the file or into `-wal` (`cp backup.db sessions.db`), the file is cut short, or `-wal` is emptied | **not noticed**: the inode is the same, the file is damaged, and what is confirmed afterwards may be lost |
+//! | several of these within the same few milliseconds, such as its log deleted while it is moved away and back | noticed, but confirmed writes of that moment can be lost |
 //!
 //! So restore a backup, a whole copy (`VACUUM INTO`, `.backup`), in this order:
 //!
