@@ -24,8 +24,8 @@ macro_rules! keeps {
             )*
 
             #[test]
-            fn without_the_layer_a_page_is_a_500_that_tells_nothing() {
-                promises::without_the_layer_a_page_is_a_500_that_tells_nothing(&Site::start_without_a_layer(serve));
+            fn without_the_layer_a_page_is_a_500_that_tells_its_developer_alone() {
+                promises::without_the_layer_a_page_is_a_500_that_tells_its_developer_alone(&Site::start_without_a_layer(serve));
             }
         }
     };

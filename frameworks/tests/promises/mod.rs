@@ -151,7 +151,8 @@ pub(crate) fn a_name_that_does_not_fit_the_cookie_is_a_500_and_the_old_one_stays
         assert_eq!(ada.read("/"), format!("Hello, {long}"));
     } else {
         assert_eq!(answer.status, 500);
-        assert_eq!(answer.text, "Something went wrong on our side.\n");
+        assert!(answer.text.contains("Something went wrong on our side."), "{}", answer.text);
+        assert!(!answer.text.contains(&long), "no page shows what a session holds");
         assert_eq!(ada.read("/"), "Hello, Ada");
     }
 }
@@ -162,10 +163,9 @@ pub(crate) fn a_page_that_is_not_there_is_a_404(site: &Site) {
     assert!(answer.set_cookies().is_empty());
 }
 
-pub(crate) fn without_the_layer_a_page_is_a_500_that_tells_nothing(site: &Site) {
+pub(crate) fn without_the_layer_a_page_is_a_500_that_tells_its_developer_alone(site: &Site) {
     let answer = site.visitor().get("/");
     assert_eq!(answer.status, 500);
-    for hint in ["SessionLayer", "SessionMiddleware", "wrap"] {
-        assert!(!answer.text.contains(hint), "{}", answer.text);
-    }
+    let is_told = ["SessionLayer", "SessionMiddleware"].iter().any(|hint| answer.text.contains(hint));
+    assert_eq!(is_told, cfg!(debug_assertions), "{}", answer.text);
 }
