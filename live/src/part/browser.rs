@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use dewar::SessionLayer;
 
-use super::LESSON;
+use super::{LESSON, OWN};
 use crate::{
     peer::{
         browser::Browser,
@@ -271,8 +271,8 @@ struct Moving {
 impl Moving {
     /// In our own format and in Flask's, from the host to the domain and back.
     fn each(tools: &Tools) -> impl Iterator<Item = Self> {
-        let sealed = || SessionLayer::new(LESSON).expect("a secret").dangerously_allow_http();
-        let layers: [fn() -> SessionLayer; 2] = [sealed, || ours::flask(LESSON)];
+        let sealed = || SessionLayer::new(OWN).expect("a secret").dangerously_allow_http();
+        let layers: [fn() -> SessionLayer; 2] = [sealed, || ours::flask(OWN)];
         let (host, domain) = ((None, "www.shop.test"), (Some("shop.test"), ".shop.test"));
         let ways = [[host, domain], [domain, host]];
         layers.into_iter().flat_map(move |layer| ways.map(|way| (layer, way))).map(|(layer, [from, to])| {

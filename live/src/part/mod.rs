@@ -32,3 +32,6 @@ pub(crate) const LONG: &[&Part] = &[&histories::PART];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";
+
+/// A secret that is nobody else's, for hosts where others could come.
+const OWN: &str = "kq3v8zs0d1jw7m2x";

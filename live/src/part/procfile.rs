@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::LESSON;
+use super::{LESSON, OWN};
 use crate::{
     http::Visitor,
     peer::questions,
@@ -21,9 +21,6 @@ pub(crate) static PART: Part = Part {
         without_a_secret_of_its_own_it_does_not_start,
     ],
 };
-
-/// A secret that is nobody else's.
-const OWN: &str = "kq3v8zs0d1jw7m2x";
 
 fn start(secret: Option<&str>) -> (Process, u16) {
     let port = free_port();
