@@ -1,5 +1,7 @@
 //! The domain of a cookie changes while sessions live, in a browser that takes one name at two domains for two cookies.
 
+mod support;
+
 use std::time::Duration;
 
 use dewar::{
@@ -8,7 +10,7 @@ use dewar::{
     store::{Timestamp, memory::MemoryStore},
     testing::Visitor,
 };
-use http::{HeaderMap, HeaderValue, header};
+use support::browser::Browser;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const UNTIL: Timestamp = Timestamp::from_secs(1_800_000_000 + 31 * 86_400);
@@ -66,57 +68,6 @@ impl Site {
 
     fn passes(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
-    }
-}
-
-/// A browser on `www.example.com`: RFC 6265, sections 5.3 (a cookie is its name, its domain or host, and its path) and 5.4 (the one created first is
-/// sent first, and keeps its place when it is written again).
-#[derive(Clone, Debug, Default)]
-struct Browser(Vec<(String, Option<String>, String)>);
-
-impl Browser {
-    fn headers(&self) -> HeaderMap {
-        let pairs: Vec<String> = self.0.iter().map(|(name, _, value)| format!("{name}={value}")).collect();
-        match pairs.is_empty() {
-            true => HeaderMap::new(),
-            false => HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(pairs.join("; ")).unwrap())]),
-        }
-    }
-
-    fn takes(&mut self, cookie: &str) {
-        let mut parts = cookie.split("; ");
-        let (name, value) = parts.next().unwrap().split_once('=').unwrap();
-        let domain = parts.find_map(|part| part.strip_prefix("Domain=")).map(str::to_owned);
-        let place = self.0.iter().position(|(other, at, _)| other == name && *at == domain);
-        match (cookie.contains("Max-Age=0"), place) {
-            (true, Some(place)) => drop(self.0.remove(place)),
-            (true, None) => {}
-            (false, Some(place)) => self.0[place].2 = value.to_owned(),
-            (false, None) => self.0.push((name.to_owned(), domain, value.to_owned())),
-        }
-    }
-
-    /// One request; the `Set-Cookie` headers of its response.
-    async fn visits(&mut self, manager: &SessionManager, handler: impl FnOnce(&Session)) -> Vec<String> {
-        let session = manager.open(&self.headers()).await.unwrap();
-        handler(&session);
-        let mut response = HeaderMap::new();
-        manager.commit(&session).await.apply(&mut response).unwrap();
-        let cookies = response.get_all(header::SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap().to_owned());
-        let cookies: Vec<String> = cookies.collect();
-        cookies.iter().for_each(|cookie| self.takes(cookie));
-        cookies
-    }
-
-    async fn reads(&mut self, manager: &SessionManager) -> Vec<String> {
-        let mut keys = Vec::new();
-        self.visits(manager, |session| keys = session.keys()).await;
-        keys
-    }
-
-    /// The domains at which it has a cookie.
-    fn domains(&self) -> Vec<Option<&str>> {
-        self.0.iter().map(|(_, domain, _)| domain.as_deref()).collect()
     }
 }
 

@@ -20,7 +20,10 @@ use dewar::{
     testing::Visitor,
 };
 use http::{HeaderMap, HeaderValue, header};
-use support::faulty::{Fault, Faulty, Verb};
+use support::{
+    browser::Browser,
+    faulty::{Fault, Faulty, Verb},
+};
 use tower::ServiceExt;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -774,38 +777,11 @@ async fn a_touch_that_failed_hides_no_log_out() {
     manager.revoke_all("ada").await.unwrap();
     session.insert("late", 1);
     let mut response = HeaderMap::new();
-    let done = manager.commit(&session).await.apply(&mut response);
-    eprintln!("{done:?} {response:?}");
+    let _ = manager.commit(&session).await.apply(&mut response);
     assert!(manager.open(&request).await.unwrap().is_empty());
     assert!(!response.contains_key(header::SET_COOKIE));
     clock.advance(Duration::from_secs(86_400));
     assert!(manager.open(&request).await.unwrap().is_empty());
-}
-
-#[derive(Clone, Debug, Default)]
-struct Browser(Vec<(String, Option<String>, String)>);
-
-impl Browser {
-    fn headers(&self) -> HeaderMap {
-        let pairs: Vec<String> = self.0.iter().map(|(name, _, value)| format!("{name}={value}")).collect();
-        match pairs.is_empty() {
-            true => HeaderMap::new(),
-            false => HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(pairs.join("; ")).unwrap())]),
-        }
-    }
-
-    fn takes(&mut self, cookie: &str) {
-        let mut parts = cookie.split("; ");
-        let (name, value) = parts.next().unwrap().split_once('=').unwrap();
-        let domain = parts.find_map(|part| part.strip_prefix("Domain=")).map(str::to_owned);
-        let place = self.0.iter().position(|(other, at, _)| other == name && *at == domain);
-        match (cookie.contains("Max-Age=0"), place) {
-            (true, Some(place)) => drop(self.0.remove(place)),
-            (true, None) => {}
-            (false, Some(place)) => self.0[place].2 = value.to_owned(),
-            (false, None) => self.0.push((name.to_owned(), domain, value.to_owned())),
-        }
-    }
 }
 
 /// Old servers and new ones, in any order; log-ins, log-outs, writes; a neighbour who plants a session of their own.
