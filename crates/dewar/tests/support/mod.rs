@@ -4,6 +4,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub mod browser;
+pub mod endings;
 pub mod faulty;
 pub mod histories;
 pub mod http;
