@@ -51,6 +51,7 @@ mod engine;
 mod erased;
 mod layered;
 pub mod memory;
+pub mod moving;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
