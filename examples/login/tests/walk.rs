@@ -25,6 +25,8 @@ impl Site {
             .env_remove("SECRET_KEY")
             .env_remove("SECRET_KEY_FALLBACKS")
             .env_remove("SESSION_STORE")
+            .env_remove("SESSION_STORE_FORMER")
+            .env_remove("SESSION_STORE_NEXT")
             .env_remove("ALLOW_HTTP")
             .env_remove("HOST")
             .env("PORT", "0")
@@ -341,6 +343,28 @@ fn an_open_page_learns_within_a_second_that_its_device_was_ended() {
     });
     let site = Site::start(&[]);
     assert_eq!(site.visitor().get("/events").status(), 204);
+}
+
+#[test]
+fn nobody_is_logged_out_while_a_site_moves_to_another_store() {
+    let folder = Folder::new("moves");
+    let (old, new) = (folder.store(), folder.store().replace(".db", "-next.db"));
+    assert_ne!(old, new);
+    let mut ada = Site::start(&[("SESSION_STORE", &old)]).ada(FIREFOX);
+    let steps: [&[(&str, &str)]; 4] = [
+        &[("SESSION_STORE", &old), ("SESSION_STORE_NEXT", &new)],
+        &[("SESSION_STORE", &new), ("SESSION_STORE_FORMER", &old)],
+        &[("SESSION_STORE", &old), ("SESSION_STORE_NEXT", &new)],
+        &[("SESSION_STORE", &new)],
+    ];
+    for settings in steps {
+        let site = Site::start(settings);
+        ada.port = site.port;
+        assert!(ada.is_logged_in(), "{settings:?}");
+        // A message is written, and shown once.
+        ada.post("/devices/end-others", "");
+        ada.get("/devices").shows("There was no other device.");
+    }
 }
 
 #[test]
