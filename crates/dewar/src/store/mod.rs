@@ -51,6 +51,10 @@ mod engine;
 mod erased;
 mod layered;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_deadpool0_14;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
