@@ -7,6 +7,8 @@ pub mod browser;
 pub mod faulty;
 pub mod histories;
 pub mod http;
+pub mod postgres;
+pub mod postgres_server;
 pub mod races;
 pub mod redis;
 pub mod redis_proxy;
