@@ -4,9 +4,12 @@
 
 mod address;
 mod connection;
+mod direct;
 mod endings;
+mod failure;
 mod rows;
 mod schema;
+mod servers;
 mod tls;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -14,7 +17,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio_postgres::Row;
 
 use self::{
-    connection::{Connection, Request},
+    connection::Connection,
     rows::{Columns, Grave, Key, Value, bytea, int8, millis, owner, signed, text},
 };
 use super::{
@@ -99,20 +102,6 @@ impl PostgresStore {
         Self(Connection::new(pool, Self::DEFAULT_TIME_LIMIT))
     }
 
-    async fn write(
-        &self,
-        what: &'static str,
-        statement: &str,
-        values: &[Value<'_>],
-        is_repeatable: bool,
-    ) -> Result<Row, StoreError> {
-        self.0.ask_one(Request { what, statement, values, is_repeatable }).await
-    }
-
-    async fn read(&self, what: &'static str, statement: &str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
-        self.0.ask(Request { what, statement, values, is_repeatable: true }).await
-    }
-
     fn statements(&self) -> &schema::Statements {
         &self.0.schema.statements
     }
@@ -122,7 +111,7 @@ impl SessionStore for PostgresStore {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
         let key = Key::of(key);
         let (bytes, moment) = (key.bytes(), millis(now));
-        let found = self.read("load", &self.statements().load, &[bytea(&bytes), int8(&moment)]).await?;
+        let found = self.0.ask(&self.statements().load, &[bytea(&bytes), int8(&moment)]).await?;
         match found.first() {
             Some(row) => rows::load(row, now).map_err(unknown),
             None => Ok(Load::Missing),
@@ -143,7 +132,7 @@ impl SessionStore for PostgresStore {
         let mut values = vec![bytea(&bytes), int8(&bits), int8(&now)];
         values.extend(columns.values());
         values.extend(room.values());
-        let row = self.write("create", &self.statements().create, &values, false).await?;
+        let row = self.0.ask_one(&self.statements().create, &values).await?;
         match answer(&row)? {
             DONE => Ok(Create::Created(written(&row, &record, version)?)),
             CONFLICT => Ok(Create::Exists),
@@ -172,7 +161,7 @@ impl SessionStore for PostgresStore {
         values.extend([bytea(&bytes), int8(&bits), int8(&now)]);
         values.extend(columns.values());
         values.push(int8(&at));
-        let row = self.write("replace", &self.statements().replace, &values, false).await?;
+        let row = self.0.ask_one(&self.statements().replace, &values).await?;
         match answer(&row)? {
             DONE => Ok(Replace::Replaced(version)),
             CONFLICT => Ok(Replace::Conflict),
@@ -191,7 +180,7 @@ impl SessionStore for PostgresStore {
         let key = Key::of(key);
         let (bytes, at, idle_expires, now) = (key.bytes(), at.bits() as i64, millis(idle_expires), millis(now));
         let values = [bytea(&bytes), int8(&at), int8(&idle_expires), int8(&now)];
-        let row = self.write("touch", &self.statements().touch, &values, true).await?;
+        let row = self.0.ask_one(&self.statements().touch, &values).await?;
         match answer(&row)? {
             DONE => Ok(Touch::Touched),
             CONFLICT => Ok(Touch::Conflict),
@@ -212,7 +201,7 @@ impl SessionStore for PostgresStore {
         let (bytes, at, now) = (key.bytes(), at.map(|at| at.bits() as i64), millis(now));
         let mut values: Vec<Value<'_>> = vec![bytea(&bytes), text(&key.name), int8(&at), int8(&now)];
         values.extend(grave.values());
-        let row = self.write("delete", &self.statements().delete, &values, false).await?;
+        let row = self.0.ask_one(&self.statements().delete, &values).await?;
         match answer(&row)? {
             DONE => Ok(Delete::Deleted),
             CONFLICT => Ok(Delete::Conflict),
@@ -241,7 +230,7 @@ impl SessionStore for PostgresStore {
         values.extend(room.values());
         values.extend([bytea(&from), int8(&at)]);
         values.extend(grave.values());
-        let row = self.write("rename", &self.statements().rename, &values, false).await?;
+        let row = self.0.ask_one(&self.statements().rename, &values).await?;
         match answer(&row)? {
             DONE => Ok(Rename::Renamed(written(&row, &record, version)?)),
             CONFLICT => Ok(Rename::Conflict),
@@ -258,7 +247,7 @@ impl SessionStore for PostgresStore {
 
     /// Looks into the table: `SELECT 1` alone does not.
     async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.read("ping", &self.statements().ping, &[]).await.map(drop)
+        self.0.ask(&self.statements().ping, &[]).await.map(drop)
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
@@ -268,7 +257,7 @@ impl SessionStore for PostgresStore {
 
 impl SessionAdmin for PostgresStore {
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let row = self.write("count", &self.statements().count, &[int8(&millis(now))], true).await?;
+        let row = self.0.ask_one(&self.statements().count, &[int8(&millis(now))]).await?;
         number(&row, 0)
     }
 
@@ -291,7 +280,7 @@ impl SessionAdmin for PostgresStore {
             }
             None => &self.statements().list,
         };
-        let rows = self.read("list", statement, &values).await?;
+        let rows = self.0.ask(statement, &values).await?;
         let listed = rows.iter().map(|row| {
             let (record, version) = rows::record(row).map_err(unknown)?;
             let (bytes, name) = (row.try_get(12).map_err(unknown)?, row.try_get(13).map_err(unknown)?);
@@ -302,7 +291,7 @@ impl SessionAdmin for PostgresStore {
 
     async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
         let owner = principal.map(owner);
-        let row = self.write("read the epoch", &self.statements().epoch, &[bytea(&owner)], true).await?;
+        let row = self.0.ask_one(&self.statements().epoch, &[bytea(&owner)]).await?;
         number(&row, 0)
     }
 
@@ -321,21 +310,20 @@ impl SessionAdmin for PostgresStore {
         let (owner, grave, now) = (owner(principal), Grave::of(&tombstone), millis(now));
         let mut values = vec![bytea(&owner), int8(&one), int8(&but), int8(&began), int8(&now)];
         values.extend(grave.values());
-        let row = self.write("revoke", &self.statements().revoke, &values, true).await?;
+        let row = self.0.ask_one(&self.statements().revoke, &values).await?;
         number(&row, 0)
     }
 
     async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
         let (grave, now) = (Grave::of(&tombstone), millis(now));
         let raise = &self.statements().raise_everybodys;
-        let row = self.write("raise everybody's epoch", raise, &[int8(&now)], true).await?;
+        let row = self.0.ask_one(raise, &[int8(&now)]).await?;
         let epoch: i64 = row.try_get(0).map_err(unknown)?;
         let (mut count, mut last) = (0, Vec::new());
         loop {
             let mut values = vec![int8(&epoch), bytea(&last), int8(&ENDED_AT_ONCE), int8(&now)];
             values.extend(grave.values());
-            let row =
-                self.write("end everybody's sessions", &self.statements().end_begun_before, &values, true).await?;
+            let row = self.0.ask_one(&self.statements().end_begun_before, &values).await?;
             count += number(&row, 0)?;
             match row.try_get::<_, Option<Vec<u8>>>(1).map_err(unknown)? {
                 Some(key) => last = key,
@@ -350,7 +338,7 @@ impl SessionAdmin for PostgresStore {
         while purged < limit {
             let most = PURGED_AT_ONCE.min(limit - purged);
             let limit = most as i64;
-            let row = self.write("purge", &self.statements().purge, &[int8(&limit), int8(&now)], true).await?;
+            let row = self.0.ask_one(&self.statements().purge, &[int8(&limit), int8(&now)]).await?;
             let (ended, removed) = (number(&row, 0)? as usize, number(&row, 1)? as usize);
             purged += removed;
             // Those that leave a tombstone are no part of the limit: each is met once.
@@ -365,7 +353,7 @@ impl SessionAdmin for PostgresStore {
     async fn claim_purge(&self, now: Timestamp) -> Result<bool, StoreError> {
         let now = millis(now);
         let values = [int8(&PURGED_EVERY), int8(&now)];
-        let row = self.write("claim the purge", &self.statements().claim_purge, &values, false).await?;
+        let row = self.0.ask_one(&self.statements().claim_purge, &values).await?;
         row.try_get(0).map_err(unknown)
     }
 }

@@ -129,7 +129,12 @@ impl Drop for Server {
 
 fn spawn(directory: &Directory, port: u16, settings: &[String]) -> Child {
     let mut server = program("postgres");
-    server.arg("-D").arg(directory.path().join("data")).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    server.arg("-D").arg(directory.path().join("data")).args([
+        "-p",
+        &port.to_string(),
+        "-c",
+        "listen_addresses=127.0.0.1",
+    ]);
     server.args(["-c", &format!("unix_socket_directories={}", directory.path().display())]);
     for setting in ["fsync=off", "shared_buffers=32MB", "hot_standby=on", "wal_keep_size=64MB"] {
         server.args(["-c", setting]);

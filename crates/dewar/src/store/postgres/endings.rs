@@ -13,9 +13,11 @@ use deadpool::managed;
 use tokio_postgres::AsyncMessage;
 
 use super::{
-    connection::{Connection, Failure, Servers, Wire},
+    connection::Connection,
+    failure::Failure,
     rows::{int8, unescaped},
     schema::Schema,
+    servers::{Servers, Wire},
 };
 use crate::{
     runtime::Task,

@@ -6,7 +6,8 @@ use tokio::sync::Mutex;
 use tokio_postgres::{Client, error::SqlState, types::Type};
 
 use super::{
-    connection::{Failure, in_full},
+    connection::Asked,
+    failure::{Failure, in_full},
     rows::{LOADED, RECORD, record_parameters, tombstone_parameters},
 };
 use crate::store::StoreError;
@@ -32,22 +33,22 @@ pub(super) struct Schema {
 
 /// What is asked for, in the words of this schema.
 pub(super) struct Statements {
-    pub(super) load: String,
-    pub(super) create: String,
-    pub(super) replace: String,
-    pub(super) touch: String,
-    pub(super) delete: String,
-    pub(super) rename: String,
-    pub(super) ping: String,
-    pub(super) count: String,
-    pub(super) list: String,
-    pub(super) list_of: String,
-    pub(super) epoch: String,
-    pub(super) revoke: String,
-    pub(super) raise_everybodys: String,
-    pub(super) end_begun_before: String,
-    pub(super) purge: String,
-    pub(super) claim_purge: String,
+    pub(super) load: Asked,
+    pub(super) create: Asked,
+    pub(super) replace: Asked,
+    pub(super) touch: Asked,
+    pub(super) delete: Asked,
+    pub(super) rename: Asked,
+    pub(super) ping: Asked,
+    pub(super) count: Asked,
+    pub(super) list: Asked,
+    pub(super) list_of: Asked,
+    pub(super) epoch: Asked,
+    pub(super) revoke: Asked,
+    pub(super) raise_everybodys: Asked,
+    pub(super) end_begun_before: Asked,
+    pub(super) purge: Asked,
+    pub(super) claim_purge: Asked,
     pub(super) begin_to_listen: String,
     pub(super) go_on_listening: String,
 }
@@ -199,42 +200,53 @@ const THEIRS: &str = "what is there was not made by this library; choose another
 
 impl Statements {
     fn of(name: &str) -> Self {
-        let of = |statement: &str| of_schema(statement, name);
-        let (record, end) = (record_parameters(4), tombstone_parameters(19));
+        let asked = |what, is_repeatable, is_frequent, sql: &str| {
+            let sql = of_schema(sql, name);
+            Asked { what, sql, is_repeatable, is_frequent }
+        };
+        // What only reads, or done twice is as done once; what would meet itself; and what operators ask.
+        let again = |what, sql: &str| asked(what, true, true, sql);
+        let once = |what, sql: &str| asked(what, false, true, sql);
+        let rare = |what, sql: &str| asked(what, true, false, sql);
+        let (record, end, dead) = (record_parameters(4), tombstone_parameters(19), tombstone_parameters);
+        let list = |condition: &str| {
+            let sql = format!(
+                "SELECT {RECORD}, key, name FROM dewar.session \
+                 WHERE {condition} key > $1 AND NOT gone AND expires > $2 ORDER BY key LIMIT $3"
+            );
+            rare("list", &sql)
+        };
         Self {
-            load: of(&format!(
-                "SELECT {RECORD}, {LOADED} FROM dewar.session \
-                               WHERE key = $1 AND (expires > $2 OR guarded_until > $2)"
-            )),
-            create: of(&format!("SELECT * FROM dewar.create_1($1, $2, {record}, $18, {end}, $3)")),
-            replace: of(&format!("SELECT * FROM dewar.replace_1($1, $18, $2, {record}, $3)")),
-            touch: of("SELECT * FROM dewar.touch_1($1, $2, $3, $4)"),
-            delete: of(&format!("SELECT * FROM dewar.delete_1($1, $2, $3, {}, $4)", tombstone_parameters(5))),
-            rename: of(&format!(
-                "SELECT * FROM dewar.rename_1($25, $26, $1, $2, {record}, {}, $18, {end}, $3)",
-                tombstone_parameters(27)
-            )),
-            ping: of("SELECT 1 FROM dewar.session LIMIT 1"),
-            count: of("SELECT dewar.count_1($1)"),
-            list: of(&format!(
-                "SELECT {RECORD}, key, name FROM dewar.session \
-                               WHERE key > $1 AND NOT gone AND expires > $2 ORDER BY key LIMIT $3"
-            )),
-            list_of: of(&format!(
-                "SELECT {RECORD}, key, name FROM dewar.session \
-                                  WHERE owner = $4 AND key > $1 AND NOT gone AND expires > $2 ORDER BY key LIMIT $3"
-            )),
-            epoch: of("SELECT dewar.present_1($1)"),
-            revoke: of(&format!("SELECT dewar.revoke_1($1, $2, $3, $4, {}, $5)", tombstone_parameters(6))),
-            raise_everybodys: of("SELECT dewar.raise_everybodys_1($1)"),
-            end_begun_before: of(&format!(
-                "SELECT * FROM dewar.end_begun_before_1($1, $2, $3, {}, $4)",
-                tombstone_parameters(5)
-            )),
-            purge: of("SELECT * FROM dewar.purge_1($1, $2)"),
-            claim_purge: of("SELECT dewar.claim_purge_1($1, $2)"),
+            load: again(
+                "load",
+                &format!(
+                    "SELECT {RECORD}, {LOADED} FROM dewar.session WHERE key = $1 AND (expires > $2 OR guarded_until > $2)"
+                ),
+            ),
+            create: once("create", &format!("SELECT * FROM dewar.create_1($1, $2, {record}, $18, {end}, $3)")),
+            replace: once("replace", &format!("SELECT * FROM dewar.replace_1($1, $18, $2, {record}, $3)")),
+            touch: again("touch", "SELECT * FROM dewar.touch_1($1, $2, $3, $4)"),
+            delete: once("delete", &format!("SELECT * FROM dewar.delete_1($1, $2, $3, {}, $4)", dead(5))),
+            rename: once(
+                "rename",
+                &format!("SELECT * FROM dewar.rename_1($25, $26, $1, $2, {record}, {}, $18, {end}, $3)", dead(27)),
+            ),
+            ping: rare("ping", "SELECT 1 FROM dewar.session LIMIT 1"),
+            count: rare("count", "SELECT dewar.count_1($1)"),
+            list: list(""),
+            list_of: list("owner = $4 AND"),
+            epoch: rare("read the epoch", "SELECT dewar.present_1($1)"),
+            revoke: rare("revoke", &format!("SELECT dewar.revoke_1($1, $2, $3, $4, {}, $5)", dead(6))),
+            raise_everybodys: rare("raise everybody's epoch", "SELECT dewar.raise_everybodys_1($1)"),
+            end_begun_before: rare(
+                "end everybody's sessions",
+                &format!("SELECT * FROM dewar.end_begun_before_1($1, $2, $3, {}, $4)", dead(5)),
+            ),
+            purge: rare("purge", "SELECT * FROM dewar.purge_1($1, $2)"),
+            // Whoever was told so once is not told so again.
+            claim_purge: asked("claim the purge", false, false, "SELECT dewar.claim_purge_1($1, $2)"),
             begin_to_listen: format!("LISTEN \"{name}:endings\""),
-            go_on_listening: of("SELECT dewar.listen_1($1)"),
+            go_on_listening: of_schema("SELECT dewar.listen_1($1)", name),
         }
     }
 }
