@@ -3,7 +3,7 @@
 mod support;
 
 use dewar::store::{memory::MemoryStore, redis::RedisStore, sqlite::SqliteStore};
-use support::{postgres_server, races, redis_server::Server, stores::Directory};
+use support::{races, redis_server::Server, stores::Directory};
 
 const REQUESTS: u32 = 10_000;
 
@@ -21,11 +21,4 @@ async fn ten_thousand_requests_at_once_lose_nothing_on_redis() {
     let server = Server::start(&[]);
     let store = RedisStore::open(&server.url()).unwrap();
     races::crowd(races::manager(store), REQUESTS).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; cargo xtask live"]
-async fn ten_thousand_requests_at_once_lose_nothing_on_postgresql() {
-    let server = postgres_server::Server::start(&[]);
-    races::crowd(races::manager(support::postgres::open(&server)), REQUESTS).await;
 }

@@ -1,6 +1,83 @@
 //! Sessions in PostgreSQL 13 and later: for a site that has a database.
 //!
-//! Every call is one statement and one round trip, also behind a pooler.
+//! What was confirmed is committed: it stays where the server is killed, with the server's own settings (`fsync`, `synchronous_commit`). Every call
+//! is one statement, one transaction and one round trip, also behind PgBouncer in transaction mode. Sessions, tombstones and epochs are in a schema of
+//! their own, `dewar`, which the store makes when it is first asked something.
+//!
+//! The application servers' clocks decide what has expired, not the database's: each call says when it is.
+//!
+//! # Addresses
+//!
+//! `postgres://user:password@host:port/database?setting=value`, as libpq has them. Several hosts are `db1:5432,db2:5432`, a Unix socket is
+//! `postgres:///app?host=/var/run/postgresql`. What is special in a password is written `%40`.
+//!
+//! | setting | |
+//! | --- | --- |
+//! | `pool=16` | how many connections at most |
+//! | `schema=dewar` | the name of the schema: `a-z`, `0-9` and `_` |
+//! | `unlogged=true` | [sessions that a crash takes](#unlogged) |
+//! | `sslmode=` | `verify-full`, the default where a host is not this machine; `disable`, the default on a loopback address or a socket |
+//! | `sslrootcert=FILE` | the authorities to trust instead of the system's, in PEM |
+//! | `sslcert=FILE`, `sslkey=FILE` | the certificate to show, with its key |
+//! | libpq's own | `application_name`, `channel_binding`, `connect_timeout`, `host`, `hostaddr`, `keepalives...`, `options`, `password`, `port`, `sslnegotiation`, `target_session_attrs`, `tcp_user_timeout`, `user`, `dbname` |
+//!
+//! # Security
+//!
+//! What is encrypted is verified: certificate, authority and name of the host. `require` and `verify-ca`, which check less elsewhere, mean `verify-full` here;
+//! `allow` and `prefer`, which let whoever is between turn the encryption off, are refused. A certificate that your own authority signed needs `sslrootcert`.
+//!
+//! A database has SHA-256 digests of the ids that cookies carry, never the ids; what sessions hold is readable there, and so are the names of users.
+//!
+//! # Rights
+//!
+//! The owner of the schema may do everything. A user who only uses it needs no more than:
+//!
+//! ```sql
+//! GRANT USAGE ON SCHEMA dewar TO app;
+//! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dewar TO app;
+//! ```
+//!
+//! [`PostgresStore::schema_sql`] prints what the owner runs, where the application may not make a schema: the error of the first call says so. A schema that is there
+//! and empty is filled. Tables that this library did not make are refused, and left alone.
+//!
+//! # Versions of the schema
+//!
+//! Two releases run side by side while a site is being deployed: a later one only adds tables, columns, and functions under new names (`create_1`), and
+//! writes down which is the oldest release that may go on. One that is older than that refuses to begin. Several processes that start at once make the schema once.
+//!
+//! # Poolers
+//!
+//! Nothing is kept on a connection from one call to the next. The frequent statements are prepared on each connection that leads to the server itself, because
+//! planning them each time costs more than running them. A connection leads to the server itself where the process that answers is the one that the connection's own
+//! cancellation key names; PgBouncer and its like give a key of their own, and get unnamed statements.
+//!
+//! [Endings](SessionStore::endings) are told of by `LISTEN`, on one connection of its own. PgBouncer in transaction mode delivers nothing to it: there they are not told of. A commit that notifies
+//! waits for every other that does, in the whole server; so nobody notifies unless somebody listens.
+//!
+//! # Unlogged
+//!
+//! `unlogged=true` makes the table of sessions without a write-ahead log: writes cost about half. After a crash of the server it is empty, and everybody is logged out; a replica
+//! has none of it, so that a fail-over begins empty, too. Epochs are logged all the same. Tables of the one kind are refused by a process that is set to the other.
+//!
+//! # Faults
+//!
+//! | under a running application | what happens |
+//! | --- | --- |
+//! | the server starts again, or a connection is lost | the next call connects anew; what only reads, and what done twice is as done once, is asked again. A write of which nobody knows whether it was done is an error; the manager looks it up |
+//! | it does not answer | an error after [the time limit](PostgresStore::time_limit); the server is asked to stop what it was doing, and the connection is closed |
+//! | all its connections are taken | an error that says so, until one is free |
+//! | a step collides with another (deadlock, serialization) | it was undone, and is begun again |
+//! | the disk is full | errors for what writes; pages that only read keep their sessions |
+//! | a host is gone, or only reads | the next host is asked; each has 2 seconds, unless the address says `connect_timeout` |
+//! | the server became a replica (`25006`) | its connections are closed, the hosts asked anew, and the call once more |
+//! | a fail-over to a synchronous replica | errors until it is promoted, then nothing is lost that was confirmed |
+//! | a fail-over to an asynchronous one | **what it had not received is lost**: sessions, and log-outs, too, which live again. Where that must not be, set `synchronous_standby_names` |
+//! | a former primary that was cut off goes on and takes writes | two databases; it is for the cluster's manager to stop it |
+//! | the schema is dropped, or a backup is restored | an empty schema is made, or the sessions of the backup live again, and log-outs since then are forgotten: run [`revoke_everyone`](crate::SessionManager::revoke_everyone) |
+//!
+//! The database's isolation has to be READ COMMITTED, which it is unless somebody changed the default; another is refused by the calls that depend on it.
+//!
+//! Expired rows are removed every minute by one of all processes, 1,000 in a transaction, and none that somebody is writing.
 
 mod address;
 mod connection;

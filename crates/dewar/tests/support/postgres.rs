@@ -1,6 +1,9 @@
 //! What the tests of the PostgreSQL store have in common.
 
+use std::time::{Duration, Instant};
+
 use dewar::store::{Create, Record, SessionStore, Timestamp, Tombstone, Version, Why, postgres::PostgresStore};
+use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
@@ -41,7 +44,7 @@ pub(crate) fn ended(nonce: u64) -> Tombstone {
 }
 
 pub(crate) fn later(seconds: u64) -> Timestamp {
-    NOW.after(std::time::Duration::from_secs(seconds))
+    NOW.after(Duration::from_secs(seconds))
 }
 
 pub(crate) fn of(principal: &str, lineage: u64) -> Record {
@@ -53,5 +56,18 @@ pub(crate) async fn create(store: &PostgresStore, number: u64, record: &Record) 
     match store.create(&key(number), version(number), record.clone(), None, NOW).await.unwrap() {
         Create::Created(written) => written.epoch,
         other => panic!("{other:?}"),
+    }
+}
+
+/// On the one of both that is written to.
+pub(crate) fn both(one: &Server, two: &Server) -> PostgresStore {
+    PostgresStore::open(&format!("postgres://live@127.0.0.1:{},127.0.0.1:{}/postgres", one.port(), two.port())).unwrap()
+}
+
+pub(crate) async fn is_streaming(primary: &Server) {
+    let start = Instant::now();
+    while number(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'").await == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        sleep(Duration::from_millis(20)).await;
     }
 }
