@@ -67,9 +67,9 @@ async fn kill_round(
                         return Ok(Confirmed::Ended);
                     }
                     if step % 4 == 2 {
-                        let to = key(number + (1 << 23));
+                        let (from, to) = (key(number), key(number + (1 << 23)));
                         let renamed =
-                            store.rename(&key(number), None, &to, version(9), of("ada", number), ended(1), None, NOW);
+                            store.rename(&from, None, &to, version(9), of("ada", number), ended(1), None, NOW);
                         assert!(matches!(renamed.await?, Rename::Renamed(_)));
                         return Ok(Confirmed::Ended);
                     }

@@ -467,7 +467,8 @@ async fn nobody_reads_the_answer_of_a_visitor_who_went_away() {
             let store = store.clone();
             async move {
                 let number = visitor % 50;
-                let asked = store.load(&key(number), NOW);
+                let key = key(number);
+                let asked = store.load(&key, NOW);
                 if visitor % 3 == 0 {
                     // At whatever moment.
                     let patience = Duration::from_micros(visitor % 700);
