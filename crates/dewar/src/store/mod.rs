@@ -52,6 +52,10 @@ mod erased;
 mod layered;
 pub mod memory;
 pub mod moving;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_deadpool0_14;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
