@@ -51,6 +51,10 @@ mod engine;
 mod erased;
 mod layered;
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "mysql")]
+pub mod mysql_async0_37;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
