@@ -7,6 +7,8 @@ pub mod browser;
 pub mod faulty;
 pub mod histories;
 pub mod http;
+pub mod mysql_proxy;
+pub mod mysql_server;
 pub mod races;
 pub mod redis;
 pub mod redis_proxy;

@@ -10,7 +10,10 @@ use super::connection::Failure;
 ///
 /// Only numbers and hexadecimal digits are written into it, which no mode of the server reads otherwise.
 #[derive(Default)]
-pub(super) struct Script(String);
+pub(super) struct Script {
+    text: String,
+    statements: usize,
+}
 
 /// What one statement of a script came to.
 pub(super) struct Done {
@@ -21,7 +24,7 @@ pub(super) struct Done {
 impl Script {
     /// Begins a transaction in which each statement sees what others have committed before it.
     pub(super) fn transaction() -> Self {
-        Self("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION".into())
+        Self::default().then("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", &[]).then("START TRANSACTION", &[])
     }
 
     pub(super) fn commit(self) -> Self {
@@ -30,15 +33,16 @@ impl Script {
 
     /// Adds a statement, with these values in the place of its question marks.
     pub(super) fn then(mut self, statement: &str, values: &[Value]) -> Self {
-        if !self.0.is_empty() {
-            self.0.push_str("; ");
+        if self.statements > 0 {
+            self.text.push_str("; ");
         }
+        self.statements += 1;
         let mut parts = statement.split('?');
-        self.0.push_str(parts.next().unwrap_or_default());
+        self.text.push_str(parts.next().unwrap_or_default());
         debug_assert_eq!(parts.clone().count(), values.len(), "{statement}");
         for (part, value) in parts.zip(values) {
             self.write(value);
-            self.0.push_str(part);
+            self.text.push_str(part);
         }
         self
     }
@@ -46,26 +50,23 @@ impl Script {
     fn write(&mut self, value: &Value) {
         match value {
             Value::Bytes(bytes) => {
-                self.0.push_str("X'");
-                bytes.iter().for_each(|byte| write!(self.0, "{byte:02X}").expect("a text takes it"));
-                self.0.push('\'');
+                self.text.push_str("X'");
+                bytes.iter().for_each(|byte| write!(self.text, "{byte:02X}").expect("a text takes it"));
+                self.text.push('\'');
             }
-            Value::Int(number) => write!(self.0, "{number}").expect("a text takes it"),
-            Value::UInt(number) => write!(self.0, "{number}").expect("a text takes it"),
-            _ => self.0.push_str("NULL"),
+            Value::Int(number) => write!(self.text, "{number}").expect("a text takes it"),
+            Value::UInt(number) => write!(self.text, "{number}").expect("a text takes it"),
+            _ => self.text.push_str("NULL"),
         }
     }
 
     /// What each statement came to. Where one fails, the server leaves out those that follow.
     pub(super) async fn run(self, connection: &mut Conn) -> Result<Vec<Done>, Failure> {
-        let mut results = connection.query_iter(self.0).await?;
-        let mut all = Vec::new();
-        loop {
+        let mut results = connection.query_iter(self.text).await?;
+        let mut all = Vec::with_capacity(self.statements);
+        for _ in 0..self.statements {
             let changed = results.affected_rows();
             all.push(Done { rows: results.collect().await?, changed });
-            if results.is_empty() {
-                break;
-            }
         }
         results.drop_result().await?;
         Ok(all)
