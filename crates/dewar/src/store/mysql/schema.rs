@@ -94,8 +94,8 @@ const COLUMNS: &str = "\
 const CHARACTER_SETS: &str = "SELECT @@character_set_client = @@character_set_connection";
 
 /// One process at a time makes the tables of a database. A name has 64 characters at most.
-const LOCK: &str = "SELECT GET_LOCK(CONCAT('dewar ', SHA1(DATABASE())), 4)";
-const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('dewar ', SHA1(DATABASE())))";
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('dewar ', SHA2(DATABASE(), 224)), 4)";
+const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('dewar ', SHA2(DATABASE(), 224)))";
 
 const NO_SUCH_TABLE: u16 = 1146;
 
