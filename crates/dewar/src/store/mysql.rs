@@ -1,4 +1,77 @@
 //! Sessions in MySQL 8 and later, or MariaDB 10.11 and later: for a site that has such a server already.
+//!
+//! What was confirmed is in the server's transaction log. A row of `dewar_session` is a session, found by its key; each verb is one
+//! transaction. A call holds one connection of a pool from its question to its answer.
+//!
+//! | call | round trips |
+//! | --- | --- |
+//! | `load`, `replace`, `touch`, `delete`, `create`, `list`, `count`, `epoch` | 1 |
+//! | `revoke`, each 500 rows of `purge` | 2 |
+//! | `rename`; `create` under a [`Cap`] | 3 |
+//! | `revoke_everyone` | 3, and 4 for each 1000 sessions |
+//!
+//! That is where nothing unusual is met: a verb that was in vain asks once more, to say why; the first call on a connection prepares its
+//! statement; the first session of a principal adds the principal's row to `dewar_epoch`.
+//!
+//! # Addresses
+//!
+//! `mysql://[user[:password]@]host[:port]/database`, or `mariadb://` with the same meaning. What a URL has no room for is written as `%2F` and so on. Behind a
+//! question mark, joined by `&`:
+//!
+//! | setting | |
+//! | --- | --- |
+//! | `connections=10` | the most connections of this process. Ten is the default: with ten processes they fit into the 151 that a server gives unless it is told otherwise (`max_connections`) |
+//! | `ssl-mode=verify-identity` | TLS, and the certificate must be for the host in the address, signed by an authority that Mozilla trusts or by that of `ssl-ca`. The default, unless the host is `localhost` or another loopback address |
+//! | `ssl-mode=verify-ca` | the same with whatever name in the certificate: for a provider that signs each customer's with an authority of its own |
+//! | `ssl-mode=disabled` | no TLS: where nobody else can listen. The default for loopback. The password is not sent in the clear, but whoever is between can pose as the server |
+//! | `ssl-ca=FILE` | the only authorities that are trusted, in PEM |
+//! | `ssl-cert=FILE&ssl-key=FILE` | our own certificate and its key, in PEM, for `REQUIRE X509` |
+//!
+//! # Tables and rights
+//!
+//! The store makes `dewar_session`, `dewar_epoch` and `dewar_schema` when it is first asked, in the database of the address; of several processes one does it. A user without the
+//! right to is refused, unless somebody ran what [`schema_sql`] returns. Beyond that the user needs:
+//!
+//! ```text
+//! GRANT SELECT, INSERT, UPDATE, DELETE ON site.* TO dewar@'%'
+//! ```
+//!
+//! Tables of somebody else's with these names, of a later release, or of an engine other than InnoDB are refused with what to do. A release adds columns and
+//! tables and changes none, so that the one before goes on beside it while a site is deployed.
+//!
+//! `sql_mode`, time zone and isolation of the server do not matter: each connection is set up once. `binlog_format` has to be `ROW` or `MIXED`, as it is unless it was changed. A session
+//! has to fit into `max_allowed_packet` (16 MB on MariaDB, 64 MB on MySQL, unless changed). A name of another framework's has at most 768 bytes, a principal 1024.
+//!
+//! # Clocks
+//!
+//! The clocks of the application's machines decide what has expired; the server's is never asked. Where several machines share the sessions, keep
+//! their clocks together (NTP): a session expires on one of them as much earlier as its clock is ahead.
+//!
+//! # What can be lost
+//!
+//! With `innodb_flush_log_at_trx_commit=1` and, where there is a binary log, `sync_binlog=1`, nothing that was confirmed is lost in a crash of the server or its machine. Both are
+//! MySQL's defaults; MariaDB's `sync_binlog` is 0. With 2 or 0 in the former a crash may lose about the last second.
+//!
+//! A fail-over to an asynchronous replica loses what the replica had not received: a log-out of that moment may be undone, and so may a revocation. Reads go to the
+//! server at the address alone, never to replicas. One server is written to at a time: in a Galera or group cluster with several writers, the locks
+//! that make a revocation and a cap exact hold on each member alone.
+//!
+//! # Faults
+//!
+//! | the server | what happens |
+//! | --- | --- |
+//! | closed idle connections (`wait_timeout`), or was restarted while nobody asked | nothing: each connection is looked at before it is used, and replaced |
+//! | closes a connection in the middle of a call | what only reads, and what done twice is as done once, is asked again on another; of a write nobody knows whether it was done: an error, and the manager looks |
+//! | is down | an error at once; the next call after its return works |
+//! | does not answer (`SIGSTOP`, a network that swallows) | an error after the [time limit](MysqlStore::time_limit) |
+//! | has no connection left (`max_connections`) | an error that says so; where all of ours are in use, a call waits for one as long as the time limit says |
+//! | reports a deadlock, or that a lock was waited for too long (2 seconds) | the call begins again, at most eight times within the time limit |
+//! | became read-only (fail-over) | its connections are dropped, and the write is asked once more at the same address, once a second at most; until a write was refused, reads are answered with what it has |
+//! | is asked for more than `max_allowed_packet` | an error that says so; nothing was written |
+//! | lost its tables | an error; the next call makes them |
+//!
+//! A call whose future is dropped leaves nothing behind for the next: its connection is closed or reset before anybody else has it, and its transaction is
+//! rolled back. A write that was sent may be done nevertheless.
 
 mod address;
 mod connection;

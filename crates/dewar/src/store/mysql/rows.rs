@@ -119,7 +119,7 @@ pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Fail
     value.ok_or(Failure::Told("a column of its tables holds something else than it was given"))
 }
 
-/// What a record's columns hold from its version to its guard: [`CREATE`](super::statements::INSERT) and others give them in this order.
+/// What a record's columns hold, from its version to its guard, in the order of the statements that write them.
 pub(super) fn fields(record: &Record, version: Version) -> Result<[Value; 12], Failure> {
     let principal = record.principal.as_deref().map(str::as_bytes);
     let label = record.label.as_deref().map(str::as_bytes);

@@ -26,7 +26,7 @@ macro_rules! session {
     absolute_expires BIGINT,
     persistent       TINYINT         NOT NULL,
     principal        VARBINARY(1024),
-    label            BLOB,
+    label            MEDIUMBLOB,
     lineage          BIGINT          NOT NULL,
     epoch            BIGINT          NOT NULL,
     guarded_until    BIGINT,
@@ -90,8 +90,8 @@ const COLUMNS: &str = "\
     SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS \
     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('dewar_session', 'dewar_epoch', 'dewar_schema')";
 
-/// Where they are two, the server translates every text on its way in.
-const CHARACTER_SETS: &str = "SELECT @@character_set_client = @@character_set_connection";
+/// Where the character sets are two, the server translates every text on its way in; in a mode of Oracle's, an empty one is NULL.
+const KEEPS_TEXTS: &str = "SELECT @@character_set_client = @@character_set_connection AND '' IS NOT NULL";
 
 /// One process at a time makes the tables of a database. A name has 64 characters at most.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('dewar ', SHA2(DATABASE(), 224)), 4)";
@@ -148,11 +148,11 @@ async fn make(connection: &mut Conn, statement: &str) -> Result<(), Failure> {
 
 /// Fails where a table has not our columns, or is kept by an engine without transactions.
 async fn check(connection: &mut Conn) -> Result<(), Failure> {
-    let look = Script::default().then(ENGINES, &[]).then(COLUMNS, &[]).then(CHARACTER_SETS, &[]);
+    let look = Script::default().then(ENGINES, &[]).then(COLUMNS, &[]).then(KEEPS_TEXTS, &[]);
     let mut done = look.run(connection).await?;
-    let [engines, columns, are_one] = &mut done[..] else { return Err(Failure::Told("information_schema is silent")) };
-    if are_one.rows.first_mut().map(|row| take(row, 0)).transpose()? != Some(true) {
-        return Err(Failure::Told("the application's connections would change what is written: SET NAMES utf8mb4"));
+    let [engines, columns, keeps_texts] = &mut done[..] else { return Err(Failure::Told("information_schema is silent")) };
+    if keeps_texts.rows.first_mut().map(|row| take(row, 0)).transpose()? != Some(true) {
+        return Err(Failure::Told("the application's connections would change what is written: SET NAMES utf8mb4, and a sql_mode without EMPTY_STRING_IS_NULL"));
     }
     let columns = columns.rows.iter_mut().map(read).collect::<Result<Vec<_>, _>>()?;
     for row in &mut engines.rows {

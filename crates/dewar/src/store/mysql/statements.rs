@@ -68,11 +68,13 @@ const TOUCH: &str = "\
     UPDATE dewar_session SET idle_expires = ?, expires = LEAST(?, COALESCE(absolute_expires, ?)) \
     WHERE id = ? AND version = ? AND gone = 0 AND expires > ?";
 
-/// A tombstone in the place of a record, from what [`tombstone`] gives.
+/// A tombstone in the place of a record, from what [`tombstone`] gives. It names the index, because each row that is looked at is locked.
 macro_rules! put_tombstone {
-    ($which:literal) => {
+    ($index:literal: $which:literal) => {
         concat!(
-            "UPDATE dewar_session SET gone = 1, expires = GREATEST(?, COALESCE(guarded_until, 0)), guarded_until = NULL, \
+            "UPDATE dewar_session FORCE INDEX (",
+            $index,
+            ") SET gone = 1, expires = GREATEST(?, COALESCE(guarded_until, 0)), guarded_until = NULL, \
              why = ?, nonce = ?, made = ?, successor = ?, principal = NULL, label = NULL, lineage = 0, epoch = 0, data = NULL \
              WHERE gone = 0 AND ",
             $which
@@ -81,9 +83,9 @@ macro_rules! put_tombstone {
 }
 pub(super) use put_tombstone;
 
-const BURY: &str = put_tombstone!("id = ? AND expires > ?");
+const BURY: &str = put_tombstone!("PRIMARY": "id = ? AND expires > ?");
 
-const BURY_AT: &str = put_tombstone!("id = ? AND expires > ? AND version = ?");
+const BURY_AT: &str = put_tombstone!("PRIMARY": "id = ? AND expires > ? AND version = ?");
 
 const REMOVE_EXPIRED: &str =
     "DELETE FROM dewar_session WHERE id = ? AND expires <= ? AND COALESCE(guarded_until, 0) <= ?";
@@ -137,6 +139,7 @@ pub(super) async fn create(
     now: Timestamp,
 ) -> Result<Create> {
     let principal = record.principal.as_deref();
+    let mut has_epoch = false;
     for _ in 0..ATTEMPTS {
         let mut values = vec![new_id(key)?];
         values.extend(fields(record, version)?);
@@ -171,9 +174,11 @@ pub(super) async fn create(
                 if let Some(standing) = stands(connection, key, now).await? {
                     return Ok(standing.tombstone().map_or(Create::Exists, Create::Gone));
                 }
-                if !add_epoch(connection, principal).await? {
+                if has_epoch {
                     return Ok(Create::Outdated);
                 }
+                add_epoch(connection, principal).await?;
+                has_epoch = true;
             }
             Err(failure) => return Err(failure),
         }
@@ -311,9 +316,9 @@ pub(super) async fn remove_expired(connection: &mut Conn, key: &StoreKey, now: T
     Ok(change(connection, REMOVE_EXPIRED, values).await? == 1)
 }
 
-/// Adds the row that a session of this principal needs; `false`: it is there.
-pub(super) async fn add_epoch(connection: &mut Conn, principal: Option<&str>) -> Result<bool> {
-    Ok(change(connection, ADD_EPOCH, vec![whose(principal)]).await? == 1)
+/// Adds the row that a session of this principal needs, where it is missing.
+pub(super) async fn add_epoch(connection: &mut Conn, principal: Option<&str>) -> Result<()> {
+    change(connection, ADD_EPOCH, vec![whose(principal)]).await.map(drop)
 }
 
 async fn stands(connection: &mut Conn, key: &StoreKey, now: Timestamp) -> Result<Option<Standing>> {

@@ -41,15 +41,15 @@ const TOO_MANY: &str = "\
     WHERE principal = ? AND gone = 0 AND expires > ? AND lineage <> ? AND id <> ? \
     ORDER BY created DESC, id DESC LIMIT 18446744073709551615 OFFSET ?";
 
-const BURY: &str = put_tombstone!("id = ?");
+const BURY: &str = put_tombstone!("PRIMARY": "id = ?");
 
-const BURY_ONE_OF_MANY: &str = put_tombstone!("expires > ? AND id IN (");
+const BURY_LIVING: &str = put_tombstone!("PRIMARY": "id = ? AND expires > ?");
 
-const BURY_ALL_OF: &str = put_tombstone!("principal = ? AND expires > ? AND NOT (lineage <=> ?)");
+const BURY_ALL_OF: &str = put_tombstone!("dewar_session_principal": "principal = ? AND expires > ? AND NOT (lineage <=> ?)");
 
-const BURY_LINEAGE: &str = put_tombstone!("principal = ? AND expires > ? AND lineage = ?");
+const BURY_LINEAGE: &str = put_tombstone!("dewar_session_principal": "principal = ? AND expires > ? AND lineage = ?");
 
-const BURY_BETWEEN: &str = put_tombstone!("id > ? AND id <= ? AND expires > ? AND epoch < ?");
+const BURY_BETWEEN: &str = put_tombstone!("PRIMARY": "id > ? AND id <= ? AND expires > ? AND epoch < ?");
 
 const LAST_BEGUN_BEFORE: &str = "\
     SELECT MAX(id) FROM (SELECT id FROM dewar_session WHERE id > ? AND gone = 0 AND expires > ? AND epoch < ? \
@@ -68,12 +68,13 @@ const EXPIRED: &str = "\
     SELECT id, COALESCE(guarded_until, 0) > ? FROM dewar_session FORCE INDEX (dewar_session_expires) WHERE expires <= ? \
     ORDER BY expires LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const REMOVE: &str = "DELETE FROM dewar_session WHERE id IN (";
+/// One by one: for a list of many, the server may look at every row, and wait for what others have locked.
+const REMOVE: &str = "DELETE FROM dewar_session WHERE id = ?";
 
-/// Their tombstones stand where they expired, and no purge meets them again before their guard is over.
+/// Its tombstone stands where it expired, and no purge meets it again before its guard is over.
 const BURY_EXPIRED: &str = "\
     UPDATE dewar_session SET gone = 1, made = expires, expires = guarded_until, guarded_until = NULL, why = 0, nonce = 0, \
-    principal = NULL, label = NULL, lineage = 0, epoch = 0, data = NULL WHERE id IN (";
+    principal = NULL, label = NULL, lineage = 0, epoch = 0, data = NULL WHERE id = ?";
 
 /// The epochs that a session has to have begun in, under a lock.
 struct Epochs {
@@ -154,20 +155,6 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// Ends these by the tombstone of the cap.
-fn end_these(script: Script, ids: &[Value], cap: Option<&Cap>, now: Timestamp) -> Result<Script> {
-    let Some(dead) = cap.and_then(|cap| cap.end_oldest.as_ref()).filter(|_| !ids.is_empty()) else { return Ok(script) };
-    let mut values = tombstone(dead)?.to_vec();
-    values.push(millis(now).into());
-    values.extend_from_slice(ids);
-    Ok(script.then(&listing(BURY_ONE_OF_MANY, ids.len()), &values))
-}
-
-/// A statement that ends with an open list.
-fn listing(statement: &str, count: usize) -> String {
-    format!("{statement}{})", vec!["?"; count].join(", "))
-}
-
 /// Under a cap that counts.
 #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
 pub(super) async fn create(
@@ -196,7 +183,7 @@ pub(super) async fn create(
             (None, Some(_), None) => Create::Full,
             (None, Some(epoch), Some(give_way)) => {
                 if statements::insert(connection, key, version, record, epoch).await? {
-                    let ended = commit(connection, None, &give_way, cap, now).await?;
+                    let ended = commit(connection, None, give_way, cap, now).await?;
                     return Ok(Create::Created(Written { version, epoch: epoch as u64, ended }));
                 }
                 roll_back(connection).await?;
@@ -214,19 +201,25 @@ pub(super) async fn create(
 async fn commit(
     connection: &mut Conn,
     from: Option<(&StoreKey, &Tombstone)>,
-    give_way: &[Value],
+    give_way: Vec<Value>,
     cap: Option<&Cap>,
     now: Timestamp,
 ) -> Result<u32> {
     let mut script = Script::default();
+    if let Some(dead) = cap.and_then(|cap| cap.end_oldest.as_ref()) {
+        for id in &give_way {
+            let mut values = tombstone(dead)?.to_vec();
+            values.extend([id.clone(), millis(now).into()]);
+            script = script.then(BURY_LIVING, &values);
+        }
+    }
     if let Some((from, dead)) = from {
         let mut values = tombstone(dead)?.to_vec();
         values.push(id(from));
         script = script.then(BURY, &values);
     }
-    let done = end_these(script, give_way, cap, now)?.commit().run(connection).await?;
-    let ended = if give_way.is_empty() { None } else { done.iter().rev().nth(1) };
-    Ok(ended.map_or(0, |done| done.changed as u32))
+    let done = script.commit().run(connection).await?;
+    Ok(done.iter().take(give_way.len()).map(|done| done.changed as u32).sum())
 }
 
 /// `None`: something stands under the new key already, and nothing was written.
@@ -272,7 +265,7 @@ pub(super) async fn rename(
                 // A session of nobody's began when it did, whatever it is called since.
                 let carried = if principal.is_some() { epoch } else { begun };
                 if statements::insert(connection, to, version, record, carried).await? {
-                    let ended = commit(connection, Some((from, dead)), &give_way, cap, now).await?;
+                    let ended = commit(connection, Some((from, dead)), give_way, cap, now).await?;
                     let epoch = if principal.is_some() { epoch as u64 } else { 0 };
                     return Ok(Some(Rename::Renamed(Written { version, epoch, ended })));
                 }
@@ -409,21 +402,12 @@ pub(super) async fn purge(connection: &mut Conn, limit: u32, now: Timestamp) -> 
     let look = Script::transaction().then(EXPIRED, &[now.clone(), now, limit.into()]);
     let mut done = look.run(connection).await?;
     let Some(Done { rows, .. }) = done.last_mut() else { return Err(UNEXPECTED) };
-    let (mut guarded, mut others) = (Vec::new(), Vec::new());
+    let (met, mut removed, mut script) = (rows.len() as u32, 0, Script::default());
     for row in rows.iter_mut() {
-        if take(row, 1)? { &mut guarded } else { &mut others }.push(take::<Value>(row, 0)?);
-    }
-    let met = (guarded.len() + others.len()) as u32;
-    if met == 0 {
-        roll_back(connection).await?;
-        return Ok((0, 0));
-    }
-    let mut script = Script::default();
-    for (statement, ids) in [(REMOVE, &others), (BURY_EXPIRED, &guarded)] {
-        if !ids.is_empty() {
-            script = script.then(&listing(statement, ids.len()), ids);
-        }
+        let is_guarded: bool = take(row, 1)?;
+        removed += usize::from(!is_guarded);
+        script = script.then(if is_guarded { BURY_EXPIRED } else { REMOVE }, &[take(row, 0)?]);
     }
     script.commit().run(connection).await?;
-    Ok((met, others.len()))
+    Ok((met, removed))
 }
