@@ -59,8 +59,8 @@ async fn it_keeps_them_whatever_the_server_is_set_to() {
 #[ignore = "needs MariaDB or MySQL; cargo xtask live"]
 async fn it_keeps_them_through_a_pool_of_the_applications_own() {
     let modes = if is_mariadb() { "ORACLE" } else { "ANSI,IGNORE_SPACE" };
-    let server = Server::start(&[&format!("--sql-mode={modes}"), "--transaction-isolation=REPEATABLE-READ"]).await;
     for resets in [true, false] {
+        let server = Server::start(&[&format!("--sql-mode={modes}"), "--transaction-isolation=REPEATABLE-READ"]).await;
         let pool = pool(&server, |opts| {
             let settings = PoolOpts::new().with_reset_connection(resets);
             opts.client_found_rows(true).stmt_cache_size(Some(0)).pool_opts(settings)
