@@ -56,6 +56,10 @@ pub mod moving;
 pub mod postgres;
 #[cfg(feature = "postgres")]
 pub mod postgres_deadpool0_14;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "mysql")]
+pub mod mysql_async0_37;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]

@@ -12,6 +12,8 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod postgres_proxy;
 pub mod postgres_server;
+pub mod mysql_proxy;
+pub mod mysql_server;
 pub mod races;
 pub mod redis;
 pub mod redis_proxy;
