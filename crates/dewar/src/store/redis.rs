@@ -43,11 +43,16 @@
 //! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
 //! ```
 
+mod address;
 mod connection;
 mod engine;
+mod failure;
 mod index;
 mod layout;
 mod scripts;
+mod sentinel;
+mod tls;
+mod wait;
 
 use std::{sync::Arc, time::Duration};
 
