@@ -236,10 +236,10 @@ impl StoreError {
         Self { message: message.into(), source: None, is_unconfirmed: false }
     }
 
-    /// Of a write that was done, and must not count as done: it may be lost yet. Nobody looks it up.
+    /// Of a write that may have been done, and must not count as done: it may be lost yet. Nobody looks it up.
     #[cfg(feature = "redis")]
-    pub(crate) fn unconfirmed(message: impl Into<Box<str>>) -> Self {
-        Self { is_unconfirmed: true, ..Self::new(message) }
+    pub(crate) fn unconfirmed(self) -> Self {
+        Self { is_unconfirmed: true, ..self }
     }
 
     pub(crate) fn is_unconfirmed(&self) -> bool {

@@ -4,11 +4,13 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub mod browser;
+pub mod certificates;
 pub mod faulty;
 pub mod histories;
 pub mod http;
 pub mod races;
 pub mod redis;
+pub mod redis_group;
 pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;

@@ -34,6 +34,7 @@ const REJOINED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     whose: Whose,
     limit: Duration,
+    waits: bool,
 }
 
 #[derive(Clone)]
@@ -73,7 +74,7 @@ pub(super) enum Request<'a> {
 
 impl Connection {
     pub(super) fn new(manager: ConnectionManager, limit: Duration) -> Self {
-        Self { whose: Whose::Theirs(manager), limit }
+        Self { whose: Whose::Theirs(manager), limit, waits: false }
     }
 
     pub(super) fn within(self, limit: Duration) -> Self {
@@ -91,6 +92,7 @@ impl Connection {
             ));
         }
         let address = Address::parse(url, limit)?;
+        let waits = address.wait.is_some();
         let whose = match address.place {
             Place::Server(info) => {
                 let failed = |error| Failure::Server(error).of("read the address");
@@ -102,7 +104,7 @@ impl Connection {
                 Whose::Sentinels(Arc::new(Sentinels::new(service, address.certificates, address.wait)))
             }
         };
-        Ok(Self { whose, limit })
+        Ok(Self { whose, limit, waits })
     }
 
     /// # Errors
@@ -123,7 +125,8 @@ impl Connection {
                 if let Whose::Sentinels(sentinels) = &self.whose {
                     sentinels.doubt(&progress);
                 }
-                Err(Failure::late(progress.failure, what, self.limit))
+                let error = Failure::late(progress.failure, what, self.limit);
+                Err(if self.waits && request.writes() { error.unconfirmed() } else { error })
             }
         }
     }
@@ -206,6 +209,10 @@ impl Request<'_> {
             Self::Reads(pipeline) => Ok(pipeline.query_async(&mut lines.first()).await?),
             Self::Repeatable(script) | Self::Script(script) => lines.write(script).await,
         }
+    }
+
+    fn writes(&self) -> bool {
+        matches!(self, Self::Repeatable(_) | Self::Script(_))
     }
 
     /// What would meet itself is repeated only where it was surely never sent.

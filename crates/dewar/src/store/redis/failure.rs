@@ -7,12 +7,16 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use super::{address::Wait, tls};
 use crate::store::StoreError;
 
+const LACKS_A_RIGHT: &str = "the user lacks a right: the documentation of dewar::store::redis lists what a user needs";
+
 #[derive(Clone)]
 pub(super) enum Failure {
     /// Of the server, or of the way to it.
     Server(RedisError),
     /// It was written on the primary.
     Unconfirmed { confirmed: i64, wait: Wait },
+    /// Of a write that is to be confirmed: nobody knows whether it was done.
+    Lost(RedisError),
     /// No sentinel said where the primary is.
     NoSentinel(RedisError),
     /// No sentinel watches a service of this name.
@@ -45,7 +49,7 @@ impl Failure {
     }
 
     pub(super) fn is_of_the_connection(&self) -> bool {
-        matches!(self, Self::Server(error) if error.is_io_error())
+        matches!(self, Self::Server(error) | Self::Lost(error) if error.is_io_error())
     }
 
     pub(super) fn is_connection_refusal(&self) -> bool {
@@ -55,7 +59,7 @@ impl Failure {
     /// Whether a moment later another server may be in service.
     pub(super) fn passes_by(&self) -> bool {
         match self {
-            Self::Server(_) | Self::Unconfirmed { .. } | Self::UnknownService(_) => false,
+            Self::Server(_) | Self::Unconfirmed { .. } | Self::Lost(_) | Self::UnknownService(_) => false,
             Self::NotPrimary { .. } => true,
             Self::NoSentinel(error) | Self::NoPrimary { error, .. } => {
                 let is_loading = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
@@ -66,10 +70,15 @@ impl Failure {
 
     pub(super) fn of(self, what: &str) -> StoreError {
         match self {
-            Self::Unconfirmed { confirmed, wait } => StoreError::unconfirmed(format!(
+            Self::Unconfirmed { confirmed, wait } => StoreError::new(format!(
                 "redis: {what}: the write stands on the primary only, and is lost where that fails now: {confirmed} of {} replicas confirmed it within {:?}",
                 wait.replicas, wait.limit
-            )),
+            ))
+            .unconfirmed(),
+            Self::Lost(error) => {
+                let message = format!("redis: cannot {what}: nobody knows whether the replicas have it");
+                StoreError::new(message).because(error).unconfirmed()
+            }
             other => other.within(format!("redis: cannot {what}")),
         }
     }
@@ -98,6 +107,7 @@ impl Failure {
                 let why = format!("the sentinels know no service {name:?}; it is the name after `sentinel monitor` in their settings");
                 (Some(why), None)
             }
+            Self::Lost(error) => (None, Some(error)),
             Self::Unconfirmed { .. } => (None, None),
         };
         let error_or = |message: String| match error {
@@ -115,14 +125,14 @@ fn advice(error: &RedisError) -> Option<&'static str> {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return Some("the server knows no such user, or the password is wrong: redis://USER:PASSWORD@HOST/");
     }
+    let lacks_a_right = |text: &str| text.contains("user executing the script can't") || text.contains("ACL failure");
     match error.code() {
         Some("NOAUTH") => Some("the server wants a password: redis://:PASSWORD@HOST/, or redis://USER:PASSWORD@HOST/"),
         Some("WRONGPASS") => {
             Some("the server knows no such user, or the password is wrong: redis://USER:PASSWORD@HOST/")
         }
-        Some("NOPERM") => {
-            Some("the user lacks a right: the documentation of dewar::store::redis lists what a user needs")
-        }
+        Some("NOPERM") => Some(LACKS_A_RIGHT),
+        Some("ERR") if error.detail().is_some_and(lacks_a_right) => Some(LACKS_A_RIGHT),
         Some("NOREPLICAS") => Some(
             "nothing was written: the server has fewer replicas in reach than its min-replicas-to-write asks for",
         ),
@@ -133,7 +143,11 @@ fn advice(error: &RedisError) -> Option<&'static str> {
         _ if error.to_string().contains("refused to switch database") => {
             Some("the server has no database of that number: the number is what follows the host, redis://HOST/0")
         }
-        _ => tls::advice(error),
+        _ if error.is_timeout() => Some("nobody answered in time; at a port without TLS nobody answers rediss:"),
+        _ => tls::advice(error).or_else(|| {
+            let was_closed = error.is_connection_dropped() && !error.is_connection_refusal();
+            was_closed.then_some("the connection was closed; a port of TLS closes every other: rediss://HOST:PORT/")
+        }),
     }
 }
 

@@ -1,0 +1,415 @@
+//! Redis with sentinels: the primary is found, and found again after a fail-over. What a fail-over loses is counted.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use dewar::{
+    SessionLayer,
+    store::{
+        Create, Delete, Load, SessionStore, StoreError, StoreKey, Tombstone, Version, Why, conformance, redis::RedisStore,
+    },
+    testing::Visitor,
+};
+use support::{
+    certificates::Authority,
+    http::secret,
+    redis::{client, create, ended, order, version},
+    redis_group::Group,
+    redis_server::{Server, free_port},
+    site::Request,
+    stores::{NOW, key, record},
+};
+use tokio::time::sleep;
+
+async fn group() -> Group {
+    let group = Group::start().await;
+    group.is_whole("").await;
+    group
+}
+
+async fn refused(url: &str) -> String {
+    let store = RedisStore::open(url).unwrap().time_limit(Duration::from_millis(1_500));
+    let error = store.ping(NOW).await.unwrap_err().to_string();
+    assert!(!error.contains("hunter2") && !format!("{store:?}").contains("hunter2"), "{error}");
+    error
+}
+
+async fn role(server: &Server) -> String {
+    let mut client = client(server).await;
+    let says: String = redis::cmd("INFO").arg("replication").query_async(&mut client).await.unwrap();
+    says.lines().find_map(|line| line.strip_prefix("role:")).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_store_that_sentinels_lead_to_keeps_every_promise() {
+    let group = group().await;
+    conformance::check(|| async { RedisStore::open(&group.url()).unwrap() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_store_that_waits_for_a_replica_keeps_every_promise() {
+    let group = group().await;
+    let url = format!("{}?wait=1", group.servers[0].url());
+    conformance::check(|| async { RedisStore::open(&url).unwrap() }).await;
+    let url = format!("{}?wait=2", group.url());
+    conformance::check_sessions(|| async { RedisStore::open(&url).unwrap() }).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn the_sentinels_and_the_servers_have_passwords_of_their_own() {
+    let servers = ["--requirepass", "s3cret", "--masterauth", "s3cret"];
+    let lines = "sentinel auth-pass live s3cret\nrequirepass hunter2\nsentinel sentinel-pass hunter2\n";
+    let group = Group::with(&servers, &[], lines).await;
+    group.is_whole(":hunter2@").await;
+    let url = |login: &str, more: &str| group.url().replace("://", &format!("://{login}")) + more;
+    let store = RedisStore::open(&url(":s3cret@", "/2?sentinel_password=hunter2")).unwrap();
+    create(&store, 1, &record(b"x")).await;
+    let error = refused(&url(":s3cret@", "")).await;
+    assert!(error.contains("?sentinel_password=PASSWORD"), "{error}");
+    let error = refused(&url(":s3cret@", "?sentinel_password=wrong")).await;
+    assert!(error.contains("?sentinel_password=PASSWORD"), "{error}");
+    let error = refused(&url(":hunter2@", "?sentinel_password=hunter2")).await;
+    assert!(error.contains("the password is wrong"), "{error}");
+    let error = refused(&url("", "?sentinel_password=hunter2")).await;
+    assert!(error.contains("wants a password"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server and openssl; cargo xtask live"]
+async fn sentinels_and_servers_are_reached_over_tls() {
+    let authority = Authority::new("ours");
+    authority.signs("server", "DNS:localhost,IP:127.0.0.1");
+    let (cert, key, ca) = (authority.file("server.pem"), authority.file("server.key"), authority.file("ca.pem"));
+    let port = free_port().to_string();
+    let own = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"];
+    let with_port: Vec<&str> = ["--tls-port", &port].into_iter().chain(own).collect();
+    let primary = Server::start(&with_port);
+    let sentinel_port = free_port().to_string();
+    let with_port: Vec<&str> =
+        ["--tls-port", &sentinel_port, "--tls-replication", "yes"].into_iter().chain(own).collect();
+    let _sentinel = Server::sentinel(&with_port, &format!("sentinel monitor live 127.0.0.1 {port} 1\n"));
+    let store = RedisStore::open(&format!("rediss+sentinel://localhost:{sentinel_port}/live?ca={ca}")).unwrap();
+    create(&store, 1, &record(b"x")).await;
+    assert!(matches!(support::redis::open(&primary).load(&support::stores::key(1), NOW).await, Ok(Load::Found(..))));
+    let error = refused(&format!("rediss+sentinel://localhost:{sentinel_port}/live")).await;
+    assert!(error.contains("?ca=FILE"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn sentinels_that_are_none_know_no_such_service_or_do_not_answer_are_named() {
+    let group = group().await;
+    let error = refused(&group.url().replace("/live", "/lively")).await;
+    assert!(error.contains("know no service \"lively\""), "{error}");
+    let error = refused(&format!("redis+sentinel://127.0.0.1:{}/live", group.servers[0].port())).await;
+    assert!(error.contains("is no sentinel"), "{error}");
+    let error = refused(&format!("redis+sentinel://127.0.0.1:{}/live", free_port())).await;
+    assert!(error.contains("no answer within") && error.contains("no sentinel answers"), "{error}");
+    // One that answers is enough.
+    let url = group.url().replace("redis+sentinel://", &format!("redis+sentinel://127.0.0.1:{},", free_port()));
+    RedisStore::open(&url).unwrap().ping(NOW).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_primary_that_is_not_there_or_is_a_replica_is_named() {
+    let (gone, primary) = (free_port(), Server::start(&[]));
+    let replica = Server::start(&["--replicaof", &primary.host_and_port()]);
+    for (port, says) in [(gone, "does not answer"), (replica.port(), "that is a replica")] {
+        let sentinel = Server::sentinel(&[], &format!("sentinel monitor live 127.0.0.1 {port} 1\n"));
+        let error = refused(&format!("redis+sentinel://127.0.0.1:{}/live", sentinel.port())).await;
+        assert!(error.contains(&format!("127.0.0.1:{port} as the primary")) && error.contains(says), "{error}");
+    }
+}
+
+// Fail-overs.
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_visit_goes_on_through_a_fail_over_without_an_error() {
+    let mut group = group().await;
+    let store = RedisStore::open(&group.url()).unwrap().time_limit(Duration::from_secs(20));
+    let manager = SessionLayer::new(secret()).unwrap().store(store).manager().unwrap();
+    let mut ada = Visitor::with(&manager, [("n", 1)].into()).await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let request = Request::begin(&ada, &manager).await;
+    request.session.insert("n", 2);
+    group.servers[0].kill();
+    // It waits until there is another primary.
+    ada.receive(&request.end().await.unwrap());
+    assert_eq!(ada.session().await.unwrap().get("n"), Some(2));
+    assert_ne!(role(&group.servers[1]).await, role(&group.servers[2]).await);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_primary_that_hangs_costs_the_time_limit_and_is_left_for_the_next_one() {
+    let group = group().await;
+    let store = RedisStore::open(&group.url()).unwrap().time_limit(Duration::from_secs(1));
+    create(&store, 1, &record(b"x")).await;
+    sleep(Duration::from_millis(300)).await;
+    group.servers[0].signal("STOP");
+    let start = Instant::now();
+    let error = store.load(&key(1), NOW).await.unwrap_err();
+    assert!(error.to_string().contains("no answer within 1s"), "{error}");
+    assert!(start.elapsed() < Duration::from_millis(1_500));
+    while store.load(&key(1), NOW).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(15), "no other primary was found");
+    }
+    // What was the primary comes back as one, for a moment: nobody asks it.
+    group.servers[0].signal("CONT");
+    assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Found(..)));
+    create(&store, 2, &record(b"x")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_primary_that_became_a_replica_is_left_within_the_same_call() {
+    let group = group().await;
+    let store = RedisStore::open(&group.url()).unwrap();
+    create(&store, 1, &record(b"x")).await;
+    let mut sentinel = client(&group.sentinels[0]).await;
+    order(&mut sentinel, "SENTINEL FAILOVER live").await;
+    let start = Instant::now();
+    while role(&group.servers[0]).await == "master" {
+        assert!(start.elapsed() < Duration::from_secs(20), "no fail-over");
+        create(&store, 100 + start.elapsed().as_micros() as u64, &record(b"x")).await;
+    }
+    create(&store, 2, &record(b"x")).await;
+    assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Found(..)));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_sentinel_that_missed_the_fail_over_leads_nobody_to_the_former_primary() {
+    let mut group = group().await;
+    let store = RedisStore::open(&group.url()).unwrap().time_limit(Duration::from_secs(15));
+    create(&store, 1, &record(b"x")).await;
+    sleep(Duration::from_millis(300)).await;
+    group.sentinels[0].signal("STOP");
+    group.servers[0].kill();
+    create(&store, 2, &record(b"x")).await;
+    for sentinel in &group.sentinels[1..] {
+        sentinel.signal("STOP");
+    }
+    // It is a primary again, without anything, and the first sentinel still says so; the others speak again at the same time.
+    group.servers[0].restart();
+    for sentinel in &group.sentinels {
+        sentinel.signal("CONT");
+    }
+    let store = RedisStore::open(&group.url()).unwrap().time_limit(Duration::from_secs(15));
+    for number in [1, 2] {
+        assert!(matches!(store.load(&key(number), NOW).await.unwrap(), Load::Found(..)), "{number}");
+    }
+}
+
+// Writes that replicas confirm.
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_write_that_no_replica_confirmed_is_an_error_that_says_where_it_stands_and_nobody_looks_it_up() {
+    let primary = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", &primary.host_and_port()]);
+    let store = RedisStore::open(&format!("{}?wait=1&wait_timeout=200", primary.url())).unwrap();
+    let manager = SessionLayer::new(secret()).unwrap().store(store.clone()).manager().unwrap();
+    while store.create(&key(9), version(9), record(b"x"), NOW, None).await.is_err() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut ada = Visitor::with(&manager, [("n", 1)].into()).await.unwrap();
+    let bob = Visitor::with(&manager, [("n", 1)].into()).await.unwrap();
+    create(&store, 1, &record(b"x")).await;
+    replica.signal("STOP");
+    let error = store.delete(&key(1), None, ended(1), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("on the primary only") && error.contains("0 of 1 replicas confirmed"), "{error}");
+    // To find it ended is no more sure, also for another connection.
+    for _ in 0..8 {
+        let error = store.delete(&key(1), None, ended(2), NOW).await.unwrap_err().to_string();
+        assert!(error.contains("on the primary only"), "{error}");
+    }
+    let request = Request::begin(&ada, &manager).await;
+    request.session.clear();
+    assert!(request.end().await.unwrap_err().is_store(), "the log-out of a visitor");
+    let request = Request::begin(&bob, &manager).await;
+    request.session.insert("n", 2);
+    assert!(request.end().await.unwrap_err().is_store(), "a change");
+    // Who only reads waits for nobody.
+    let start = Instant::now();
+    assert_eq!(bob.session().await.unwrap().get("n"), Some(2));
+    assert!(start.elapsed() < Duration::from_millis(150));
+    replica.signal("CONT");
+    let request = Request::begin(&ada, &manager).await;
+    request.session.clear();
+    ada.receive(&request.end().await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_server_that_asks_for_replicas_itself_refuses_writes_and_says_so() {
+    let primary = Server::start(&["--min-replicas-to-write", "1"]);
+    let store = RedisStore::open(&primary.url()).unwrap();
+    let error = store.create(&key(1), version(1), record(b"x"), NOW, None).await.unwrap_err().to_string();
+    assert!(error.contains("nothing was written") && error.contains("min-replicas-to-write"), "{error}");
+    assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Missing));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_server_that_is_loading_is_waited_for() {
+    // 300,000 keys that it reads slowly.
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "no", "--key-load-delay", "0"]);
+    let mut client = client(&server).await;
+    order(&mut client, "DEBUG JMAP").await;
+    server.kill();
+}
+
+// What is lost.
+
+/// What became of what was confirmed before, in and after a fail-over.
+#[derive(Default, Debug)]
+struct Count {
+    log_ins: usize,
+    log_outs: usize,
+    errors: usize,
+    lost_log_ins: usize,
+    log_outs_that_came_back: usize,
+    longest_pause: Duration,
+}
+
+enum How {
+    /// `kill -9`
+    Killed,
+    /// It hangs, and goes on when another is the primary.
+    Hangs,
+}
+
+/// Writers log in and out while the primary goes; then everything is looked up.
+async fn fail_over(how: &How, settings: &str, of_servers: &[&str], sum: &mut Count) {
+    let mut group = Group::with(of_servers, &[], "").await;
+    group.is_whole("").await;
+    sleep(Duration::from_millis(1_000)).await;
+    let store = RedisStore::open(&(group.url() + settings)).unwrap().time_limit(Duration::from_secs(5));
+    let (stop, said) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::<(StoreKey, bool)>::new())));
+    let (failed, last) = (Arc::new(Mutex::new(Vec::<StoreError>::new())), Arc::new(Mutex::new(Instant::now())));
+    let pause = Arc::new(Mutex::new(Duration::ZERO));
+    let mut writers = Vec::new();
+    for writer in 0..8_u64 {
+        let (store, stop, said) = (store.clone(), Arc::clone(&stop), Arc::clone(&said));
+        let (failed, last, pause) = (Arc::clone(&failed), Arc::clone(&last), Arc::clone(&pause));
+        writers.push(tokio::spawn(async move {
+            for number in 0.. {
+                if stop.load(SeqCst) {
+                    break;
+                }
+                let own = key(writer * 1_000_000 + number);
+                match store.create(&own, Version::from_bits(number), record(b"x"), NOW, None).await {
+                    Ok(Create::Created(_)) => said.lock().unwrap().push((own.clone(), true)),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(error) => {
+                        failed.lock().unwrap().push(error);
+                        continue;
+                    }
+                }
+                if number % 2 == 0 {
+                    match store.delete(&own, None, Tombstone::new(Why::Ended, number, NOW), NOW).await {
+                        Ok(Delete::Deleted) => said.lock().unwrap().push((own, false)),
+                        // Its log-in was lost.
+                        Ok(_) => {}
+                        Err(error) => failed.lock().unwrap().push(error),
+                    }
+                }
+                let mut last = last.lock().unwrap();
+                let mut pause = pause.lock().unwrap();
+                *pause = (*pause).max(last.elapsed());
+                *last = Instant::now();
+            }
+        }));
+    }
+    sleep(Duration::from_millis(300 + rand::random::<u64>() % 400)).await;
+    match how {
+        How::Killed => {
+            group.servers[0].kill();
+            sleep(Duration::from_millis(4_000)).await;
+        }
+        How::Hangs => {
+            group.servers[0].signal("STOP");
+            sleep(Duration::from_millis(3_000)).await;
+            group.servers[0].signal("CONT");
+            sleep(Duration::from_millis(4_000)).await;
+        }
+    }
+    stop.store(true, SeqCst);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_ne!(role(&group.servers[1]).await, role(&group.servers[2]).await, "no fail-over");
+    let said = std::mem::take(&mut *said.lock().unwrap());
+    let ended: std::collections::HashSet<&StoreKey> =
+        said.iter().filter(|(_, lives)| !lives).map(|(key, _)| key).collect();
+    for (key, lives) in &said {
+        let found = store.load(key, NOW).await.unwrap();
+        match lives {
+            true => sum.log_ins += 1,
+            false => sum.log_outs += 1,
+        }
+        match found {
+            Load::Missing if *lives && !ended.contains(key) => sum.lost_log_ins += 1,
+            Load::Found(..) if !lives => sum.log_outs_that_came_back += 1,
+            _ => {}
+        }
+    }
+    sum.errors += failed.lock().unwrap().len();
+    sum.longest_pause = sum.longest_pause.max(*pause.lock().unwrap());
+}
+
+async fn fail_overs(how: How, settings: &str, of_servers: &[&str]) -> Count {
+    let rounds = std::env::var("FAILOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut sum = Count::default();
+    for _ in 0..rounds {
+        fail_over(&how, settings, of_servers, &mut sum).await;
+    }
+    println!("{rounds} fail-overs, {settings:?} {of_servers:?}: {sum:?}");
+    assert!(sum.longest_pause < Duration::from_secs(10), "{sum:?}");
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn after_the_primary_was_killed_the_next_one_is_found_and_what_is_lost_is_counted() {
+    let _ = fail_overs(How::Killed, "", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn nothing_that_a_replica_confirmed_is_lost_when_the_primary_is_killed() {
+    let sum = fail_overs(How::Killed, "?wait=1&wait_timeout=500", &[]).await;
+    assert_eq!((sum.lost_log_ins, sum.log_outs_that_came_back), (0, 0), "{sum:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn after_the_primary_hung_and_came_back_the_next_one_is_found_and_what_is_lost_is_counted() {
+    let _ = fail_overs(How::Hangs, "", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn nothing_that_a_replica_confirmed_is_lost_when_the_primary_hung_and_came_back() {
+    let sum = fail_overs(How::Hangs, "?wait=1&wait_timeout=500", &[]).await;
+    assert_eq!((sum.lost_log_ins, sum.log_outs_that_came_back), (0, 0), "{sum:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn a_primary_that_asks_for_replicas_itself_loses_less_when_it_hung_and_came_back() {
+    let _ = fail_overs(How::Hangs, "", &["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]).await;
+}
