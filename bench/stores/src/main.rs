@@ -126,7 +126,7 @@ async fn fill(store: &(impl SessionStore + Clone), sessions: u64) -> Arc<Vec<Sto
         let (store, keys) = (store.clone(), Arc::clone(&keys));
         local.spawn_local(async move {
             for key in keys.iter().skip(task).step_by(100) {
-                store.create(key, next(), record(), NOW).await.expect("the store failed");
+                store.create(key, next(), record(), None, NOW).await.expect("the store failed");
             }
         });
     }

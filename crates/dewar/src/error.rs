@@ -20,7 +20,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// A visitor's doing is never an error: a hostile or stale cookie opens an empty session.
 /// The message names the place (a setting, an entry, a template) and never a secret or a value.
-/// As a response it is a `503` with `Retry-After` where the store failed, a `409` where the request may be repeated, else a `500`.
+/// As a response it is a `503` with `Retry-After` where the store failed, a `409` where the request may be repeated, a `403` where a user has too many sessions, else a `500`.
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     Entry,
     Closed,
     Conflict,
+    Full,
     Panicked,
     #[cfg(feature = "web")]
     MissingLayer,
@@ -100,6 +101,8 @@ impl Error {
             "Your session cannot be reached just now. Please try again in a moment.\n"
         } else if self.is_conflict() {
             "Somebody logged in or out while this page was asked for. Please try again.\n"
+        } else if self.is_too_many_sessions() {
+            "You are logged in in as many places as may be. Please log out in one of them first.\n"
         } else {
             "Something went wrong on our side.\n"
         }
@@ -146,17 +149,24 @@ impl Error {
         self.kind == Kind::Conflict
     }
 
+    /// The user is logged in as often as [may be](crate::SessionManagerBuilder::max_sessions_per_user): the log-in was refused, and nothing of this
+    /// commit was saved. The session goes on as it was before.
+    pub fn is_too_many_sessions(&self) -> bool {
+        self.kind == Kind::Full
+    }
+
     /// Whoever held the session panicked, so that nothing was saved.
     #[cfg(feature = "web")]
     pub(crate) fn is_panic(&self) -> bool {
         self.kind == Kind::Panicked
     }
 
-    /// The HTTP status that tells a client what happened: 503 for the store, 409 for a conflict, 500 for all else.
+    /// The HTTP status that tells a client what happened: 503 for the store, 409 for a conflict, 403 for a log-in too many, 500 for all else.
     pub fn status(&self) -> http::StatusCode {
         match self.kind {
             Kind::Store => http::StatusCode::SERVICE_UNAVAILABLE,
             Kind::Conflict => http::StatusCode::CONFLICT,
+            Kind::Full => http::StatusCode::FORBIDDEN,
             _ => http::StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

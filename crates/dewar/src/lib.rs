@@ -99,7 +99,7 @@ pub use error::{Error, Refusal};
 pub use flash::Flash;
 pub use key::{Key, Name};
 pub use lifetime::{Clock, Lifetime, Reissue};
-pub use manager::{Committed, Device, SessionHandle, SessionManager, SessionManagerBuilder};
+pub use manager::{AtMax, Committed, Device, SessionHandle, SessionManager, SessionManagerBuilder};
 pub use meaning::Login;
 pub use secret::{Keyring, Secret};
 pub use session::Session;

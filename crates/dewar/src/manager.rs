@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, poll_fn},
+    num::NonZeroU32,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
@@ -57,6 +58,7 @@ use draw::Draw;
 use duplicates::FormerDomain;
 pub use edit::SessionHandle;
 use queue::Queues;
+pub use settings::AtMax;
 use settings::Identity;
 #[cfg(feature = "web")]
 use settings::Settings;
@@ -104,6 +106,8 @@ struct Inner {
     reissue: Reissue,
     skew: Duration,
     clock: Clock,
+    /// How many sessions a user may have.
+    cap: Option<(NonZeroU32, AtMax)>,
     queues: Queues,
     draw: Draw,
     /// Tells this manager's secrets and dialect from another's.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    num::NonZeroU32,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -10,8 +11,8 @@ use std::{
 };
 
 use dewar::store::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, Why, Written, conformance, memory::MemoryStore,
+    Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, Why, Written, conformance, memory::MemoryStore,
 };
 use tokio::task::yield_now;
 
@@ -68,6 +69,10 @@ enum Fault {
     RevokesAndCountsTooMany,
     EveryoneButTheNameless,
     EveryoneRaisesNoEpoch,
+    KnowsNoCap,
+    CapEndsOneTooMany,
+    CapEndsWithoutATombstone,
+    CapLooksThenWrites,
 }
 
 struct Broken {
@@ -139,6 +144,31 @@ impl Broken {
         }
     }
 
+    /// The cap as the store gets it.
+    async fn cap(&self, cap: Option<&Cap>, record: &Record, now: Timestamp) -> Result<Option<Cap>, StoreError> {
+        let Some(mut cap) = cap.cloned() else { return Ok(None) };
+        let principal = record.principal.as_deref().unwrap_or_default();
+        match self.fault {
+            Fault::KnowsNoCap => return Ok(None),
+            Fault::CapEndsOneTooMany if cap.most.get() > 1 && cap.end_oldest.is_some() => {
+                cap.most = NonZeroU32::new(cap.most.get() - 1).unwrap();
+            }
+            Fault::CapEndsWithoutATombstone => {
+                cap.end_oldest = cap.end_oldest.map(|tombstone| Tombstone { until: now, ..tombstone });
+            }
+            // The store does not look again in the step itself.
+            Fault::CapLooksThenWrites => {
+                let others = self.store.list(Some(principal), None, usize::MAX, now).await?;
+                if others.len() < cap.most.get() as usize {
+                    yield_now().await;
+                    return Ok(None);
+                }
+            }
+            _ => {}
+        }
+        Ok(Some(cap))
+    }
+
     async fn version_of(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Version>, StoreError> {
         Ok(match self.store.load(key, now).await? {
             Load::Found(_, version) => Some(version),
@@ -165,6 +195,7 @@ impl SessionStore for Broken {
         key: &StoreKey,
         mut version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
         let mut record = self.spoilt(record).await?;
@@ -174,14 +205,15 @@ impl SessionStore for Broken {
             Fault::CreateIgnoresNobodysEpoch if record.principal.is_none() => record.epoch = None,
             _ => {}
         }
-        match self.store.create(key, version, record.clone(), now).await? {
+        let cap = self.cap(cap, &record, now).await?;
+        match self.store.create(key, version, record.clone(), cap.as_ref(), now).await? {
             Create::Exists if self.has(Fault::CreateOverwrites) => {
                 let at = self.version_of(key, now).await?.unwrap_or(version);
                 self.store.replace(key, at, version, record, now).await?;
-                Ok(Create::Created(Written { version, epoch: 0 }))
+                Ok(Create::Created(Written { version, epoch: 0, ended: 0 }))
             }
             Create::Gone(dead) if dead.nonce == 0 && self.has(Fault::CreatesOverAGuard) => {
-                Ok(Create::Created(Written { version, epoch: 0 }))
+                Ok(Create::Created(Written { version, epoch: 0, ended: 0 }))
             }
             Create::Created(written) if self.has(Fault::SaysNoEpoch) => {
                 Ok(Create::Created(Written { epoch: 0, ..written }))
@@ -206,7 +238,7 @@ impl SessionStore for Broken {
                 at = self.version_of(key, now).await?.unwrap_or(at);
             }
             Load::Missing if self.has(Fault::ReplaceCreates) => {
-                self.store.create(key, version, record, now).await?;
+                self.store.create(key, version, record, None, now).await?;
                 return Ok(Replace::Replaced(version));
             }
             _ if self.has(Fault::ReplaceGivesItsOwnVersion) => version = own_version(version),
@@ -260,6 +292,7 @@ impl SessionStore for Broken {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         let record = self.spoilt(record).await?;
@@ -269,27 +302,28 @@ impl SessionStore for Broken {
             Fault::RenamesAnyVersion => at = None,
             Fault::RenameLeavesNoReason => tombstone.why = Why::Ended,
             Fault::RenameCreates if found == Load::Missing => {
-                self.store.create(to, version, record, now).await?;
+                self.store.create(to, version, record, None, now).await?;
                 return Ok(Rename::Gone(None));
             }
             Fault::RenameOverwrites => {
                 if let Some(standing) = self.version_of(to, now).await? {
                     self.store.replace(to, standing, version, record, now).await?;
                     self.store.delete(from, at, tombstone, now).await?;
-                    return Ok(Rename::Renamed(Written { version, epoch: 0 }));
+                    return Ok(Rename::Renamed(Written { version, epoch: 0, ended: 0 }));
                 }
             }
             Fault::RenameLeavesTheOldRecord | Fault::RenameLooksThenWrites => {
                 let Load::Found(_, current) = found else {
-                    return self.store.rename(from, at, to, version, record, tombstone, now).await;
+                    return self.store.rename(from, at, to, version, record, tombstone, cap, now).await;
                 };
                 if at.is_some_and(|at| at != current) {
                     return Ok(Rename::Conflict);
                 }
                 yield_now().await;
-                let written = match self.store.create(to, version, record, now).await? {
+                let written = match self.store.create(to, version, record, cap, now).await? {
                     Create::Created(written) => written,
                     Create::Outdated => return Ok(Rename::Outdated),
+                    Create::Full => return Ok(Rename::Full),
                     Create::Exists | Create::Gone(_) => return Err(StoreError::new("the new key is not new")),
                 };
                 if self.has(Fault::RenameLooksThenWrites) {
@@ -299,7 +333,8 @@ impl SessionStore for Broken {
             }
             _ => {}
         }
-        self.store.rename(from, at, to, version, record, tombstone, now).await
+        let cap = self.cap(cap, &record, now).await?;
+        self.store.rename(from, at, to, version, record, tombstone, cap.as_ref(), now).await
     }
 }
 
@@ -457,6 +492,10 @@ async fn each_fault_is_found_and_its_promise_named() {
         (Fault::RevokesAndCountsTooMany, "revoke counts what it deleted"),
         (Fault::EveryoneButTheNameless, "revoke_everyone ends every session"),
         (Fault::EveryoneRaisesNoEpoch, "revoke_everyone raises the epoch of everybody"),
+        (Fault::KnowsNoCap, "a log-in beyond the cap is refused"),
+        (Fault::CapEndsOneTooMany, "the answer says how many ended"),
+        (Fault::CapEndsWithoutATombstone, "the oldest ends, and leaves the tombstone"),
+        (Fault::CapLooksThenWrites, "of many log-ins at once, as many succeed as may"),
     ];
     for (fault, expected) in faults {
         let message = broken_promise(fault).await;

@@ -46,7 +46,7 @@ async fn store_of(json: &'static str, left: Duration) -> MemoryStore {
         extra: Bytes::new(),
     };
     let store = MemoryStore::new();
-    store.create(&key(), Version::from_bits(1), record, NOW).await.unwrap();
+    store.create(&key(), Version::from_bits(1), record, None, NOW).await.unwrap();
     store
 }
 

@@ -319,7 +319,7 @@ async fn store_of(vector: &Vector, left: Duration) -> MemoryStore {
     if !vector["store"].is_null() {
         let (key, data) = stored(vector);
         let now = at(vector, "read");
-        store.create(&key, dewar::store::Version::from_bits(1), record(data, now, left), now).await.unwrap();
+        store.create(&key, dewar::store::Version::from_bits(1), record(data, now, left), None, now).await.unwrap();
     }
     store
 }

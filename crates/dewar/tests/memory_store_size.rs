@@ -65,7 +65,7 @@ fn a_million_sessions_cost_at_most_170_bytes_each_beyond_their_payload() {
             guarded_until: None,
             extra: Default::default(),
         };
-        now(store.create(&key(number), Version::from_bits(number), record, NOW)).unwrap();
+        now(store.create(&key(number), Version::from_bits(number), record, None, NOW)).unwrap();
     }
     // A first load shares the data, which costs a count of its readers.
     for number in 0..SESSIONS {

@@ -15,7 +15,7 @@ use axum::{Router, body::Body, routing::get};
 use dewar::{
     Clock, Error, Lifetime, Secret, Session, SessionLayer, SessionManager,
     store::{
-        Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+        Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
         Timestamp, Tombstone, Touch, Version, memory::MemoryStore, sqlite::SqliteStore,
     },
     testing::Visitor,
@@ -197,11 +197,11 @@ macro_rules! down {
 impl SessionStore for Down {
     down! {
         load(&StoreKey, Timestamp) -> Load;
-        create(&StoreKey, Version, Record, Timestamp) -> Create;
+        create(&StoreKey, Version, Record, Option<&Cap>, Timestamp) -> Create;
         replace(&StoreKey, Version, Version, Record, Timestamp) -> Replace;
         touch(&StoreKey, Version, Timestamp, Timestamp) -> Touch;
         delete(&StoreKey, Option<Version>, Tombstone, Timestamp) -> Delete;
-        rename(&StoreKey, Option<Version>, &StoreKey, Version, Record, Tombstone, Timestamp) -> Rename;
+        rename(&StoreKey, Option<Version>, &StoreKey, Version, Record, Tombstone, Option<&Cap>, Timestamp) -> Rename;
     }
 }
 

@@ -599,7 +599,7 @@ async fn who_reads_the_names_in_one_old_store_gets_nowhere_through_another_sourc
     let template = Browser::with(&Visitor::with(&express, serde_json::json!({"user": "ada"})).await.unwrap());
     let page = left.list(None, None, 10, NOW).await.unwrap();
     let (_, record, version) = page[0].clone();
-    left.create(&StoreKey::foreign(format!("sess:{sid}")), version, record, NOW).await.unwrap();
+    left.create(&StoreKey::foreign(format!("sess:{sid}")), version, record, None, NOW).await.unwrap();
     drop(template);
     let signer = wire::cookie_signature::CookieSigner::new(&[OLD.as_bytes()]).unwrap();
     let value = format!("s%3A{}", signer.sign(&sid).replace('+', "%2B").replace('/', "%2F"));
@@ -623,7 +623,7 @@ async fn a_log_out_is_final_for_as_long_as_the_source_is_read() {
     ada.visits(&ours, |s| s.insert("x", 1)).await;
     site.clock.advance(Duration::from_secs(200)); // the tombstone at the source is over, too
     record.idle_expires = record.idle_expires.after(Duration::from_secs(3600));
-    left.create(&key, version, record, site.clock.now()).await.unwrap();
+    left.create(&key, version, record, None, site.clock.now()).await.unwrap();
     ada.visits(&ours, Session::clear).await;
     assert!(copy.opens(&ours).await.is_empty());
     site.clock.advance(DAY - Duration::from_secs(100));

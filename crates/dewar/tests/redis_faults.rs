@@ -170,7 +170,7 @@ async fn every_verb_is_one_round_trip() {
         count("touch");
         store.replace(&key(first), version(first), version(7), anns(1), NOW).await.unwrap();
         count("replace");
-        store.rename(&key(first), None, &key(first + 1), version(8), anns(1), ended(1), NOW).await.unwrap();
+        store.rename(&key(first), None, &key(first + 1), version(8), anns(1), ended(1), None, NOW).await.unwrap();
         count("rename");
         store.delete(&key(first + 1), None, ended(1), NOW).await.unwrap();
         count("delete");
@@ -296,7 +296,7 @@ async fn a_full_server_takes_nothing_that_makes_a_session_longer() {
     order(&mut client, "CONFIG SET maxmemory 1").await;
     let long = Record { data: vec![7; 500].into(), epoch: Some(0), ..of("ann", 1) };
     assert!(store.replace(&key(1), version(1), version(2), long.clone(), NOW).await.is_err());
-    assert!(store.create(&key(1), version(2), long, later(2)).await.is_err());
+    assert!(store.create(&key(1), version(2), long, None, later(2)).await.is_err());
 }
 
 // A primary that became a replica.
@@ -479,7 +479,7 @@ async fn an_end_that_meets_another_server(everyone: bool) -> (Result<u64, StoreE
         }
         let anns = Record { epoch: Some(0), ..of("ann", 1) };
         let (from, to) = (if number == 0 { 0 } else { 10_000 + number }, 10_001 + number);
-        on_other.rename(&key(from), None, &key(to), version(to), anns, ended(3), NOW).await.unwrap();
+        on_other.rename(&key(from), None, &key(to), version(to), anns, ended(3), None, NOW).await.unwrap();
     }
     (ending.await.unwrap(), on_other.count(NOW).await.unwrap() as usize)
 }

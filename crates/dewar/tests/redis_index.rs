@@ -50,7 +50,7 @@ async fn an_index_lives_as_long_as_the_longest_session_in_it() {
     store.replace(&key(2), version(2), version(9), lives(300_000), NOW).await.unwrap();
     assert!(ttl(&mut client, ANNS).await >= 300_000, "a replace");
     let renamed = Record { epoch: Some(0), ..lives(400_000) };
-    store.rename(&key(3), None, &key(4), version(4), renamed, ended(1), NOW).await.unwrap();
+    store.rename(&key(3), None, &key(4), version(4), renamed, ended(1), None, NOW).await.unwrap();
     assert!(ttl(&mut client, ANNS).await >= 400_000, "a rename");
 
     // For ever, as far as Redis counts.
@@ -86,7 +86,7 @@ async fn an_index_goes_when_its_sessions_have_gone_and_its_epoch_stays() {
     assert_eq!(store.epoch(Some("ann")).await.unwrap(), everyones);
     for epoch in [0, raised] {
         let old = Record { epoch: Some(epoch), ..of("ann", 3) };
-        assert_eq!(store.create(&key(3), version(3), old, NOW).await.unwrap(), Create::Outdated);
+        assert_eq!(store.create(&key(3), version(3), old, None, NOW).await.unwrap(), Create::Outdated);
     }
     store.revoke("ann", Revoke::All, ended(1), NOW).await.unwrap();
     assert!(store.epoch(Some("ann")).await.unwrap() > everyones, "it never counts from lower again");
@@ -112,7 +112,7 @@ async fn an_index_that_was_lost_is_written_again_by_whoever_writes() {
     let replaced = store.replace(&key(2), version(2), version(12), record, NOW).await.unwrap();
     assert_eq!(replaced, Replace::Replaced(version(12)));
     let record = Record { epoch: Some(NOW.as_millis()), ..of("ann", 3) };
-    let renamed = store.rename(&key(3), None, &key(4), version(4), record, ended(1), NOW).await.unwrap();
+    let renamed = store.rename(&key(3), None, &key(4), version(4), record, ended(1), None, NOW).await.unwrap();
     assert!(matches!(renamed, Rename::Renamed(_)));
     assert_eq!(store.list(Some("ann"), None, 99, NOW).await.unwrap().len(), 3);
     assert_eq!(store.revoke("ann", Revoke::All, ended(1), NOW).await.unwrap(), 3);
@@ -130,7 +130,7 @@ async fn meet(store: &RedisStore, what: &str, record: &Record) -> Option<Tombsto
             Replace::Gone(tombstone) => tombstone,
             other => panic!("{other:?}"),
         },
-        _ => match store.rename(&key(1), None, &key(2), version(2), record, ended(1), NOW).await.unwrap() {
+        _ => match store.rename(&key(1), None, &key(2), version(2), record, ended(1), None, NOW).await.unwrap() {
             Rename::Gone(tombstone) => tombstone,
             other => panic!("{other:?}"),
         },

@@ -217,11 +217,14 @@ async fn a_tombstone_says_why_in_every_answer_and_stands_for_the_later_of_two() 
 
     let gone = Some(renewed.clone());
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone(renewed.clone()));
-    assert_eq!(store.create(&key(1), version(3), record(b"x"), NOW).await.unwrap(), Create::Gone(renewed.clone()));
+    assert_eq!(
+        store.create(&key(1), version(3), record(b"x"), None, NOW).await.unwrap(),
+        Create::Gone(renewed.clone())
+    );
     let replaced = store.replace(&key(1), version(1), version(3), record(b"x"), NOW).await.unwrap();
     assert_eq!(replaced, Replace::Gone(gone.clone()));
     assert_eq!(store.touch(&key(1), version(1), later(60), NOW).await.unwrap(), Touch::Gone(gone.clone()));
-    let renamed = store.rename(&key(1), None, &key(3), version(3), record(b"x"), ended(1), NOW).await.unwrap();
+    let renamed = store.rename(&key(1), None, &key(3), version(3), record(b"x"), ended(1), None, NOW).await.unwrap();
     assert_eq!(renamed, Rename::Gone(gone.clone()));
 
     let longer = ended(5).until(Some(later(500)));
@@ -234,7 +237,7 @@ async fn a_tombstone_says_why_in_every_answer_and_stands_for_the_later_of_two() 
     assert_eq!(store.delete(&key(4), Some(version(1)), ended(6), NOW).await.unwrap(), Delete::Gone(None));
     assert_eq!(store.load(&key(4), NOW).await.unwrap(), Load::Missing);
     assert_eq!(store.delete(&key(4), None, ended(6), NOW).await.unwrap(), Delete::Gone(None));
-    assert_eq!(store.create(&key(4), version(1), record(b"x"), NOW).await.unwrap(), Create::Gone(ended(6)));
+    assert_eq!(store.create(&key(4), version(1), record(b"x"), None, NOW).await.unwrap(), Create::Gone(ended(6)));
 }
 
 #[tokio::test]
@@ -246,13 +249,16 @@ async fn a_guarded_record_that_expired_answers_as_ended_until_its_guard_is_over(
     let now = later(4_000);
     let guard = Tombstone { why: Why::Ended, nonce: 0, made: later(3_600), until: later(9_000) };
     assert_eq!(store.load(&key(1), now).await.unwrap(), Load::Gone(guard.clone()));
-    assert_eq!(store.create(&key(1), version(2), record(b"x"), now).await.unwrap(), Create::Gone(guard.clone()));
+    assert_eq!(store.create(&key(1), version(2), record(b"x"), None, now).await.unwrap(), Create::Gone(guard.clone()));
     let replaced = store.replace(&key(1), version(1), version(2), record(b"x"), now).await.unwrap();
     assert_eq!(replaced, Replace::Gone(Some(guard.clone())));
     assert_eq!(store.delete(&key(1), None, ended(3), now).await.unwrap(), Delete::Gone(Some(guard.clone())));
     assert_eq!(store.load(&key(1), now).await.unwrap(), Load::Gone(guard));
     assert_eq!(store.list(Some("ann"), None, 9, now).await.unwrap(), []);
-    assert!(matches!(store.create(&key(1), version(2), record(b"x"), later(9_000)).await.unwrap(), Create::Created(_)));
+    assert!(matches!(
+        store.create(&key(1), version(2), record(b"x"), None, later(9_000)).await.unwrap(),
+        Create::Created(_)
+    ));
 }
 
 #[tokio::test]
@@ -264,14 +270,14 @@ async fn a_rename_moves_the_session_its_tombstone_and_its_place_in_the_index() {
     create(&store, 1, &Record { guarded_until: Some(later(500)), ..of("ann", 7) }).await;
     create(&store, 9, &record(b"taken")).await;
     let rename = async |at: Option<Version>, to: u64, record: Record| {
-        store.rename(&key(1), at, &key(to), version(22), record, ended(5), NOW).await
+        store.rename(&key(1), at, &key(to), version(22), record, ended(5), None, NOW).await
     };
     let anns = Record { epoch: Some(0), ..of("ann", 7) };
 
     assert_eq!(rename(Some(version(2)), 2, anns.clone()).await.unwrap(), Rename::Conflict);
     assert!(rename(None, 9, anns.clone()).await.is_err());
     assert!(lives(&store, 1).await && !lives(&store, 2).await);
-    let written = Written { version: version(22), epoch: 0 };
+    let written = Written { version: version(22), epoch: 0, ended: 0 };
     assert_eq!(rename(Some(version(1)), 2, anns.clone()).await.unwrap(), Rename::Renamed(written));
     assert_eq!(store.load(&key(2), NOW).await.unwrap(), Load::Found(anns.clone(), version(22)));
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone(ended(5).until(Some(later(500)))));
@@ -298,9 +304,9 @@ async fn what_began_before_a_raise_comes_back_under_no_key() {
 
     // The one that passes goes on under other keys, those that do not are refused.
     let old = |lineage| Record { epoch: Some(0), ..of("ann", lineage) };
-    let renamed = store.rename(&key(2), None, &key(12), version(12), old(2), ended(1), NOW).await.unwrap();
-    assert_eq!(renamed, Rename::Renamed(Written { version: version(12), epoch: 0 }));
-    assert_eq!(store.create(&key(11), version(11), old(1), NOW).await.unwrap(), Create::Outdated);
+    let renamed = store.rename(&key(2), None, &key(12), version(12), old(2), ended(1), None, NOW).await.unwrap();
+    assert_eq!(renamed, Rename::Renamed(Written { version: version(12), epoch: 0, ended: 0 }));
+    assert_eq!(store.create(&key(11), version(11), old(1), None, NOW).await.unwrap(), Create::Outdated);
     assert_eq!(create(&store, 13, &of("ann", 13)).await, raised);
     let Load::Found(found, _) = store.load(&key(13), NOW).await.unwrap() else { panic!() };
     assert_eq!(found.epoch, Some(raised));
@@ -308,7 +314,7 @@ async fn what_began_before_a_raise_comes_back_under_no_key() {
     // Once more, at the same time by the clock: the epoch counts on.
     assert_eq!(store.revoke("ann", Revoke::All, ended(2), NOW).await.unwrap(), 2);
     assert_eq!(store.epoch(Some("ann")).await.unwrap(), raised + 1);
-    let renamed = store.rename(&key(4), None, &key(14), version(14), old(2), ended(1), NOW).await.unwrap();
+    let renamed = store.rename(&key(4), None, &key(14), version(14), old(2), ended(1), None, NOW).await.unwrap();
     assert_eq!(renamed, Rename::Outdated);
     assert!(lives(&store, 4).await);
 
@@ -332,7 +338,8 @@ async fn one_lineage_ends_wherever_it_is_by_now() {
     }
     for number in 1..=64 {
         let record = Record { epoch: Some(0), ..of("ann", number) };
-        let renamed = store.rename(&key(number), None, &key(100 + number), version(1), record, ended(1), NOW).await;
+        let renamed =
+            store.rename(&key(number), None, &key(100 + number), version(1), record, ended(1), None, NOW).await;
         assert!(matches!(renamed.unwrap(), Rename::Renamed(_)));
     }
     for number in 1..=64 {
@@ -360,7 +367,7 @@ async fn thousands_of_sessions_end_at_once_while_their_browsers_renew_them() {
                 for number in (first + task..first + 1_700).step_by(8) {
                     let record = Record { epoch: Some(0), ..of(principal, number + 1) };
                     let (from, to) = (key(number), key(5_000 + number));
-                    store.rename(&from, None, &to, version(1), record, ended(1), NOW).await.unwrap();
+                    store.rename(&from, None, &to, version(1), record, ended(1), None, NOW).await.unwrap();
                 }
             });
         }
@@ -433,7 +440,7 @@ async fn the_index_of_principals_is_cleaned_when_read_and_when_purged() {
     for number in 100..400 {
         let now = later(130 * number);
         let anns = Record { idle_expires: now.after(Duration::from_secs(60)), ..of("ann", number) };
-        store.create(&key(number), version(number), anns, now).await.unwrap();
+        store.create(&key(number), version(number), anns, None, now).await.unwrap();
     }
     let size = indexed(&mut client, "ann").await;
     assert!(size <= 33, "the index grew to {size}");
@@ -490,13 +497,13 @@ async fn what_the_release_before_wrote_is_read_and_changed() {
 
     // Every script meets them.
     for number in [1, 2, 3] {
-        assert_eq!(store.create(&key(number), version(1), record(b"x"), NOW).await.unwrap(), Create::Exists);
+        assert_eq!(store.create(&key(number), version(1), record(b"x"), None, NOW).await.unwrap(), Create::Exists);
         assert_eq!(store.touch(&key(number), at, later(500), NOW).await.unwrap(), Touch::Touched);
         assert!((499..=500).contains(&ttl(&mut client, key(number)).await));
         let conflict = store.replace(&key(number), version(1), version(2), record(b"x"), NOW).await.unwrap();
         assert_eq!(conflict, Replace::Conflict);
     }
-    assert_eq!(store.create(&key(4), version(1), record(b"x"), NOW).await.unwrap(), Create::Gone(mark.clone()));
+    assert_eq!(store.create(&key(4), version(1), record(b"x"), None, NOW).await.unwrap(), Create::Gone(mark.clone()));
     let stands = mark.until(Some(later(500)));
     let deleted = store.delete(&key(4), None, ended(9).until(Some(later(500))), NOW).await.unwrap();
     assert_eq!(deleted, Delete::Gone(Some(stands.clone())));
@@ -506,8 +513,8 @@ async fn what_the_release_before_wrote_is_read_and_changed() {
     let replaced = store.replace(&key(1), at, version(5), changed.clone(), NOW).await.unwrap();
     assert_eq!(replaced, Replace::Replaced(version(5)));
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Found(changed, version(5)));
-    let renamed = store.rename(&key(2), Some(at), &key(12), version(6), anns(2), ended(1), NOW).await.unwrap();
-    assert_eq!(renamed, Rename::Renamed(Written { version: version(6), epoch: 0 }));
+    let renamed = store.rename(&key(2), Some(at), &key(12), version(6), anns(2), ended(1), None, NOW).await.unwrap();
+    assert_eq!(renamed, Rename::Renamed(Written { version: version(6), epoch: 0, ended: 0 }));
     let listed = store.list(Some("ann"), None, 9, NOW).await.unwrap();
     assert_eq!(listed.len(), 2, "{listed:?}");
     assert!(!client.exists("dewar-principal:ann").await.unwrap(), "each entry went to the new index with its record");
@@ -613,7 +620,7 @@ async fn what_was_confirmed_survives_kill_9_of_the_server_as_its_setting_says() 
         for task in 0..16_u64 {
             let (store, confirmed) = (store.clone(), Arc::clone(&confirmed));
             writers.spawn(async move {
-                let created = store.create(&key(task), version(0), record(&[0; 8]), NOW).await;
+                let created = store.create(&key(task), version(0), record(&[0; 8]), None, NOW).await;
                 let Ok(Create::Created(_)) = created else { return };
                 for count in 1_u64.. {
                     let data = record(&count.to_le_bytes());
@@ -646,7 +653,7 @@ async fn a_full_server_is_an_error_and_never_a_false_success() {
     let mut confirmed = Vec::new();
     let mut refused = 0;
     for number in 0..100 {
-        match store.create(&key(number), version(number), record(&[7; 100_000]), NOW).await {
+        match store.create(&key(number), version(number), record(&[7; 100_000]), None, NOW).await {
             Ok(_) => confirmed.push(number),
             Err(error) => {
                 assert!(error.to_string().contains("OOM"), "{error}");
@@ -663,7 +670,7 @@ async fn a_full_server_is_an_error_and_never_a_false_success() {
     assert!(store.delete(&key(2_000), None, ended(1), NOW).await.is_ok());
     let moved = Record { data: Bytes::new(), ..record(b"") };
     let from = key(confirmed[0]);
-    let renamed = store.rename(&from, None, &key(2_001), version(1), moved, ended(1), NOW).await.unwrap();
+    let renamed = store.rename(&from, None, &key(2_001), version(1), moved, ended(1), None, NOW).await.unwrap();
     assert!(matches!(renamed, Rename::Renamed(_)));
     assert_eq!(store.revoke_everyone(ended(1), NOW).await.unwrap(), confirmed.len() as u64);
     create(&store, 2_002, &record(b"x")).await;

@@ -61,13 +61,13 @@ fn faulty(directory: &Directory, pages: u32, on_commit: impl FnMut() -> bool + S
 async fn a_slow_disk_is_noticed_by_those_who_write_alone() {
     let directory = Directory::new();
     let (store, _) = slow(&directory, Duration::from_millis(200));
-    store.create(&key(0), V, record(b"first"), NOW).await.unwrap();
+    store.create(&key(0), V, record(b"first"), None, NOW).await.unwrap();
 
     // One executor thread for all of this: had it waited for the disk once, the rest would stand still.
     let writing = store.clone();
     let writes = tokio::spawn(async move {
         for number in 1..6 {
-            writing.create(&key(number), V, record(b"x"), NOW).await.unwrap();
+            writing.create(&key(number), V, record(b"x"), None, NOW).await.unwrap();
         }
     });
     let mut longest = Duration::ZERO;
@@ -90,7 +90,7 @@ async fn writes_that_wait_share_one_commit() {
     let (store, commits) = slow(&directory, Duration::from_millis(100));
     let tasks = (0..1_000).map(|number| {
         let store = store.clone();
-        async move { store.create(&key(number), V, record(b"x"), NOW).await.unwrap() }
+        async move { store.create(&key(number), V, record(b"x"), None, NOW).await.unwrap() }
     });
     let created = tasks.collect::<JoinSet<Create>>().join_all().await;
     assert!(created.iter().all(|created| matches!(created, Create::Created(_))));
@@ -107,7 +107,7 @@ async fn callers_that_come_back_together_share_each_commit() {
         let store = store.clone();
         async move {
             for number in 0..20 {
-                store.create(&key(task * 20 + number), V, record(b"x"), NOW).await.unwrap();
+                store.create(&key(task * 20 + number), V, record(b"x"), None, NOW).await.unwrap();
             }
         }
     });
@@ -124,7 +124,7 @@ async fn a_purge_lets_others_write_in_between() {
     let (store, commits) = slow(&directory, Duration::from_millis(1));
     let tasks = (0..1_000).map(|number| {
         let store = store.clone();
-        async move { store.create(&key(number), V, record(b"x"), NOW).await.unwrap() }
+        async move { store.create(&key(number), V, record(b"x"), None, NOW).await.unwrap() }
     });
     tasks.collect::<JoinSet<Create>>().join_all().await;
     let later = record(b"x").expires();
@@ -142,7 +142,7 @@ async fn a_disk_that_is_too_slow_is_an_error_in_time() {
     let (store, _) = slow(&directory, Duration::from_secs(2));
     let store = store.time_limit(Duration::from_millis(200));
     let start = Instant::now();
-    let error = store.create(&key(1), V, record(b"x"), NOW).await.unwrap_err();
+    let error = store.create(&key(1), V, record(b"x"), None, NOW).await.unwrap_err();
     assert_eq!(error.to_string(), "sqlite: no answer within 200ms");
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(store.load(&key(2), NOW).await.unwrap(), Load::Missing);
@@ -160,7 +160,7 @@ async fn a_record_that_finds_no_room_fails_alone() {
         let (store, large) = (store.clone(), large.clone());
         async move {
             let record = if number % 5 == 3 { large } else { record(b"small") };
-            (number, store.create(&key(number), V, record, NOW).await)
+            (number, store.create(&key(number), V, record, None, NOW).await)
         }
     });
     for (number, created) in tasks.collect::<JoinSet<_>>().join_all().await {
@@ -182,7 +182,7 @@ async fn a_full_disk_is_an_error_and_never_a_false_success() {
     let mut confirmed = Vec::new();
     let mut refused = 0;
     for number in 0..400 {
-        match store.create(&key(number), V, record(&[7; 2_000]), NOW).await {
+        match store.create(&key(number), V, record(&[7; 2_000]), None, NOW).await {
             Ok(created) => {
                 assert!(matches!(created, Create::Created(_)));
                 confirmed.push(number);
@@ -202,7 +202,10 @@ async fn a_full_disk_is_an_error_and_never_a_false_success() {
         assert!(matches!(store.load(&key(*number), NOW).await.unwrap(), Load::Found(..)), "{number}");
     }
     assert_eq!(store.delete(&key(confirmed[0]), None, tombstone(), NOW).await.unwrap(), Delete::Deleted);
-    assert!(matches!(store.create(&key(1_000), V, record(b"room again"), NOW).await.unwrap(), Create::Created(_)));
+    assert!(matches!(
+        store.create(&key(1_000), V, record(b"room again"), None, NOW).await.unwrap(),
+        Create::Created(_)
+    ));
 }
 
 #[tokio::test]
@@ -211,7 +214,8 @@ async fn a_log_out_that_could_not_be_stored_says_so() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let broken = Arc::clone(&is_broken);
     let store = faulty(&directory, 1_000_000, move || !broken.load(Ordering::Relaxed));
-    let Create::Created(Written { version, .. }) = store.create(&key(1), V, record(b"x"), NOW).await.unwrap() else {
+    let Create::Created(Written { version, .. }) = store.create(&key(1), V, record(b"x"), None, NOW).await.unwrap()
+    else {
         panic!()
     };
     is_broken.store(true, Ordering::Relaxed);
@@ -229,9 +233,9 @@ async fn a_rename_that_could_not_be_stored_left_everything_where_it_was() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let broken = Arc::clone(&is_broken);
     let store = faulty(&directory, 1_000_000, move || !broken.load(Ordering::Relaxed));
-    store.create(&key(1), V, record(b"x"), NOW).await.unwrap();
+    store.create(&key(1), V, record(b"x"), None, NOW).await.unwrap();
     is_broken.store(true, Ordering::Relaxed);
-    let rename = async || store.rename(&key(1), Some(V), &key(2), V, record(b"x"), tombstone(), NOW).await;
+    let rename = async || store.rename(&key(1), Some(V), &key(2), V, record(b"x"), tombstone(), None, NOW).await;
     let error = rename().await.unwrap_err().to_string();
     assert!(error.starts_with("sqlite: cannot write: "), "{error}");
     assert!(matches!(store.load(&key(1), NOW).await.unwrap(), Load::Found(..)));
@@ -253,7 +257,7 @@ async fn a_process_that_writes_until_it_is_killed() {
         let store = store.clone();
         async move {
             for number in (task..).step_by(8) {
-                store.create(&key(number), V, record(&number.to_le_bytes()), NOW).await.unwrap();
+                store.create(&key(number), V, record(&number.to_le_bytes()), None, NOW).await.unwrap();
                 eprintln!("confirmed {number}");
             }
         }

@@ -35,7 +35,7 @@ use support::{
 const V: Version = Version::from_bits(7);
 
 async fn create(store: &SqliteStore, number: u64) -> Result<(), StoreError> {
-    let created = store.create(&key(number), V, record(&number.to_le_bytes()), NOW).await?;
+    let created = store.create(&key(number), V, record(&number.to_le_bytes()), None, NOW).await?;
     assert!(matches!(created, Create::Created(_)), "{number}: {created:?}");
     Ok(())
 }

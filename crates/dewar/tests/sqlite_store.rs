@@ -58,7 +58,7 @@ async fn one_file_that_all_share_keeps_every_promise_too() {
 async fn two_stores_on_one_file_lose_no_write() {
     let directory = Directory::new();
     let stores = [0, 1].map(|_| Arc::new(SqliteStore::open(directory.file()).unwrap()));
-    stores[0].create(&key(1), V, record(&[0; 8]), NOW).await.unwrap();
+    stores[0].create(&key(1), V, record(&[0; 8]), None, NOW).await.unwrap();
     let count = Arc::new(AtomicU32::new(100));
     let tasks = (0..8_usize).map(|task| {
         let count = Arc::clone(&count);
@@ -98,7 +98,8 @@ fn many_may_open_one_new_file_at_once() {
 async fn a_closed_store_has_written_everything_and_refuses_more() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
-    let Create::Created(Written { version, .. }) = store.create(&key(1), V, record(b"kept"), NOW).await.unwrap() else {
+    let Create::Created(Written { version, .. }) = store.create(&key(1), V, record(b"kept"), None, NOW).await.unwrap()
+    else {
         panic!()
     };
     store.close().await;
@@ -115,7 +116,7 @@ async fn a_closed_store_has_written_everything_and_refuses_more() {
 async fn a_dropped_store_writes_what_it_confirmed_and_ends_its_threads() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
-    store.create(&key(1), V, record(b"kept"), NOW).await.unwrap();
+    store.create(&key(1), V, record(b"kept"), None, NOW).await.unwrap();
     drop(store);
     let log = directory.path().join("sessions.db-wal");
     for _ in 0..500 {
@@ -136,7 +137,7 @@ async fn the_file_is_readable_by_its_owner_alone() {
 
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
-    store.create(&key(1), V, record(b"private"), NOW).await.unwrap();
+    store.create(&key(1), V, record(b"private"), None, NOW).await.unwrap();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
@@ -209,7 +210,7 @@ async fn a_database_of_the_applications_own_keeps_its_version() {
     own.execute_batch("CREATE TABLE question (text TEXT); PRAGMA user_version = 42;").unwrap();
     let path = file.clone();
     for store in [SqliteStore::open(&file).unwrap(), rusqlite0_42::store(move || Connection::open(&path)).unwrap()] {
-        store.create(&key(1), V, record(b"beside"), NOW).await.unwrap();
+        store.create(&key(1), V, record(b"beside"), None, NOW).await.unwrap();
         store.close().await;
         let sessions: i64 = own.query_row("SELECT count(*) FROM dewar_session", [], |row| row.get(0)).unwrap();
         assert_eq!((user_version(&file), sessions), (42, 1));
@@ -324,12 +325,12 @@ async fn a_tombstone_says_what_it_was_told() {
     ];
     for (number, why) in (0..).zip(reasons) {
         let tombstone = Tombstone::new(why, number << 40, NOW);
-        store.create(&key(number), V, record(b"x"), NOW).await.unwrap();
+        store.create(&key(number), V, record(b"x"), None, NOW).await.unwrap();
         assert_eq!(store.delete(&key(number), Some(V), tombstone.clone(), NOW).await.unwrap(), Delete::Deleted);
         let gone = || Some(tombstone.clone());
         let later = || record(b"later");
         assert_eq!(store.load(&key(number), NOW).await.unwrap(), Load::Gone(tombstone.clone()));
-        assert_eq!(store.create(&key(number), V, later(), NOW).await.unwrap(), Create::Gone(tombstone.clone()));
+        assert_eq!(store.create(&key(number), V, later(), None, NOW).await.unwrap(), Create::Gone(tombstone.clone()));
         assert_eq!(store.replace(&key(number), V, V, later(), NOW).await.unwrap(), Replace::Gone(gone()));
         assert_eq!(store.touch(&key(number), V, after(9), NOW).await.unwrap(), Touch::Gone(gone()));
         let another = Tombstone::new(Why::Ended, 1, NOW);
@@ -344,7 +345,7 @@ async fn a_delete_of_nothing_keeps_a_create_that_comes_later_away() {
     assert_eq!(store.delete(&key(1), Some(V), tombstone(1), NOW).await.unwrap(), Delete::Gone(None));
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Missing);
     assert_eq!(store.delete(&key(1), None, tombstone(1), NOW).await.unwrap(), Delete::Gone(None));
-    assert_eq!(store.create(&key(1), V, record(b"late"), NOW).await.unwrap(), Create::Gone(tombstone(1)));
+    assert_eq!(store.create(&key(1), V, record(b"late"), None, NOW).await.unwrap(), Create::Gone(tombstone(1)));
 
     let longer = tombstone(1).until(Some(after(900)));
     for second in [tombstone(2).until(Some(after(900))), tombstone(3)] {
@@ -352,7 +353,7 @@ async fn a_delete_of_nothing_keeps_a_create_that_comes_later_away() {
         assert_eq!(gone, Delete::Gone(Some(longer.clone())));
     }
     assert_eq!(store.load(&key(1), after(899)).await.unwrap(), Load::Gone(longer));
-    assert!(matches!(store.create(&key(1), V, record(b"new"), after(900)).await.unwrap(), Create::Created(_)));
+    assert!(matches!(store.create(&key(1), V, record(b"new"), None, after(900)).await.unwrap(), Create::Created(_)));
 }
 
 #[tokio::test]
@@ -363,7 +364,7 @@ async fn a_guarded_key_stays_ended_until_its_cookie_has_expired() {
     let late = after(4_000);
     let ended = Tombstone { why: Why::Ended, nonce: 0, made: after(3_600), until: after(90_000) };
     for number in 1..=2 {
-        store.create(&key(number), V, guarded(), NOW).await.unwrap();
+        store.create(&key(number), V, guarded(), None, NOW).await.unwrap();
     }
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Found(guarded(), V));
 
@@ -374,16 +375,16 @@ async fn a_guarded_key_stays_ended_until_its_cookie_has_expired() {
 
     // The other expires.
     assert_eq!(store.load(&key(1), late).await.unwrap(), Load::Gone(ended.clone()));
-    assert_eq!(store.create(&key(1), V, guarded(), late).await.unwrap(), Create::Gone(ended.clone()));
+    assert_eq!(store.create(&key(1), V, guarded(), None, late).await.unwrap(), Create::Gone(ended.clone()));
     assert_eq!(store.purge(10, late).await.unwrap(), 0);
     assert_eq!(store.count(late).await.unwrap(), 0);
     let gone = || Some(ended.clone());
     assert_eq!(store.load(&key(1), late).await.unwrap(), Load::Gone(ended.clone()));
-    assert_eq!(store.create(&key(1), V, guarded(), late).await.unwrap(), Create::Gone(ended.clone()));
+    assert_eq!(store.create(&key(1), V, guarded(), None, late).await.unwrap(), Create::Gone(ended.clone()));
     assert_eq!(store.replace(&key(1), V, V, guarded(), late).await.unwrap(), Replace::Gone(gone()));
     assert_eq!(store.touch(&key(1), V, after(9_000), late).await.unwrap(), Touch::Gone(gone()));
     assert_eq!(store.delete(&key(1), None, tombstone(1), late).await.unwrap(), Delete::Gone(gone()));
-    let renamed = store.rename(&key(1), None, &key(3), V, record(b""), tombstone(1), late).await.unwrap();
+    let renamed = store.rename(&key(1), None, &key(3), V, record(b""), tombstone(1), None, late).await.unwrap();
     assert_eq!(renamed, Rename::Gone(gone()));
 
     assert_eq!(store.purge(10, after(89_999)).await.unwrap(), 0);
@@ -397,10 +398,10 @@ async fn a_rename_moves_a_session_or_does_nothing() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
     let rename =
-        async |from, at, to| store.rename(&key(from), at, &key(to), V, record(b"moved"), tombstone(1), NOW).await;
+        async |from, at, to| store.rename(&key(from), at, &key(to), V, record(b"moved"), tombstone(1), None, NOW).await;
     let first = Version::from_bits(1);
-    store.create(&key(1), first, record(b"x"), NOW).await.unwrap();
-    store.create(&key(2), V, record(b"in the way"), NOW).await.unwrap();
+    store.create(&key(1), first, record(b"x"), None, NOW).await.unwrap();
+    store.create(&key(2), V, record(b"in the way"), None, NOW).await.unwrap();
 
     assert_eq!(rename(1, Some(V), 3).await.unwrap(), Rename::Conflict);
     assert_eq!(rename(8, None, 3).await.unwrap(), Rename::Gone(None));
@@ -410,7 +411,7 @@ async fn a_rename_moves_a_session_or_does_nothing() {
     assert_eq!(store.count(NOW).await.unwrap(), 2);
 
     let renamed = rename(1, Some(first), 3).await.unwrap();
-    assert_eq!(renamed, Rename::Renamed(Written { version: V, epoch: 0 }));
+    assert_eq!(renamed, Rename::Renamed(Written { version: V, epoch: 0, ended: 0 }));
     assert_eq!(store.load(&key(1), NOW).await.unwrap(), Load::Gone(tombstone(1)));
     assert_eq!(rename(1, None, 4).await.unwrap(), Rename::Gone(Some(tombstone(1))));
     assert!(is_live(&store, &key(3)).await && !is_live(&store, &key(4)).await);
@@ -420,8 +421,8 @@ async fn a_rename_moves_a_session_or_does_nothing() {
 async fn what_began_before_a_raise_is_outdated_under_every_key() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
-    let create = async |number, record| store.create(&key(number), V, record, NOW).await.unwrap();
-    let created = |epoch| Create::Created(Written { version: V, epoch });
+    let create = async |number, record| store.create(&key(number), V, record, None, NOW).await.unwrap();
+    let created = |epoch| Create::Created(Written { version: V, epoch, ended: 0 });
     let raised = NOW.as_millis();
     assert_eq!(create(1, adas(1, None)).await, created(0));
     assert_eq!(
@@ -453,10 +454,11 @@ async fn what_began_before_a_raise_is_outdated_under_every_key() {
     assert_eq!(create(7, adas(7, None)).await, created(raised + 3));
     store.revoke("ada", Revoke::AllBut { lineage: 8, epoch: u64::MAX }, tombstone(1), NOW).await.unwrap();
     create(8, record(b"nobody's")).await;
-    let log_in = async |epoch| store.rename(&key(8), Some(V), &key(9), V, adas(1, epoch), tombstone(1), NOW).await;
+    let log_in =
+        async |epoch| store.rename(&key(8), Some(V), &key(9), V, adas(1, epoch), tombstone(1), None, NOW).await;
     assert_eq!(log_in(Some(raised + 3)).await.unwrap(), Rename::Outdated);
     let renamed = log_in(None).await.unwrap();
-    assert_eq!(renamed, Rename::Renamed(Written { version: V, epoch: raised + 4 }));
+    assert_eq!(renamed, Rename::Renamed(Written { version: V, epoch: raised + 4, ended: 0 }));
 }
 
 #[tokio::test]
@@ -464,7 +466,7 @@ async fn one_lineage_ends_without_a_raise() {
     let directory = Directory::new();
     let store = SqliteStore::open(directory.file()).unwrap();
     for lineage in 1..=3 {
-        store.create(&key(lineage), V, adas(lineage, None), NOW).await.unwrap();
+        store.create(&key(lineage), V, adas(lineage, None), None, NOW).await.unwrap();
     }
     assert_eq!(store.revoke("bob", Revoke::Lineage(2), tombstone(1), NOW).await.unwrap(), 0);
     assert_eq!(store.revoke("ada", Revoke::Lineage(2), tombstone(1), NOW).await.unwrap(), 1);
@@ -479,7 +481,7 @@ async fn the_end_of_everybody_waits_for_no_one_and_spares_who_came_after() {
     let store = SqliteStore::open(directory.file()).unwrap();
     let tasks = (0..2_500).map(|number| {
         let (store, record) = (store.clone(), if number % 2 == 0 { record(b"x") } else { adas(number, None) });
-        async move { store.create(&key(number), V, record, NOW).await.unwrap() }
+        async move { store.create(&key(number), V, record, None, NOW).await.unwrap() }
     });
     tasks.collect::<tokio::task::JoinSet<Create>>().join_all().await;
     // A session that moves about while the others end.
@@ -488,7 +490,7 @@ async fn the_end_of_everybody_waits_for_no_one_and_spares_who_came_after() {
         let mut at = 0;
         loop {
             let to = if at == 0 { 10_000 } else { at + 1 };
-            match moving.rename(&key(at), None, &key(to), V, record(b"x"), tombstone(2), NOW).await.unwrap() {
+            match moving.rename(&key(at), None, &key(to), V, record(b"x"), tombstone(2), None, NOW).await.unwrap() {
                 Rename::Renamed(_) => at = to,
                 other => return (at, other),
             }
@@ -498,7 +500,7 @@ async fn the_end_of_everybody_waits_for_no_one_and_spares_who_came_after() {
     assert_eq!(store.count(NOW).await.unwrap(), 0);
     let (at, last) = moves.await.unwrap();
     assert!([Rename::Gone(Some(tombstone(1))), Rename::Outdated].contains(&last), "{at}: {last:?}");
-    store.create(&key(5_000), V, record(b"after"), NOW).await.unwrap();
+    store.create(&key(5_000), V, record(b"after"), None, NOW).await.unwrap();
     assert!(is_live(&store, &key(5_000)).await);
 }
 
@@ -508,7 +510,7 @@ async fn guarded_keys_do_not_stand_in_a_purges_way() {
     let store = SqliteStore::open(directory.file()).unwrap();
     for number in 0..300 {
         let guarded_until = (number < 250).then_some(after(90_000));
-        store.create(&key(number), V, Record { guarded_until, ..record(b"a secret") }, NOW).await.unwrap();
+        store.create(&key(number), V, Record { guarded_until, ..record(b"a secret") }, None, NOW).await.unwrap();
     }
     assert_eq!(store.purge(20, after(4_000)).await.unwrap(), 20);
     assert_eq!(store.purge(1_000, after(4_000)).await.unwrap(), 30);

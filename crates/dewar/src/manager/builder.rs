@@ -105,6 +105,44 @@ macro_rules! settings {
                 self.set(|settings| settings.lifetime = Some(lifetime))
             }
 
+            /// How many sessions a user may have at once (ASVS 7.1.2), and what happens to a log-in beyond that. On a store of our own records.
+            ///
+            /// ```
+            /// use dewar::{AtMax, Secret, SessionManager, store::memory::MemoryStore};
+            ///
+            /// # fn main() -> Result<(), dewar::Error> {
+            /// let manager = SessionManager::builder(Secret::generate())?
+            ///     .store(MemoryStore::new())
+            ///     .max_sessions_per_user(3, AtMax::EndOldest)
+            ///     .build()?;
+            /// # let _ = manager; Ok(()) }
+            /// ```
+            ///
+            /// It is checked where a log-in is saved, in one step with it: however many log in at once, no more than that live. The session that logs
+            /// in, and one that is only renewed, is not one more. A session that moves here from a cookie or another format is not checked.
+            ///
+            /// To show a page where a log-in is refused, commit in the handler:
+            ///
+            /// ```
+            /// # use dewar::{Error, Session};
+            /// # async fn log_in(session: Session) -> Result<&'static str, Error> {
+            /// session.set_principal("ann");
+            /// match session.commit().await {
+            ///     Err(error) if error.is_too_many_sessions() => Ok("Please log out on one of your other devices first."),
+            ///     done => done.map(|()| "Welcome."),
+            /// }
+            /// # }
+            /// ```
+            ///
+            /// # Security
+            ///
+            /// With [`AtMax::EndOldest`] whoever knows the password can end the sessions of its owner, and with [`AtMax::RefuseLogIn`] keep the owner out
+            /// until one of theirs ends.
+            #[doc(alias = "maximum_sessions")]
+            pub fn max_sessions_per_user(self, most: u32, at_max: crate::AtMax) -> Self {
+                self.set(|settings| settings.max_sessions = Some((most, at_max)))
+            }
+
             /// When a session that was only read is issued again, so that it does not run out.
             #[doc(alias = "rolling")]
             pub fn reissue(self, reissue: crate::Reissue) -> Self {

@@ -3,6 +3,7 @@
 use std::{
     future::ready,
     mem,
+    num::NonZeroU32,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,10 +11,10 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Commit, Inner, Running,
+    AtMax, Commit, Inner, Running,
     edit::needs_a_response,
     happened::Happened,
-    job::{Begun, Done, Job, Kept, Replacing, conflict, gone_with_its_runtime, guarded},
+    job::{Begun, Done, Job, Kept, Replacing, conflict, gone_with_its_runtime, guarded, malformed},
     plan::{Facts, Plan, plan},
     queue::{Base, Changes, Failed},
     random,
@@ -27,7 +28,7 @@ use crate::{
     meaning::Change,
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
-    store::{Create, ErasedStore, Replace, Version, Why},
+    store::{Cap, Create, ErasedStore, Replace, Version, Why},
     telemetry::{self, EndReason, Outcome, Watch},
 };
 
@@ -288,6 +289,7 @@ impl Inner {
             plan,
             intent: mem::take(&mut state.intent),
             logs_in,
+            cap: self.cap.filter(|_| logs_in).map(|cap| self.checked_against(cap, now)),
             origin: state.origin.clone(),
             changes: Changes {
                 operations,
@@ -342,7 +344,8 @@ impl Inner {
         context: &mut Context<'_>,
     ) -> Result<Result<Outcome, Error>, Option<Begun>> {
         let id = job.new_id.as_ref().ok_or(None)?;
-        let mut answer = Arc::clone(store).create(id.key().clone(), job.version, job.record.clone(), job.now);
+        let mut answer =
+            Arc::clone(store).create(id.key().clone(), job.version, job.record.clone(), job.cap.clone(), job.now);
         let written = match answer.as_mut().poll(context) {
             Poll::Ready(Ok(Create::Created(written))) => written,
             Poll::Ready(other) => return Err(Some(Begun::Create(Box::pin(ready(other))))),
@@ -352,6 +355,7 @@ impl Inner {
         let cookie = mem::take(&mut job.cookie);
         job.session.lock().keep(at, Some(written.epoch), cookie);
         job.happened.add(Happened::anew(job.intent, job.comes_from_elsewhere()));
+        job.happened.add(Happened::made_room(written.ended));
         Ok(Ok(Outcome::Written))
     }
 
@@ -420,6 +424,7 @@ impl Inner {
                 Ok(Outcome::Written)
             }
             Ok(Done::Dead(why)) => self.session_died(job, why),
+            Ok(Done::Full) => Err(Box::pin(self.log_in_refused(job)).await),
             Err(Failed { error, doubt }) => {
                 job.changes.doubt = doubt.or(job.changes.doubt);
                 let dropped = give_back(job);
@@ -427,6 +432,36 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// What a log-in is checked against.
+    fn checked_against(&self, (most, at_max): (NonZeroU32, AtMax), now: Timestamp) -> Cap {
+        let end_oldest = match at_max {
+            AtMax::EndOldest => Some(self.draw.tombstone(Why::Ended, now)),
+            AtMax::RefuseLogIn => None,
+        };
+        Cap { most, end_oldest }
+    }
+
+    /// The user has as many sessions as may be: the request goes on in the session as it was before.
+    async fn log_in_refused(&self, job: Job) -> Error {
+        let now = job.now;
+        let was = match &job.origin {
+            Origin::Former { loaded, .. } => Ok(*loaded.clone()),
+            Origin::Stored(at) => match self.look(&at.key, now).await {
+                Ok(Ok((record, _))) => self.contents(record).ok_or_else(malformed),
+                Ok(Err(_)) => Ok(self.empty(now)),
+                Err(error) => Err(error),
+            },
+            _ => Ok(self.empty(now)),
+        };
+        let session = job.session.clone();
+        drop(job);
+        match was.and_then(|was| self.refresh(&session, was)) {
+            Ok(()) => telemetry::log_in_refused(),
+            Err(error) => return error,
+        }
+        Error::new(Kind::Full, "the user has as many sessions as max_sessions_per_user allows; nothing was saved")
     }
 
     /// The session died under this request.

@@ -201,9 +201,10 @@ impl Inner {
     async fn create(&self, job: &mut Job, mut begun: Option<Answer<'static, Create>>) -> Result<Done, Failed> {
         for _ in 0..ATTEMPTS {
             let id = job.new_id.clone().ok_or_else(malformed)?;
-            match self.create_surely(&id, job.version, &job.record, job.now, begun.take()).await? {
+            match self.create_surely(&id, job.version, &job.record, job.cap.as_ref(), job.now, begun.take()).await? {
                 Create::Created(written) => {
                     job.happened.add(Happened::anew(job.intent, job.comes_from_elsewhere()));
+                    job.happened.add(Happened::made_room(written.ended));
                     return Ok(self.begun(job, id, written.version, written.epoch));
                 }
                 // The earlier attempt landed late.
@@ -215,6 +216,7 @@ impl Inner {
                     return Ok(self.begun(job, id, job.version, 0));
                 }
                 Create::Outdated => return Ok(Done::Dead(Some(Why::Ended))),
+                Create::Full => return Ok(Done::Full),
             }
         }
         Err(contended().into())
@@ -290,7 +292,7 @@ impl Inner {
             Origin::Former { id, loaded } => {
                 // First the move, as the session was: its log-in must not be where the old cookie leads.
                 let record = self.record(loaded, job.now)?;
-                match self.create_surely(id, at, &record, job.now, None).await? {
+                match self.create_surely(id, at, &record, None, job.now, None).await? {
                     Create::Created(written) => at = written.version,
                     Create::Exists => match self.look(key, job.now).await? {
                         Ok(found) => fresher = Some(found),
@@ -298,6 +300,7 @@ impl Inner {
                     },
                     Create::Gone(tombstone) => return self.gone(job, Some(tombstone)).await,
                     Create::Outdated => return self.outdated(job).await,
+                    Create::Full => return Ok(Done::Full),
                 }
             }
             _ => return Err(malformed().into()),
@@ -320,10 +323,14 @@ impl Inner {
             }
             job.version = self.version(&mut job.record, job.now)?;
             let tombstone = Tombstone::new(Why::Renewed { successor: successor.clone() }, job.nonce, job.now);
-            match self.rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.now).await? {
+            match self
+                .rename_surely(key, Some(at), &id, job.version, &job.record, tombstone, job.cap.as_ref(), job.now)
+                .await?
+            {
                 Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => return self.again(job).await,
                 Rename::Renamed(written) => {
                     job.happened.add(Happened::anew(job.intent, job.was_alive()));
+                    job.happened.add(Happened::made_room(written.ended));
                     let mut done = self.begun(job, id, written.version, written.epoch);
                     if let Done::Kept(kept) = &mut done {
                         kept.merged = merged;
@@ -332,6 +339,7 @@ impl Inner {
                 }
                 Rename::Gone(tombstone) => return self.gone(job, tombstone).await,
                 Rename::Outdated => return self.outdated(job).await,
+                Rename::Full => return Ok(Done::Full),
                 Rename::Conflict => self.wait(attempt).await,
             }
             match self.look(key, job.now).await? {
@@ -432,10 +440,12 @@ impl Inner {
                 _ => self.begin_after_the_end(job).await.map(Ok),
             };
         }
-        match self.rename_surely(key, None, &id, job.version, &job.record, tombstone, job.now).await? {
+        match self.rename_surely(key, None, &id, job.version, &job.record, tombstone, job.cap.as_ref(), job.now).await?
+        {
             Rename::Renamed(_) if self.is_an_earlier_one(job, &id).await? => self.again(job).await.map(Ok),
             Rename::Renamed(written) => {
                 job.happened.add(Happened::anew(job.intent, job.was_alive()));
+                job.happened.add(Happened::made_room(written.ended));
                 Ok(Ok(self.begun(job, id, written.version, written.epoch)))
             }
             // The earlier attempt ended it, and went no further.
@@ -444,6 +454,7 @@ impl Inner {
             }
             Rename::Gone(tombstone) => Ok(Err(tombstone)),
             Rename::Outdated => self.outdated(job).await.map(Ok),
+            Rename::Full => Ok(Ok(Done::Full)),
             Rename::Conflict => Err(contended().into()),
         }
     }
@@ -505,7 +516,7 @@ impl Inner {
             };
             return self.merged(job, at, merged).await;
         }
-        let created = self.create_surely(&id, job.version, &job.record, job.now, None).await.map_err(|error| {
+        let created = self.create_surely(&id, job.version, &job.record, None, job.now, None).await.map_err(|error| {
             let operations = job.changes.operations.len();
             Failed { error, doubt: Some(Doubt { at: None, mine: job.version, operations, revived: false }) }
         });
@@ -524,6 +535,7 @@ impl Inner {
             }
             Create::Gone(tombstone) => self.merged(job, at, Merged::Gone(Some(tombstone))).await,
             Create::Outdated => Ok(Done::Dead(Some(Why::Ended))),
+            Create::Full => Ok(Done::Full),
         }
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Happened {
     created: bool,
     renewed: bool,
     authenticated: bool,
+    /// How many others of the user's ended to make room.
+    displaced: u32,
 }
 
 impl Happened {
@@ -26,7 +28,7 @@ impl Happened {
             ended: ended.filter(|_| was_alive),
             created: !was_alive || ended.is_some(),
             renewed: was_alive && matches!(intent, Intent::Renew | Intent::LogIn),
-            authenticated: false,
+            ..Self::default()
         }
     }
 
@@ -38,18 +40,26 @@ impl Happened {
         Self { authenticated, ..Self::default() }
     }
 
+    pub(super) fn made_room(displaced: u32) -> Self {
+        Self { displaced, ..Self::default() }
+    }
+
     /// This as well.
     pub(super) fn add(&mut self, other: Self) {
         self.ended = other.ended.or(self.ended);
         self.created |= other.created;
         self.renewed |= other.renewed;
         self.authenticated |= other.authenticated;
+        self.displaced += other.displaced;
     }
 
     /// To be called where no lock is held.
     pub(super) fn tell(self, listeners: &Listeners) {
         if let Some(reason) = self.ended {
             listeners.tell(&Event::Ended { reason, sessions: 1 });
+        }
+        if self.displaced > 0 {
+            listeners.tell(&Event::Ended { reason: EndReason::Displaced, sessions: self.displaced.into() });
         }
         let others = [
             (self.created, Event::Created),

@@ -18,7 +18,7 @@ use crate::{
     meaning::Format,
     session::Session,
     state::{At, Intent, Made, Origin},
-    store::{Answer, Create, Record, Replace, StoreError, Version, Why},
+    store::{Answer, Cap, Create, Record, Replace, StoreError, Version, Why},
     telemetry,
 };
 
@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub(super) intent: Intent,
     /// Whether somebody logged in, also after a `clear`.
     pub(super) logs_in: bool,
+    /// What the log-in is checked against.
+    pub(super) cap: Option<Cap>,
     pub(super) origin: Origin,
     pub(super) changes: Changes,
     /// Whether more was done than to take messages that were shown.
@@ -104,6 +106,8 @@ pub(super) enum Done {
     Ended,
     /// It is dead; `None`: missing or expired.
     Dead(Option<Why>),
+    /// It was to be a log-in, and the user has as many sessions as may be; nothing was written.
+    Full,
 }
 
 pub(super) struct Kept {

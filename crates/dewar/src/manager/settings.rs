@@ -2,6 +2,7 @@
 
 use std::{
     any::TypeId,
+    num::NonZeroU32,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -51,6 +52,15 @@ impl Origin {
     }
 }
 
+/// What happens to a log-in of a user who has as many sessions as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtMax {
+    /// It succeeds, and the session that began first ends.
+    EndOldest,
+    /// It fails with an error that [says so](Error::is_too_many_sessions), and nothing is saved.
+    RefuseLogIn,
+}
+
 /// Everything that can be set. What is not set is the dialect's own.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -72,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) reissue: Reissue,
     pub(crate) clock_skew: Option<Duration>,
     pub(crate) clock: Clock,
+    /// How many sessions a user may have.
+    pub(crate) max_sessions: Option<(u32, AtMax)>,
     /// Where sessions come from that this manager did not write.
     pub(crate) sources: Vec<Source>,
     /// Who is told what becomes of sessions.
@@ -99,6 +111,7 @@ impl Settings {
             reissue: Reissue::AfterATenth,
             clock_skew: None,
             clock: Clock::default(),
+            max_sessions: None,
             sources: Vec::new(),
             listeners: Listeners::default(),
             runtime: default_runtime(),
@@ -191,6 +204,7 @@ impl Settings {
                  the former cookie could come back; leave out the dialect",
             ));
         }
+        let cap = self.cap(layout.is_some())?;
         let meaning = dialect.meaning();
         let format = Format {
             name: profile.name,
@@ -240,6 +254,7 @@ impl Settings {
                 store,
                 layout,
                 given: self.store.clone(),
+                cap,
                 queues: Queues::default(),
                 draw: Draw::new(),
                 identity: Identity {
@@ -257,6 +272,27 @@ impl Settings {
             }),
         };
         Ok(manager)
+    }
+
+    /// # Errors
+    ///
+    /// Where nobody would keep to it.
+    fn cap(&self, has_layout: bool) -> Result<Option<(NonZeroU32, AtMax)>, Error> {
+        let Some((most, at_max)) = self.max_sessions else { return Ok(None) };
+        if self.store.is_none() {
+            return Err(Error::setting(
+                "max_sessions_per_user: who is logged in where is known to a store alone; add .store(...)",
+            ));
+        }
+        if has_layout {
+            return Err(Error::setting(
+                "max_sessions_per_user: the records of another framework are in no list of its users; leave out this setting, or the dialect",
+            ));
+        }
+        match NonZeroU32::new(most) {
+            Some(most) => Ok(Some((most, at_max))),
+            None => Err(Error::setting("max_sessions_per_user: with 0 nobody could log in; at least 1")),
+        }
     }
 
     /// The session's cookie with this domain.

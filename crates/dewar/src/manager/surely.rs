@@ -9,7 +9,8 @@ use crate::{
     error::Error,
     lifetime::Timestamp,
     store::{
-        Answer, Create, Delete, Load, Record, Rename, Replace, StoreError, StoreKey, Tombstone, Version, Why, Written,
+        Answer, Cap, Create, Delete, Load, Record, Rename, Replace, StoreError, StoreKey, Tombstone, Version, Why,
+        Written,
     },
 };
 
@@ -47,6 +48,7 @@ impl Inner {
         id: &SessionId,
         version: Version,
         record: &Record,
+        cap: Option<&Cap>,
         now: Timestamp,
         mut begun: Option<Answer<'static, Create>>,
     ) -> Result<Create, Error> {
@@ -59,7 +61,7 @@ impl Inner {
         };
         for attempt in 0..AGAIN {
             let first = begun.take();
-            let create = || Arc::clone(store).create(key.clone(), version, record.clone(), now);
+            let create = || Arc::clone(store).create(key.clone(), version, record.clone(), cap.cloned(), now);
             match first.unwrap_or_else(create).await {
                 Ok(Create::Exists) => {}
                 Ok(Create::Gone(tombstone)) => return gone(lost, tombstone),
@@ -72,7 +74,7 @@ impl Inner {
                 // Under an id that nobody else knows, also a digest tells.
                 Ok(Load::Found(found, at)) if at == version => {
                     let epoch = found.epoch.unwrap_or_default();
-                    return Ok(Create::Created(Written { version: at, epoch }));
+                    return Ok(Create::Created(Written { version: at, epoch, ended: 0 }));
                 }
                 // An attempt before may have landed late, and others have written since.
                 Ok(Load::Found(..) | Load::Malformed) => {
@@ -185,11 +187,12 @@ impl Inner {
         version: Version,
         record: &Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, Error> {
         let store = self.backend()?;
         for attempt in 0..AGAIN {
-            let answer = store.rename(from, at, to.key(), version, record.clone(), tombstone.clone(), now).await;
+            let answer = store.rename(from, at, to.key(), version, record.clone(), tombstone.clone(), cap, now).await;
             let error = match answer {
                 // An attempt before this one, which landed late.
                 Ok(Rename::Gone(Some(found))) if found.nonce == tombstone.nonce => {
@@ -222,7 +225,7 @@ impl Inner {
         tombstone: &Tombstone,
         now: Timestamp,
     ) -> Result<Rename, Error> {
-        let done = |version, epoch| Rename::Renamed(Written { version, epoch });
+        let done = |version, epoch| Rename::Renamed(Written { version, epoch, ended: 0 });
         Ok(match self.backend()?.load(to.key().clone(), now).await? {
             Load::Found(record, _) => done(version, record.epoch.unwrap_or_default()),
             Load::Gone(_) | Load::Malformed => done(version, 0),

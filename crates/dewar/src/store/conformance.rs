@@ -26,6 +26,7 @@
 //! session in the store.
 
 mod administration;
+mod caps;
 mod epochs;
 mod foreign;
 mod guards;
@@ -44,8 +45,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version, Why, Written,
+    Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version, Why, Written,
 };
 use crate::id::SessionId;
 
@@ -66,6 +67,7 @@ where
     administration::check(&make_store).await;
     guards::check_purge(&make_store).await;
     epochs::check(&make_store).await;
+    caps::check(&make_store).await;
 }
 
 /// Checks every promise of [`SessionStore`] alone, for a store that is no [`SessionAdmin`].
@@ -160,7 +162,7 @@ impl<S: SessionStore> Case<S> {
     }
 
     async fn create_as(&self, version: Version, record: Record) -> Create {
-        works("create", self.store.create(&self.key, version, record, self.now).await)
+        works("create", self.store.create(&self.key, version, record, None, self.now).await)
     }
 
     async fn created(&self, record: Record) -> Version {
@@ -233,7 +235,7 @@ impl<S: SessionStore> Case<S> {
         record: Record,
         tombstone: Tombstone,
     ) -> Rename {
-        let renamed = self.store.rename(&self.key, at, &to.key, version, record, tombstone, self.now);
+        let renamed = self.store.rename(&self.key, at, &to.key, version, record, tombstone, None, self.now);
         works("rename", renamed.await)
     }
 

@@ -164,11 +164,11 @@ impl<S: SessionAdmin> Engine for Own<S> {
         Box::pin(async move {
             Ok(match (guard, write) {
                 (Guard::Absent, Write::Record { data, version, expires }) => {
-                    match self.0.create(&key, version, record(data, expires, now), now).await? {
+                    match self.0.create(&key, version, record(data, expires, now), None, now).await? {
                         Create::Created(_) => Applied::Done,
                         Create::Exists => Applied::Conflict,
                         Create::Gone(tombstone) => Applied::Gone(Some(tombstone)),
-                        Create::Outdated => Applied::Gone(None),
+                        Create::Outdated | Create::Full => Applied::Gone(None),
                     }
                 }
                 (Guard::Is(at), Write::Record { data, version, expires }) => {
@@ -216,13 +216,13 @@ impl<S: SessionAdmin> Engine for Own<S> {
             Ok(
                 match self
                     .0
-                    .rename(&from, guard.version(), &to, version, record(data, expires, now), tombstone, now)
+                    .rename(&from, guard.version(), &to, version, record(data, expires, now), tombstone, None, now)
                     .await?
                 {
                     Rename::Renamed(_) => Applied::Done,
                     Rename::Conflict => Applied::Conflict,
                     Rename::Gone(tombstone) => Applied::Gone(tombstone),
-                    Rename::Outdated => Applied::Gone(None),
+                    Rename::Outdated | Rename::Full => Applied::Gone(None),
                 },
             )
         })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Answer, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version,
+    Answer, Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, StoreError, StoreKey,
+    TellEnding, Timestamp, Tombstone, Touch, Version,
 };
 use crate::{
     error::Error,
@@ -22,6 +22,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         key: StoreKey,
         version: Version,
         record: Record,
+        cap: Option<Cap>,
         now: Timestamp,
     ) -> Answer<'static, Create>;
     fn replace(
@@ -55,6 +56,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&'a Cap>,
         now: Timestamp,
     ) -> Answer<'a, Rename>;
     fn epoch<'a>(&'a self, principal: Option<&'a str>) -> Answer<'a, u64>;
@@ -73,6 +75,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     /// Fails where `late` ends first.
     fn ping(&self, now: Timestamp, late: Task) -> Answer<'_, ()>;
     fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool>;
+    fn endings(&self, tell: TellEnding) -> Option<Task>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
@@ -89,11 +92,12 @@ impl<S: SessionAdmin> ErasedStore for S {
         key: StoreKey,
         version: Version,
         record: Record,
+        cap: Option<Cap>,
         now: Timestamp,
     ) -> Answer<'static, Create> {
-        Box::pin(
-            async move { Call::of(Operation::Create).answered(S::create(&self, &key, version, record, now).await) },
-        )
+        Box::pin(async move {
+            Call::of(Operation::Create).answered(S::create(&self, &key, version, record, cap.as_ref(), now).await)
+        })
     }
 
     fn replace(
@@ -137,10 +141,12 @@ impl<S: SessionAdmin> ErasedStore for S {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&'a Cap>,
         now: Timestamp,
     ) -> Answer<'a, Rename> {
         Box::pin(async move {
-            Call::of(Operation::Rename).answered(S::rename(self, from, at, to, version, record, tombstone, now).await)
+            Call::of(Operation::Rename)
+                .answered(S::rename(self, from, at, to, version, record, tombstone, cap, now).await)
         })
     }
 
@@ -192,6 +198,10 @@ impl<S: SessionAdmin> ErasedStore for S {
 
     fn claim_purge(&self, now: Timestamp) -> Answer<'_, bool> {
         Box::pin(async move { Call::of(Operation::Purge).answered(S::claim_purge(self, now).await) })
+    }
+
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        S::endings(self, tell)
     }
 
     fn needs_purging(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Applied, Create, Delete, Engine, Found, Guard, Load, Record, Rename, Replace, SessionAdmin, SessionStore,
+    Applied, Cap, Create, Delete, Engine, Found, Guard, Load, Record, Rename, Replace, SessionAdmin, SessionStore,
     StoreError, StoreKey, Timestamp, Tombstone, Touch, Version, Write, Written,
 };
 use crate::{
@@ -73,7 +73,7 @@ fn guard(at: Option<Version>) -> Guard {
 
 /// Without a principal: the epoch is nobody's.
 fn written(version: Version) -> Written {
-    Written { version, epoch: 0 }
+    Written { version, epoch: 0, ended: 0 }
 }
 
 impl SessionStore for Layered {
@@ -94,6 +94,7 @@ impl SessionStore for Layered {
         key: &StoreKey,
         version: Version,
         record: Record,
+        _cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
         let (write, version) = self.writes(&record, version)?;
@@ -156,6 +157,7 @@ impl SessionStore for Layered {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        _cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         let (write, version) = self.writes(&record, version)?;

@@ -9,7 +9,9 @@
 //! A record costs at most 170 bytes beyond its payload (the index of principals apart), measured
 //! at a million sessions. The room of a record that was removed is kept for the next one.
 
+mod all;
 mod digest;
+mod listeners;
 mod principals;
 mod shard;
 mod slot;
@@ -23,14 +25,18 @@ use std::{
 
 use bytes::Bytes;
 
+use self::all::All;
 use self::digest::Digest;
 use self::shard::{Ended, Refused, Shard, Shared};
 use self::slot::cost;
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, engine_of,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, engine_of,
 };
-use crate::{layout::Shape, runtime::yield_now};
+use crate::{
+    layout::Shape,
+    runtime::{Task, yield_now},
+};
 
 /// How many slots are looked at before the lock is let go.
 const VISITS_PER_LOCK: usize = 1_000;
@@ -143,11 +149,15 @@ impl SessionStore for MemoryStore {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
         let record = self.0.admit(record)?;
         let digest = key.digest();
-        let created = self.0.shard(&digest).create(key, version, record, now, &self.0.shared);
+        let created = match (cap, record.principal.is_some()) {
+            (Some(cap), true) => self.0.all().create(key, version, record, cap, now),
+            _ => self.0.shard(&digest).create(key, version, record, now, &self.0.shared),
+        };
         self.0.make_room(&digest, now);
         Ok(created)
     }
@@ -199,16 +209,25 @@ impl SessionStore for MemoryStore {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         let record = self.0.admit(record)?;
-        let renamed = self.0.rename(&from.digest(), at, to, version, record, tombstone, now)?;
+        let from = from.digest();
+        let renamed = match (cap, record.principal.is_some()) {
+            (Some(cap), true) => self.0.all().rename(&from, at, to, version, record, tombstone, cap, now)?,
+            _ => self.0.rename(&from, at, to, version, record, tombstone, now)?,
+        };
         self.0.make_room(&to.digest(), now);
         Ok(renamed)
     }
 
     async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        Some(self.0.shared.listeners.listen(tell))
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
@@ -273,11 +292,16 @@ impl Inner {
     }
 
     fn shard_number(&self, key: &Digest) -> usize {
-        usize::from(key[0]) * self.shards.len() / 256
+        shard_of(key, self.shards.len())
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every shard, in their order: for what must be one step over all sessions of a principal.
+    fn all(&self) -> All<'_> {
+        All::new((0..self.shards.len()).map(|shard| self.lock(shard)).collect(), &self.shared)
     }
 
     /// The record with its data in an allocation of its own: a slice would keep all of the buffer
@@ -329,7 +353,7 @@ impl Inner {
                 Ok(Rename::Renamed(written))
             }
             Err(Refused::Outdated) => Ok(Rename::Outdated),
-            Err(Refused::Taken | Refused::Gone(_)) => Err(StoreError::new("memory: the new key is not new")),
+            Err(Refused::Taken | Refused::Gone(_)) => Err(taken()),
         }
     }
 
@@ -460,4 +484,13 @@ impl Inner {
         *self.purged_to.lock().unwrap_or_else(PoisonError::into_inner) = (shard, at);
         removed
     }
+}
+
+/// Shards are in the order of their keys.
+fn shard_of(key: &Digest, shards: usize) -> usize {
+    usize::from(key[0]) * shards / 256
+}
+
+fn taken() -> StoreError {
+    StoreError::new("memory: the new key is not new")
 }

@@ -29,7 +29,7 @@
 //! A [layout](crate::layout::Layout) over an [`Engine`] is a store, too: [`Layered`]. A key that [is foreign](StoreKey::is_foreign) has the name which
 //! that framework gives the record. Its version may be [a digest](Version::digest) of its bytes.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, num::NonZeroU32, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use sha1::Digest;
@@ -37,6 +37,7 @@ use sha1::Digest;
 use crate::{
     error::Error,
     layout::{Layout, Shape},
+    runtime::Task,
 };
 pub use crate::{
     error::StoreError,
@@ -241,7 +242,33 @@ pub struct Written {
     pub version: Version,
     /// The epoch that the record carries; zero without a principal.
     pub epoch: u64,
+    /// How many sessions of its principal ended to make room for it, where there is a [`Cap`].
+    pub ended: u32,
 }
+
+/// How many sessions one principal may have: what a log-in is checked against.
+///
+/// Counted are the records of the principal that have not expired and are of another lineage than the new one. The check and the write are one
+/// step: however many log in at once, no more than `most` live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// So many at most, the new one included.
+    pub most: NonZeroU32,
+    /// What stands in the place of the oldest (by [`Record::created`]), which make room. `None`: the log-in is refused instead.
+    pub end_oldest: Option<Tombstone>,
+}
+
+/// What a store tells of sessions that ended, in whatever process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// There is a tombstone now where this session was: it ended, or goes on under another key.
+    Of(StoreKey),
+    /// Any may have ended: everybody's did, or the store has just begun to listen.
+    Any,
+}
+
+/// Who is told of endings. It is told in the middle of a store's work: it must be quick, and not ask the store.
+pub type TellEnding = Arc<dyn Fn(Ending) + Send + Sync>;
 
 /// What `create` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,6 +281,8 @@ pub enum Create {
     Gone(Tombstone),
     /// The principal's epoch, or everybody's, was raised since the session began; nothing was written.
     Outdated,
+    /// The principal has as many sessions as the [`Cap`] allows; nothing was written.
+    Full,
 }
 
 /// What `replace` did.
@@ -300,6 +329,8 @@ pub enum Rename {
     Gone(Option<Tombstone>),
     /// The principal's epoch, or everybody's, was raised since the session began; nothing was written.
     Outdated,
+    /// The principal has as many sessions as the [`Cap`] allows; nothing was written.
+    Full,
 }
 
 /// Which sessions of a principal are to end.
@@ -331,11 +362,14 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Adds a record under a new key, in this version. Never overwrites one, nor a tombstone; an expired one is overwritten, unless it is guarded.
     /// Where something stands there and the epoch is old, too, what stands there is the answer.
+    ///
+    /// With a cap, a record of a principal is written only where there is room for it, or room is made. Everything else is answered first.
     fn create(
         &self,
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Create, StoreError>> + Send;
 
@@ -373,7 +407,7 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Puts `record`, in this version, under the new key `to`, and the tombstone (as `delete` does) in the place of the record under `from`,
     /// whatever its version or (with `Some`) only in this one. Both or neither. Where something stands under `to` already, it is an error, and
-    /// nothing was written.
+    /// nothing was written. With a cap, as `create` does; the record under `from` is not counted.
     #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
     fn rename(
         &self,
@@ -383,8 +417,18 @@ pub trait SessionStore: Send + Sync + 'static {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Rename, StoreError>> + Send;
+
+    /// Tells of every tombstone that is put in a record's place, as soon as it stands, for as long as the task is polled. `None`: this store
+    /// cannot tell, and is asked instead, again and again.
+    ///
+    /// What is told is a hint, and may be missing: whoever is told loads the record. The task holds one connection at most for each server,
+    /// connects again by itself, and tells [`Ending::Any`] whenever it has begun to listen.
+    fn endings(&self, _tell: TellEnding) -> Option<Task> {
+        None
+    }
 
     /// Whether the store answers: what a health check asks. A call that goes all the way to where the sessions are, and costs little.
     ///

@@ -64,8 +64,8 @@ use self::{
     scripts::{CONFLICT, DONE, GONE, OUTDATED, TAKEN},
 };
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, Written,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version, Written,
 };
 use crate::layout::Shape;
 
@@ -130,8 +130,10 @@ impl SessionStore for RedisStore {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
+        no_cap(cap)?;
         let mut script = scripts::CREATE.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
         match self.run("create", key, Request::Script(&script)).await? {
@@ -206,8 +208,10 @@ impl SessionStore for RedisStore {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
+        no_cap(cap)?;
         let mut script = on(&scripts::RENAME, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
@@ -331,7 +335,11 @@ fn on<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, at: Option<Version
 
 /// Without a principal, the epoch that a record carries is the store's own affair.
 fn written(record: &Record, version: Version, epoch: u64) -> Written {
-    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 } }
+    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 }, ended: 0 }
+}
+
+fn no_cap(cap: Option<&Cap>) -> Result<(), StoreError> {
+    cap.map_or(Ok(()), |_| Err(StoreError::new("redis: a cap on sessions is not kept here yet")))
 }
 
 fn replaced(answer: Answer, version: Version) -> Result<Replace, StoreError> {

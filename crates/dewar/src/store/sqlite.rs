@@ -73,8 +73,8 @@ use self::{
     queue::{Job, Queue, closed, failed},
 };
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, engine_of,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
 };
 use crate::layout::Shape;
 
@@ -244,10 +244,12 @@ impl SessionStore for SqliteStore {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
         let key = key.clone();
-        self.write(move |connection| statements::create(connection, &key, version, &record, now)).await
+        let cap = cap.cloned();
+        self.write(move |connection| statements::create(connection, &key, version, &record, cap.as_ref(), now)).await
     }
 
     async fn replace(
@@ -292,11 +294,15 @@ impl SessionStore for SqliteStore {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        let (from, to) = (from.clone(), to.clone());
+        let (from, to, cap) = (from.clone(), to.clone(), cap.cloned());
         let renamed = self
-            .write(move |connection| statements::rename(connection, &from, at, &to, version, &record, &tombstone, now))
+            .write(move |connection| {
+                let cap = cap.as_ref();
+                statements::rename(connection, &from, at, &to, version, &record, &tombstone, cap, now)
+            })
             .await?;
         renamed.ok_or_else(|| StoreError::new("sqlite: cannot rename a session: something stands under the new key"))
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, memory::MemoryStore,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, memory::MemoryStore,
 };
-use crate::layout::Shape;
+use crate::{layout::Shape, runtime::Task};
 
 /// Opens the store at this address.
 ///
@@ -124,9 +124,10 @@ impl SessionStore for AnyStore {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        each!(self, store => store.create(key, version, record, now))
+        each!(self, store => store.create(key, version, record, cap, now))
     }
 
     async fn replace(
@@ -168,13 +169,24 @@ impl SessionStore for AnyStore {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        each!(self, store => store.rename(from, at, to, version, record, tombstone, now))
+        each!(self, store => store.rename(from, at, to, version, record, tombstone, cap, now))
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         each!(self, store => store.ping(now))
+    }
+
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        match self {
+            Self::Memory(store) => store.endings(tell),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.endings(tell),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.endings(tell),
+        }
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {

@@ -48,14 +48,16 @@ pub enum EndReason {
     PrincipalChanged,
     /// It was ended from elsewhere: [`revoke`](crate::SessionManager::revoke) and the like.
     Revoked,
+    /// Its user logged in elsewhere, and has as many sessions as [may be](crate::SessionManagerBuilder::max_sessions_per_user).
+    Displaced,
     /// It had expired, and was removed. What is counted are records, with those that ended sessions leave behind for a while.
     Purged,
 }
 
 impl EndReason {
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Cleared, Self::Emptied, Self::PrincipalChanged, Self::Revoked, Self::Purged];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Cleared, Self::Emptied, Self::PrincipalChanged, Self::Revoked, Self::Displaced, Self::Purged];
 
     /// One word for logs and metrics: `cleared`, `principal_changed`, ...
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +66,7 @@ impl EndReason {
             Self::Emptied => "emptied",
             Self::PrincipalChanged => "principal_changed",
             Self::Revoked => "revoked",
+            Self::Displaced => "displaced",
             Self::Purged => "purged",
         }
     }

@@ -73,8 +73,18 @@ pub(crate) fn principal_is_no_entry() {
     );
 }
 
+/// A user has as many sessions as may be.
+pub(crate) fn log_in_refused() {
+    tracing::info!("a log-in was refused: its user has as many sessions as max_sessions_per_user allows");
+    count!("dewar_refused_log_ins_total", 1);
+}
+
 /// The commit of a response did not succeed.
 pub(crate) fn failed(error: &Error) {
+    // Told already, and nobody's fault.
+    if error.is_too_many_sessions() {
+        return;
+    }
     if error.log_once() {
         tracing::error!(%error, "the session could not be saved");
     } else {
@@ -120,7 +130,7 @@ pub(crate) fn unavailable(error: &Error) {
 /// An error was answered to the visitor.
 #[cfg(feature = "web")]
 pub(crate) fn answered(error: &Error) {
-    if error.log_once() {
+    if !error.is_too_many_sessions() && error.log_once() {
         tracing::error!(%error, status = error.status().as_u16(), "a request failed");
     }
 }

@@ -9,9 +9,10 @@ use std::{
 };
 
 use dewar::layout::Shape;
+use dewar::runtime::Task;
 use dewar::store::{
-    Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, engine_of, memory::MemoryStore,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, engine_of, memory::MemoryStore,
 };
 
 /// What a store is asked to do.
@@ -171,10 +172,11 @@ impl SessionStore for Faulty {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        let (store, key) = (self.store.clone(), key.clone());
-        self.call(Verb::Create, async move { store.create(&key, version, record, now).await }).await
+        let (store, key, cap) = (self.store.clone(), key.clone(), cap.cloned());
+        self.call(Verb::Create, async move { store.create(&key, version, record, cap.as_ref(), now).await }).await
     }
 
     async fn replace(
@@ -213,12 +215,20 @@ impl SessionStore for Faulty {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        let (store, from, to) = (self.store.clone(), from.clone(), to.clone());
-        self.call(Verb::Rename, async move { store.rename(&from, at, &to, version, record, tombstone, now).await })
-            .await
+        let (store, from, to, cap) = (self.store.clone(), from.clone(), to.clone(), cap.cloned());
+        self.call(Verb::Rename, async move {
+            store.rename(&from, at, &to, version, record, tombstone, cap.as_ref(), now).await
+        })
+        .await
     }
+
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        self.store.endings(tell)
+    }
+
     fn engine(&self, _: Shape) -> Option<Arc<dyn Engine>> {
         Some(engine_of(self.clone()))
     }

@@ -50,7 +50,7 @@ pub(crate) fn of(principal: &str, lineage: u64) -> Record {
 
 /// Stands in the version of its number; the epoch it carries.
 pub(crate) async fn create(store: &RedisStore, number: u64, record: &Record) -> u64 {
-    match store.create(&key(number), version(number), record.clone(), NOW).await.unwrap() {
+    match store.create(&key(number), version(number), record.clone(), None, NOW).await.unwrap() {
         Create::Created(written) => written.epoch,
         other => panic!("{other:?}"),
     }

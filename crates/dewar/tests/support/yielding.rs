@@ -11,8 +11,8 @@ use std::{
 };
 
 use dewar::store::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version,
 };
 
 use super::histories::Dice;
@@ -85,9 +85,10 @@ impl<S: SessionAdmin> SessionStore for Yielding<S> {
         key: &StoreKey,
         version: Version,
         record: Record,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        self.around(self.store.create(key, version, record, now)).await
+        self.around(self.store.create(key, version, record, cap, now)).await
     }
 
     async fn replace(
@@ -123,9 +124,10 @@ impl<S: SessionAdmin> SessionStore for Yielding<S> {
         version: Version,
         record: Record,
         tombstone: Tombstone,
+        cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        self.around(self.store.rename(from, at, to, version, record, tombstone, now)).await
+        self.around(self.store.rename(from, at, to, version, record, tombstone, cap, now)).await
     }
 }
 

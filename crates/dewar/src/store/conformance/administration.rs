@@ -108,7 +108,7 @@ async fn list_gives_a_principal_their_sessions<S: SessionAdmin>(case: Case<S>) {
         label: Some("a phone".into()),
         ..case.record(b"brief")
     };
-    let Written { version, epoch } = brief.written(record.clone()).await;
+    let Written { version, epoch, .. } = brief.written(record.clone()).await;
     let record = Record { epoch: Some(epoch), ..record };
 
     let listed = case.pages(Some(&ann), 100).await;

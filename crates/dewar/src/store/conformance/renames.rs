@@ -26,7 +26,7 @@ async fn rename_moves_a_record_and_leaves_a_tombstone<S: SessionStore>(case: Cas
         let at = (!takes_any).then_some(before);
         let renamed = case.rename_as(at, &to, version, after.clone(), dead.clone()).await;
         let sentence = "rename moves a record, in the version of its writer";
-        promise(sentence, renamed, Rename::Renamed(Written { version, epoch: 0 }));
+        promise(sentence, renamed, Rename::Renamed(Written { version, epoch: 0, ended: 0 }));
         promise(sentence, to.load().await, Load::Found(after, version));
         case.is_gone("rename leaves the tombstone, with its reason and its successor, under the old key", &dead).await;
         to.replaced(version, to.record(b"later")).await;
@@ -67,7 +67,7 @@ async fn rename_never_overwrites<S: SessionStore>(case: Case<S>) {
         let sentence = "a rename to a key where something stands is an error, and writes nothing";
         let record = case.record(b"new");
         let refused =
-            case.store.rename(&case.key, None, &to.key, fresh_version(), record, case.ended(), case.now).await;
+            case.store.rename(&case.key, None, &to.key, fresh_version(), record, case.ended(), None, case.now).await;
         assert!(refused.is_err(), "broken promise: {sentence}\n    actual: {refused:?}");
         promise(sentence, to.load().await, standing);
         promise(sentence, case.load().await, Load::Found(case.record(b"old"), version));

@@ -72,6 +72,13 @@ impl Principals {
         Some(epoch)
     }
 
+    /// Whether a new session would [enter](Self::enter).
+    pub(super) fn admits(&self, principal: &str, lineage: u64, epoch: Option<u64>) -> bool {
+        let part = self.part(principal);
+        let raised = part.raised.get(principal).copied().unwrap_or_default();
+        epoch.is_none_or(|epoch| raised.admits(self.everyone.load(SeqCst), lineage, epoch))
+    }
+
     /// Adds a session that lives already, whatever its epoch; the epoch that its record carries.
     pub(super) fn set(&self, entry: &Entry<'_>) -> u64 {
         let mut part = self.part(entry.principal);

@@ -3,11 +3,15 @@
 //! A table of whole records would stand half empty just after it doubled; a table of `u32` costs ten
 //! bytes a session at its emptiest, and growing it moves no record.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
 use hashbrown::HashTable;
 
 use super::digest::{Digest, hash};
+use super::listeners::Listeners;
 use super::principals::{Entry, Principals, Raise};
 use super::slot::{Kind, Rare, Slot, guard_of};
 use crate::store::{
@@ -27,6 +31,7 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicUsize,
     pub(super) evictions: AtomicU64,
     pub(super) principals: Principals,
+    pub(super) listeners: Arc<Listeners>,
 }
 
 #[derive(Default)]
@@ -112,11 +117,7 @@ impl Shard {
         shared: &Shared,
     ) -> Result<Written, Refused> {
         let digest = key.digest();
-        let at = match self.standing(&digest, now) {
-            Standing::Record(_) => return Err(Refused::Taken),
-            Standing::Gone(_, tombstone) => return Err(Refused::Gone(tombstone)),
-            Standing::Nothing(at) => at,
-        };
+        let at = self.free(&digest, now)?;
         let began = record.epoch;
         if record.principal.is_none() && began.is_some_and(|began| began < shared.principals.epoch(None)) {
             return Err(Refused::Outdated);
@@ -132,7 +133,16 @@ impl Shard {
         }
         let at = at.unwrap_or_else(|| self.add(digest, shared));
         self.put(at, slot, shared);
-        Ok(Written { version: Version::from_bits(version.bits()), epoch })
+        Ok(Written { version: Version::from_bits(version.bits()), epoch, ended: 0 })
+    }
+
+    /// The slot of a key where nothing stands, where it has one.
+    pub(super) fn free(&self, key: &Digest, now: Timestamp) -> Result<Option<u32>, Refused> {
+        match self.standing(key, now) {
+            Standing::Record(_) => Err(Refused::Taken),
+            Standing::Gone(_, tombstone) => Err(Refused::Gone(tombstone)),
+            Standing::Nothing(at) => Ok(at),
+        }
     }
 
     pub(super) fn replace(
@@ -224,8 +234,10 @@ impl Shard {
     /// Puts the tombstone in a record's place.
     pub(super) fn put_tombstone(&mut self, at: u32, tombstone: Tombstone, shared: &Shared) {
         let slot = self.slot(at);
+        let store_key = slot.store_key();
         let tombstone = Slot::of_tombstone(slot.key, tombstone, slot.guarded_until());
         self.put(at, tombstone, shared);
+        shared.listeners.ended(|| store_key);
     }
 
     /// Lets the tombstone that stands stay for as long as the later of both.
@@ -283,6 +295,20 @@ impl Shard {
         }
         self.put_tombstone(at, tombstone.clone(), shared);
         Ended::Deleted
+    }
+
+    /// When the principal's session under this key began, if it lives and is of another lineage.
+    pub(super) fn created_of_another(
+        &self,
+        key: &Digest,
+        principal: &str,
+        lineage: u64,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let Standing::Record(at) = self.standing(key, now) else { return None };
+        let slot = self.slot(at);
+        let rare = slot.rare.as_ref()?;
+        (rare.principal.as_deref() == Some(principal) && rare.lineage != lineage).then_some(slot.created)
     }
 
     /// Deletes every record that began before this epoch of everybody; how many.

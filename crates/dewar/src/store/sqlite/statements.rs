@@ -15,8 +15,8 @@ use rusqlite::{
 };
 
 use crate::store::{
-    Create, Delete, GONE_FOR, Load, Record, Rename, Replace, Revoke, StoreKey, Timestamp, Tombstone, Touch, Version,
-    Why, Written,
+    Cap, Create, Delete, GONE_FOR, Load, Record, Rename, Replace, Revoke, StoreKey, Timestamp, Tombstone, Touch,
+    Version, Why, Written,
 };
 
 /// The version of the tables below. It stands in a table, too: `PRAGMA user_version` is the application's, and is neither
@@ -144,8 +144,15 @@ const BURY_ALL_OF: &str = concat!(put_tombstone!(), "principal = ?6 AND expires 
 
 const BURY_LINEAGE: &str = concat!(put_tombstone!(), "principal = ?6 AND expires > ?7 AND lineage = ?8");
 
+const BURY_ROW: &str = concat!(put_tombstone!(), "rowid = ?6 AND expires > ?7");
+
 const BURY_BETWEEN: &str =
     concat!(put_tombstone!(), "rowid > ?6 AND rowid <= ?7 AND expires > ?8 AND coalesce(epoch, 0) < ?9");
+
+/// A principal's sessions but one lineage and one key, the oldest first.
+const OTHERS: &str = "
+    SELECT rowid FROM dewar_session
+    WHERE principal = ?1 AND gone = 0 AND expires > ?2 AND lineage IS NOT ?3 AND key IS NOT ?4 ORDER BY created, key";
 
 const BEGUN_BEFORE: &str = "
     SELECT rowid FROM dewar_session
@@ -283,6 +290,7 @@ pub(super) fn create(
     key: &StoreKey,
     version: Version,
     record: &Record,
+    cap: Option<&Cap>,
     now: Timestamp,
 ) -> Result<Create> {
     let Some(epoch) = epoch_of(connection, record)? else {
@@ -293,7 +301,19 @@ pub(super) fn create(
             Some(Standing::Dead(tombstone)) => Create::Gone(tombstone),
         });
     };
-    insert(connection, key, version, record, epoch, now)
+    let room = match cap {
+        // What stands there is answered first.
+        Some(cap) if standing(connection, key, now)?.is_none() => room(connection, record, None, cap, now)?,
+        _ => Room::Enough,
+    };
+    if let Room::None = room {
+        return Ok(Create::Full);
+    }
+    let created = insert(connection, key, version, record, epoch, now)?;
+    Ok(match created {
+        Create::Created(written) => Create::Created(Written { ended: room.made(connection, now)?, ..written }),
+        other => other,
+    })
 }
 
 pub(super) fn replace(
@@ -375,6 +395,7 @@ pub(super) fn rename(
     version: Version,
     record: &Record,
     tombstone: &Tombstone,
+    cap: Option<&Cap>,
     now: Timestamp,
 ) -> Result<Option<Rename>> {
     let begun = match standing(connection, from, now)? {
@@ -389,9 +410,13 @@ pub(super) fn rename(
     let Some(epoch) = epoch_of(connection, record)? else { return Ok(Some(Rename::Outdated)) };
     // A session of nobody's began when it did, whatever it is called since.
     let epoch = if record.principal.is_some() { epoch } else { begun };
+    let room = cap.map_or(Ok(Room::Enough), |cap| room(connection, record, Some(from), cap, now))?;
+    if let Room::None = room {
+        return Ok(Some(Rename::Full));
+    }
     let Create::Created(written) = insert(connection, to, version, record, epoch, now)? else { return Ok(None) };
     put_tombstone(connection, from, None, tombstone, now)?;
-    Ok(Some(Rename::Renamed(written)))
+    Ok(Some(Rename::Renamed(Written { ended: room.made(connection, now)?, ..written })))
 }
 
 pub(super) fn count(connection: &Connection, now: Timestamp) -> Result<u64> {
@@ -493,6 +518,51 @@ pub(super) fn purge(connection: &Connection, limit: usize, now: Timestamp) -> Re
     Ok((tombstone_columns, removed))
 }
 
+/// What a cap leaves for one more session of a principal.
+enum Room<'a> {
+    Enough,
+    None,
+    /// Once these rows have ended.
+    After(Vec<i64>, &'a Tombstone),
+}
+
+fn room<'a>(
+    connection: &Connection,
+    record: &Record,
+    from: Option<&StoreKey>,
+    cap: &'a Cap,
+    now: Timestamp,
+) -> Result<Room<'a>> {
+    let Some(principal) = record.principal.as_deref() else { return Ok(Room::Enough) };
+    add_lineages(connection, principal)?;
+    let mut statement = connection.prepare_cached(OTHERS)?;
+    let others = params![principal, millis(now), record.lineage as i64, from.map(Key)];
+    let mut others: Vec<i64> = statement.query_map(others, |row| row.get(0))?.collect::<Result<_>>()?;
+    let most = cap.most.get() as usize;
+    Ok(match &cap.end_oldest {
+        _ if others.len() < most => Room::Enough,
+        None => Room::None,
+        Some(tombstone) => {
+            others.truncate(others.len() + 1 - most);
+            Room::After(others, tombstone)
+        }
+    })
+}
+
+impl Room<'_> {
+    /// Ends those that give way; how many.
+    fn made(self, connection: &Connection, now: Timestamp) -> Result<u32> {
+        let Self::After(rows, tombstone) = self else { return Ok(0) };
+        let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
+        let mut statement = connection.prepare_cached(BURY_ROW)?;
+        let mut ended = 0;
+        for row in rows {
+            ended += statement.execute(params![until, why, nonce, made, successor, row, millis(now)])?;
+        }
+        Ok(ended as u32)
+    }
+}
+
 fn insert(
     connection: &Connection,
     key: &StoreKey,
@@ -505,7 +575,7 @@ fn insert(
     bind(&mut statement, key, version, record, Some(epoch), now)?;
     if statement.raw_execute()? == 1 {
         let epoch = if record.principal.is_some() { epoch as u64 } else { 0 };
-        return Ok(Create::Created(Written { version, epoch }));
+        return Ok(Create::Created(Written { version, epoch, ended: 0 }));
     }
     let dead = standing(connection, key, now)?.and_then(Standing::tombstone);
     Ok(dead.map_or(Create::Exists, Create::Gone))
@@ -735,7 +805,7 @@ mod tests {
     #[test]
     fn only_the_end_of_everybodys_sessions_looks_at_every_row() {
         for statement in
-            [LOAD, STANDING, REPLACE, TOUCH, BURY, BURY_ALL_OF, BURY_LINEAGE, LIST_OF, EPOCH, RAISES, PURGE]
+            [LOAD, STANDING, REPLACE, TOUCH, BURY, BURY_ALL_OF, BURY_LINEAGE, LIST_OF, OTHERS, EPOCH, RAISES, PURGE]
         {
             assert!(!plan(statement).contains("SCAN"), "{statement}: {}", plan(statement));
         }

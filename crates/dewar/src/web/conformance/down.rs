@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::store::{
-    Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey, Timestamp,
-    Tombstone, Touch, Version,
+    Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+    Timestamp, Tombstone, Touch, Version,
 };
 
 #[derive(Clone, Default)]
@@ -32,11 +32,11 @@ macro_rules! down {
 impl SessionStore for Down {
     down! {
         load(&StoreKey, Timestamp) -> Load;
-        create(&StoreKey, Version, Record, Timestamp) -> Create;
+        create(&StoreKey, Version, Record, Option<&Cap>, Timestamp) -> Create;
         replace(&StoreKey, Version, Version, Record, Timestamp) -> Replace;
         touch(&StoreKey, Version, Timestamp, Timestamp) -> Touch;
         delete(&StoreKey, Option<Version>, Tombstone, Timestamp) -> Delete;
-        rename(&StoreKey, Option<Version>, &StoreKey, Version, Record, Tombstone, Timestamp) -> Rename;
+        rename(&StoreKey, Option<Version>, &StoreKey, Version, Record, Tombstone, Option<&Cap>, Timestamp) -> Rename;
     }
 }
 
