@@ -59,6 +59,7 @@
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
 //! | `sqlite`, `redis` | stores in a SQLite file, in Redis or Valkey |
+//! | `redis-tls` | `rediss:`, Redis or Valkey over TLS |
 //! | `conformance` | the suites that every store and every adapter passes, for one of your own |
 //! | `metrics` | counters, times and sizes through the crate `metrics`: the table is in `docs/on-call.md` |
 //! | `wasm_js` | random numbers from JavaScript on `wasm32-unknown-unknown`; without it the application gives its own |

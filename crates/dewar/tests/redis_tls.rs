@@ -141,7 +141,8 @@ async fn files_that_hold_something_else_are_refused_at_the_start() {
     authority.signs("other", "DNS:web");
     std::fs::write(authority.path("empty"), "").unwrap();
     let opens = |settings: &str| {
-        let settings = settings.replace("=@", &format!("={}/", authority.path("").display().to_string().trim_end_matches('/')));
+        let settings =
+            settings.replace("=@", &format!("={}/", authority.path("").display().to_string().trim_end_matches('/')));
         RedisStore::open(&format!("rediss://:hunter2@localhost/?{settings}")).map(drop)
     };
     opens("ca=@ca.pem&cert=@web.pem&key=@web.key").unwrap();
@@ -202,10 +203,10 @@ async fn a_user_who_lacks_a_right_is_told_where_the_rights_are_listed() {
     order(&mut client(&server).await, "ACL SETUSER ada on >hunter2 ~dewar* +get +evalsha").await;
     let store = RedisStore::open(&server.url().replace("redis://", "redis://ada:hunter2@")).unwrap();
     store.load(&key(1), NOW).await.unwrap();
-    let error = store.create(&key(1), dewar::store::Version::from_bits(1), record(b"x"), NOW).await.unwrap_err();
+    let error = store.create(&key(1), dewar::store::Version::from_bits(1), record(b"x"), None, NOW).await.unwrap_err();
     assert!(error.to_string().contains("dewar::store::redis lists"), "{error}");
     order(&mut client(&server).await, "ACL SETUSER ada +script|load +scan +info").await;
-    let error = store.create(&key(1), dewar::store::Version::from_bits(1), record(b"x"), NOW).await.unwrap_err();
+    let error = store.create(&key(1), dewar::store::Version::from_bits(1), record(b"x"), None, NOW).await.unwrap_err();
     assert!(error.to_string().contains("dewar::store::redis lists"), "a command of a script: {error}");
 }
 

@@ -21,7 +21,8 @@ impl Authority {
         fs::write(authority.directory.path().join("settings"), settings).unwrap();
         fs::write(authority.directory.path().join("index"), "").unwrap();
         fs::write(authority.directory.path().join("serial"), "01").unwrap();
-        let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.pem -subj";
+        let request =
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.pem -subj";
         authority.openssl(request, &[&format!("/CN={}", authority.name)]);
         authority
     }

@@ -93,15 +93,16 @@ impl Connection {
         }
         let address = Address::parse(url, limit)?;
         let waits = address.wait.is_some();
+        let failed = |error| Failure::Server(error).of("read the address");
         let whose = match address.place {
             Place::Server(info) => {
-                let failed = |error| Failure::Server(error).of("read the address");
                 let client = tls::client(info, address.certificates.as_ref()).map_err(failed)?;
                 let own = Own::new(client, address.wait).map_err(|error| Failure::Server(error).of("connect"))?;
                 Whose::Own(Arc::new(own))
             }
             Place::Sentinels(service) => {
-                Whose::Sentinels(Arc::new(Sentinels::new(service, address.certificates, address.wait)))
+                let sentinels = Sentinels::new(service, address.certificates, address.wait).map_err(failed)?;
+                Whose::Sentinels(Arc::new(sentinels))
             }
         };
         Ok(Self { whose, limit, waits })
@@ -119,14 +120,19 @@ impl Connection {
                 Whose::Sentinels(sentinels) => sentinels.ask(&request, &mut progress).await,
             }
         };
+        // What is found at the primary later says nothing about its replicas.
+        let is_to_be_confirmed = self.waits && request.writes();
         match tokio::time::timeout(self.limit, answer).await {
-            Ok(answer) => answer.map_err(|failure| failure.of(what)),
+            Ok(answer) => answer.map_err(|failure| match failure {
+                Failure::Former { .. } if is_to_be_confirmed => failure.of(what).unconfirmed(),
+                failure => failure.of(what),
+            }),
             Err(_) => {
                 if let Whose::Sentinels(sentinels) = &self.whose {
                     sentinels.doubt(&progress);
                 }
                 let error = Failure::late(progress.failure, what, self.limit);
-                Err(if self.waits && request.writes() { error.unconfirmed() } else { error })
+                Err(if is_to_be_confirmed { error.unconfirmed() } else { error })
             }
         }
     }
@@ -218,7 +224,7 @@ impl Request<'_> {
     /// What would meet itself is repeated only where it was surely never sent.
     pub(super) fn can_be_repeated_after(&self, failure: &Failure) -> bool {
         match self {
-            Self::Read(_) | Self::Reads(_) | Self::Repeatable(_) => failure.is_of_the_connection(),
+            Self::Read(_) | Self::Reads(_) | Self::Repeatable(_) => failure.is_lost(),
             Self::Script(_) => failure.is_connection_refusal(),
         }
     }

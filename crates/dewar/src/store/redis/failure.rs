@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Unconfirmed { confirmed: i64, wait: Wait },
     /// Of a write that is to be confirmed: nobody knows whether it was done.
     Lost(RedisError),
+    /// What answered is not the primary any more.
+    Former { at: String },
     /// No sentinel said where the primary is.
     NoSentinel(RedisError),
     /// No sentinel watches a service of this name.
@@ -52,6 +54,11 @@ impl Failure {
         matches!(self, Self::Server(error) | Self::Lost(error) if error.is_io_error())
     }
 
+    /// Whether nobody knows what became of it.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Self::Former { .. }) || self.is_of_the_connection()
+    }
+
     pub(super) fn is_connection_refusal(&self) -> bool {
         matches!(self, Self::Server(error) if error.is_connection_refusal())
     }
@@ -59,7 +66,11 @@ impl Failure {
     /// Whether a moment later another server may be in service.
     pub(super) fn passes_by(&self) -> bool {
         match self {
-            Self::Server(_) | Self::Unconfirmed { .. } | Self::Lost(_) | Self::UnknownService(_) => false,
+            Self::Server(_)
+            | Self::Unconfirmed { .. }
+            | Self::Lost(_)
+            | Self::Former { .. }
+            | Self::UnknownService(_) => false,
             Self::NotPrimary { .. } => true,
             Self::NoSentinel(error) | Self::NoPrimary { error, .. } => {
                 let is_loading = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
@@ -103,8 +114,14 @@ impl Failure {
             Self::NotPrimary { at } => {
                 (Some(format!("the sentinels name {at} as the primary, and that is a replica")), None)
             }
+            Self::Former { at } => {
+                let why = format!("{at} answered, and is not the primary any more: the sentinels name another");
+                (Some(why), None)
+            }
             Self::UnknownService(name) => {
-                let why = format!("the sentinels know no service {name:?}; it is the name after `sentinel monitor` in their settings");
+                let why = format!(
+                    "the sentinels know no service {name:?}; it is the name after `sentinel monitor` in their settings"
+                );
                 (Some(why), None)
             }
             Self::Lost(error) => (None, Some(error)),
@@ -133,9 +150,9 @@ fn advice(error: &RedisError) -> Option<&'static str> {
         }
         Some("NOPERM") => Some(LACKS_A_RIGHT),
         Some("ERR") if error.detail().is_some_and(lacks_a_right) => Some(LACKS_A_RIGHT),
-        Some("NOREPLICAS") => Some(
-            "nothing was written: the server has fewer replicas in reach than its min-replicas-to-write asks for",
-        ),
+        Some("NOREPLICAS") => {
+            Some("nothing was written: the server has fewer replicas in reach than its min-replicas-to-write asks for")
+        }
         Some("LOADING") => Some("the server is still loading its data"),
         _ if error.kind() == ErrorKind::Parse => {
             Some("what answers there is no Redis, or speaks TLS: rediss://HOST:PORT/")
@@ -146,18 +163,20 @@ fn advice(error: &RedisError) -> Option<&'static str> {
         _ if error.is_timeout() => Some("nobody answered in time; at a port without TLS nobody answers rediss:"),
         _ => tls::advice(error).or_else(|| {
             let was_closed = error.is_connection_dropped() && !error.is_connection_refusal();
-            was_closed.then_some("the connection was closed; a port of TLS closes every other: rediss://HOST:PORT/")
+            was_closed
+                .then_some("the connection was closed; where it always is, that is a port of TLS: rediss://HOST:PORT/")
         }),
     }
 }
 
 fn sentinel_advice(error: &RedisError) -> &'static str {
-    if error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) {
+    let text = error.to_string();
+    if error.kind() == ErrorKind::AuthenticationFailed || text.contains("NOAUTH") || text.contains("WRONGPASS") {
         return "the sentinels want another password: ?sentinel_password=PASSWORD, and ?sentinel_user=USER where it has one";
     }
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            "the sentinels' user lacks a right: it needs +sentinel|master"
+            "the sentinels' user lacks a right: it needs +sentinel|master and +sentinel|get-master-addr-by-name"
         }
         ErrorKind::Server(ServerErrorKind::ResponseError) => {
             "what answers there is no sentinel: they listen at port 26379 as a rule"

@@ -49,8 +49,11 @@ mod with_rustls {
             Some((cert, key)) => {
                 let (client_cert, client_key) = (contents("cert", cert)?, contents("key", key)?);
                 let chain = certificates("cert", cert, &client_cert)?;
-                let secret = PrivateKeyDer::from_pem_slice(&client_key)
-                    .map_err(|_| wrong(format!("key={key} holds no private key; it begins -----BEGIN PRIVATE KEY-----, and has no passphrase")))?;
+                let secret = PrivateKeyDer::from_pem_slice(&client_key).map_err(|_| {
+                    wrong(format!(
+                        "key={key} holds no private key; it begins -----BEGIN PRIVATE KEY-----, and has no passphrase"
+                    ))
+                })?;
                 let config = ClientConfig::builder().with_root_certificates(roots);
                 config.with_client_auth_cert(chain, secret).map_err(|error| {
                     wrong(format!("cert={cert} and key={key} do not belong together, or are of an unknown kind"))

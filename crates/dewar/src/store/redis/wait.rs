@@ -52,7 +52,6 @@ impl<C: ConnectionLike + Clone + Send> Lines<C> {
         self.first.clone()
     }
 
-
     pub(super) async fn write<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Failure> {
         let Some(writers) = &self.writers else { return Ok(script.invoke_async(&mut self.first()).await?) };
         let wait = writers.wait;
