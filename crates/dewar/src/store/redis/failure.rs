@@ -160,7 +160,7 @@ fn advice(error: &RedisError) -> Option<&'static str> {
         _ if error.to_string().contains("refused to switch database") => {
             Some("the server has no database of that number: the number is what follows the host, redis://HOST/0")
         }
-        _ if error.is_timeout() => Some("nobody answered in time; at a port without TLS nobody answers rediss:"),
+        _ if error.is_timeout() => Some("nobody answered in time (so ends rediss: to a port without TLS, too)"),
         _ => tls::advice(error).or_else(|| {
             let was_closed = error.is_connection_dropped() && !error.is_connection_refusal();
             was_closed
