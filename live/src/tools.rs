@@ -33,6 +33,8 @@ enum Source {
     Cargo,
     /// On the path, or unpacked into `live/.prometheus`, with promtool beside it.
     Prometheus,
+    /// A server of another release of Debian's, unpacked into a folder of `live`.
+    Unpacked(&'static unpacked::Server),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -58,6 +60,35 @@ pub(crate) static POSTGRES: Tool =
     Tool { name: "postgresql", source: Source::Debian { names: &["pg_ctlcluster"], package: "postgresql" } };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
+pub(crate) static REDIS_8_0: Tool = Tool {
+    name: "Redis 8.0",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "redis-server",
+        program: "redis-server",
+        folder: ".redis-8.0",
+    }),
+};
+pub(crate) static VALKEY_8_1: Tool = Tool {
+    name: "Valkey 8.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-8.1",
+    }),
+};
+pub(crate) static VALKEY_9_1: Tool = Tool {
+    name: "Valkey 9.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "sid",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-9.1",
+    }),
+};
+pub(crate) static OPENSSL: Tool =
+    Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
 
 /// The tools that are ready, by their paths.
 pub(crate) struct Tools {
@@ -79,6 +110,7 @@ impl Tools {
                 Source::Node => node(&mut apt),
                 Source::NodePackages => node_packages(&mut apt),
                 Source::Prometheus => prometheus::prepare(),
+                Source::Unpacked(server) => server.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

@@ -10,6 +10,7 @@ mod postgres;
 mod procfile;
 mod prometheus;
 mod redis;
+mod redis_servers;
 mod set_cookie;
 mod wasm;
 
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[&Part] = &[
     &differential::PART,
     &redis::PART,
     &postgres::PART,
+    &redis_servers::PART,
     &prometheus::PART,
     &express::PART,
     &pages::PART,
@@ -30,7 +32,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART, &postgres::LONG];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &postgres::LONG, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub mod browser;
 pub mod endings;
+pub mod certificates;
 pub mod faulty;
 pub mod histories;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod mysql_proxy;
 pub mod mysql_server;
 pub mod races;
 pub mod redis;
+pub mod redis_group;
 pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;
