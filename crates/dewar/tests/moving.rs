@@ -2,13 +2,7 @@
 
 mod support;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use dewar::{
     SessionManager,
@@ -144,58 +138,12 @@ async fn taken_back_nobody_is_logged_out() {
     }
 }
 
-/// On real files, with readers and writers at work on servers of both kinds.
+/// On a real file, with readers and writers at work on servers of both kinds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_visits_move_under_load_and_none_loses_anything() {
     let directory = Directory::new();
-    let (old, new) = (SqliteStore::open(directory.file()).unwrap(), MemoryStore::new());
-    let before = manager(old.clone());
-    let mut visitors = Vec::new();
-    for number in 0..1_000u32 {
-        visitors.push(log_in(&before, &format!("user-{}", number % 300)).await);
-    }
-    let servers = [
-        manager(Moving::prepare(old.clone(), new.clone())),
-        manager(Moving::start(old.clone(), new.clone())),
-        manager(Moving::start(old.clone(), new.clone())),
-    ];
-    let lost = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for (number, mut visitor) in visitors.into_iter().enumerate() {
-        let (servers, lost) = (servers.clone(), Arc::clone(&lost));
-        tasks.spawn(async move {
-            for round in 0..4 {
-                let server = &servers[(number + round) % servers.len()];
-                // Two requests of one page, at two servers.
-                let one = Request::begin(&visitor, server).await;
-                let two = Request::begin(&visitor, &servers[(number + round + 1) % servers.len()]).await;
-                for request in [&one, &two] {
-                    if request.session.principal().is_none() {
-                        lost.fetch_add(1, SeqCst);
-                    }
-                    request.session.update("n", |n: &mut u32| *n += 1).unwrap();
-                }
-                let (one, two) = tokio::join!(one.end(), two.end());
-                visitor.receive(&one.unwrap());
-                visitor.receive(&two.unwrap());
-            }
-            visitor
-        });
-    }
-    let visitors = tasks.join_all().await;
-    assert_eq!(lost.load(SeqCst), 0);
-    let mut counts = Vec::new();
-    for visitor in &visitors {
-        counts.push(session_at(visitor, &servers[0]).await.get::<u32>("n"));
-    }
-    assert!(counts.iter().all(|count| *count == Some(8)), "{counts:?}");
-    let now = Timestamp::from(std::time::SystemTime::now());
-    // Each has met a server that moves.
-    assert_eq!((old.count(now).await.unwrap(), new.count(now).await.unwrap()), (0, 1_000));
-    let after = manager(new);
-    for visitor in &visitors {
-        assert_eq!(session_at(visitor, &after).await.get::<u32>("n"), Some(8));
-    }
+    let old = SqliteStore::open(directory.file()).unwrap();
+    support::moves::a_thousand_visits(old.clone(), MemoryStore::new()).await;
     old.close().await;
 }
 

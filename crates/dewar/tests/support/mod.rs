@@ -9,6 +9,7 @@ pub mod endings;
 pub mod faulty;
 pub mod histories;
 pub mod http;
+pub mod moves;
 pub mod mysql_proxy;
 pub mod mysql_server;
 pub mod pgbouncer;
