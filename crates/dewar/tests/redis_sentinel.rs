@@ -373,14 +373,18 @@ async fn fail_over(how: &How, settings: &str, of_servers: &[&str], sum: &mut Cou
     let writers: Vec<_> = (0..8).map(start).collect();
     sleep(Duration::from_millis(300 + rand::random::<u64>() % 400)).await;
     match how {
-        How::Killed | How::KilledFarAway => group.servers[0].kill(),
+        How::Killed | How::KilledFarAway => {
+            group.servers[0].kill();
+            group.primary(&[1, 2]).await;
+        }
         How::Hangs => {
             group.servers[0].signal("STOP");
-            sleep(Duration::from_millis(4_000)).await;
+            group.primary(&[1, 2]).await;
+            sleep(Duration::from_millis(500)).await;
             group.servers[0].signal("CONT");
         }
     }
-    sleep(Duration::from_millis(5_000)).await;
+    sleep(Duration::from_millis(3_000)).await;
     stop.store(true, SeqCst);
     let next = group.primary(&[1, 2]).await;
     let next = support::redis::open(&group.servers[next]);
@@ -407,7 +411,7 @@ async fn fail_overs(how: How, settings: &str, of_servers: &[&str]) -> Count {
         fail_over(&how, settings, of_servers, &mut sum).await;
     }
     println!("{rounds} fail-overs, {how:?} {settings:?} {of_servers:?}: {sum:?}");
-    assert!(sum.longest_pause < Duration::from_secs(12), "{sum:?}");
+    assert!(sum.longest_pause < Duration::from_secs(30), "{sum:?}");
     sum
 }
 
