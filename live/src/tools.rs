@@ -52,6 +52,12 @@ pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
 pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
 pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
 pub(crate) static PROMETHEUS: Tool = Tool { name: "prometheus", source: Source::Prometheus };
+pub(crate) static OPENSSL: Tool =
+    Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
+pub(crate) static PGBOUNCER: Tool =
+    Tool { name: "pgbouncer", source: Source::Debian { names: &["pgbouncer"], package: "pgbouncer" } };
+pub(crate) static POSTGRES: Tool =
+    Tool { name: "postgresql", source: Source::Debian { names: &["pg_ctlcluster"], package: "postgresql" } };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
 pub(crate) static REDIS_8_0: Tool = Tool {

@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite, and Redis where `REDIS_URL` is set; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite, and PostgreSQL and Redis where `POSTGRES_URL` and `REDIS_URL` are set, and TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -14,6 +14,7 @@ use dewar::{
 use tokio::task::LocalSet;
 
 mod memory;
+mod postgres;
 mod redis_store;
 mod sqlite;
 
@@ -174,6 +175,11 @@ async fn main() {
     }
     if wants("sqlite") {
         sqlite::measure().await;
+    }
+    match std::env::var("POSTGRES_URL") {
+        _ if !wants("postgres") => {}
+        Ok(url) => postgres::measure(&url).await,
+        Err(_) => eprintln!("postgres: not measured, POSTGRES_URL is not set"),
     }
     match std::env::var("REDIS_URL") {
         _ if !wants("redis") => {}

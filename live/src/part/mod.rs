@@ -6,6 +6,7 @@ mod express;
 mod flask;
 mod histories;
 mod pages;
+mod postgres;
 mod procfile;
 mod prometheus;
 mod redis;
@@ -20,6 +21,7 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &postgres::PART,
     &redis_servers::PART,
     &prometheus::PART,
     &express::PART,
@@ -30,7 +32,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART, &redis_servers::LONG];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &postgres::LONG, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

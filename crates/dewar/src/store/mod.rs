@@ -51,6 +51,15 @@ mod engine;
 mod erased;
 mod layered;
 pub mod memory;
+pub mod moving;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_deadpool0_14;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "mysql")]
+pub mod mysql_async0_37;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
