@@ -1,4 +1,5 @@
 //! Redis with sentinels: the primary is found, and found again after a fail-over. What a fail-over loses is counted.
+#![allow(clippy::print_stdout)]
 
 mod support;
 

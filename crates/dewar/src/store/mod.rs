@@ -52,14 +52,14 @@ mod erased;
 mod layered;
 pub mod memory;
 pub mod moving;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-#[cfg(feature = "postgres")]
-pub mod postgres_deadpool0_14;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "mysql")]
 pub mod mysql_async0_37;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "postgres")]
+pub mod postgres_deadpool0_14;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]

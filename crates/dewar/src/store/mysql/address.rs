@@ -117,7 +117,9 @@ fn tls(settings: &Settings<'_>, is_loopback: bool) -> Result<Option<SslOpts>, St
     let mode = settings.tls.unwrap_or(usual);
     if mode == Tls::Disabled {
         return match names_files {
-            true => Err(refused("ssl-mode=disabled leaves no use for ssl-ca, ssl-cert and ssl-key: leave one or the others out")),
+            true => Err(refused(
+                "ssl-mode=disabled leaves no use for ssl-ca, ssl-cert and ssl-key: leave one or the others out",
+            )),
             false => Ok(None),
         };
     }
@@ -129,7 +131,8 @@ fn tls(settings: &Settings<'_>, is_loopback: bool) -> Result<Option<SslOpts>, St
     }
     match (settings.certificate, settings.key) {
         (Some(certificate), Some(key)) => {
-            let (certificate, key) = (read("ssl-cert", certificate, "CERTIFICATE")?, read("ssl-key", key, "PRIVATE KEY")?);
+            let (certificate, key) =
+                (read("ssl-cert", certificate, "CERTIFICATE")?, read("ssl-key", key, "PRIVATE KEY")?);
             ssl = ssl.with_client_identity(Some(ClientIdentity::new(certificate.into(), key.into())));
         }
         (None, None) => {}
