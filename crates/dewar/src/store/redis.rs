@@ -79,7 +79,8 @@
 //!
 //! `?wait=1` sends a `WAIT` with each write, in the same round trip: the write counts when one replica has it. Where none says so within `wait_timeout` (milliseconds; 1000
 //! unless it is set), the call is an error: the write stands on the primary only. The manager does not look such a write up, and whoever logs out again is confirmed or not
-//! again. It is for every write, so that nobody has to know which of them count; what only reads never waits, because writes have connections of their own (8). The user needs
+//! again. It is for every write, so that nobody has to know which of them count; what only reads never waits, because writes have connections of their own (8). Its price is the way to the replica and back:
+//! on one machine 0.2 milliseconds for a write instead of 0.07. The user needs
 //! `+wait +publish &dewar-wait` besides.
 //!
 //! It is no proof against every fail-over. A replica confirms what it has in memory. Sentinels choose the replica that has most of those that they reach: with two replicas and
