@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite, and PostgreSQL and Redis where `POSTGRES_URL` and `REDIS_URL` are set, and TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite; PostgreSQL and Redis where `POSTGRES_URL` and `REDIS_URL` are set; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
