@@ -87,8 +87,6 @@ pub(crate) static VALKEY_9_1: Tool = Tool {
         folder: ".valkey-9.1",
     }),
 };
-pub(crate) static OPENSSL: Tool =
-    Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
 
 /// The tools that are ready, by their paths.
 pub(crate) struct Tools {

@@ -1,4 +1,5 @@
 //! Redis with sentinels: the primary is found, and found again after a fail-over. What a fail-over loses is counted.
+#![allow(clippy::print_stdout)]
 
 mod support;
 
@@ -197,9 +198,13 @@ async fn a_sentinel_that_missed_the_fail_over_leads_nobody_to_the_former_primary
     for sentinel in &group.sentinels[1..] {
         sentinel.signal("STOP");
     }
-    // It is a primary again, without anything, and the first sentinel still says so; the others speak again at the same time.
+    // It is a primary again, without anything, and the first sentinel still says so.
     group.servers[0].restart();
-    for sentinel in &group.sentinels {
+    group.sentinels[0].signal("CONT");
+    sleep(Duration::from_millis(1_200)).await;
+    assert!(matches!(store.load(&key(2), NOW).await.unwrap(), Load::Found(..)), "who knows of the fail-over");
+    // Who does not know is told by the others.
+    for sentinel in &group.sentinels[1..] {
         sentinel.signal("CONT");
     }
     let store = RedisStore::open(&group.url()).unwrap().time_limit(Duration::from_secs(15));
@@ -268,11 +273,14 @@ async fn a_server_that_is_still_loading_says_so_and_answers_when_it_has() {
         futures_util::future::join_all(creates).await;
     }
     server.kill();
-    server.restart();
+    server.begin_again();
     let start = Instant::now();
     let mut says = String::new();
     while let Err(error) = store.load(&key(1), NOW).await {
-        says = error.to_string();
+        let error = error.to_string();
+        if error.contains("loading") {
+            says.clone_from(&error);
+        }
         assert!(start.elapsed() < Duration::from_secs(20), "{error}");
         sleep(Duration::from_millis(20)).await;
     }
@@ -366,14 +374,18 @@ async fn fail_over(how: &How, settings: &str, of_servers: &[&str], sum: &mut Cou
     let writers: Vec<_> = (0..8).map(start).collect();
     sleep(Duration::from_millis(300 + rand::random::<u64>() % 400)).await;
     match how {
-        How::Killed | How::KilledFarAway => group.servers[0].kill(),
+        How::Killed | How::KilledFarAway => {
+            group.servers[0].kill();
+            group.primary(&[1, 2]).await;
+        }
         How::Hangs => {
             group.servers[0].signal("STOP");
-            sleep(Duration::from_millis(4_000)).await;
+            group.primary(&[1, 2]).await;
+            sleep(Duration::from_millis(500)).await;
             group.servers[0].signal("CONT");
         }
     }
-    sleep(Duration::from_millis(5_000)).await;
+    sleep(Duration::from_millis(3_000)).await;
     stop.store(true, SeqCst);
     let next = group.primary(&[1, 2]).await;
     let next = support::redis::open(&group.servers[next]);
@@ -400,7 +412,7 @@ async fn fail_overs(how: How, settings: &str, of_servers: &[&str]) -> Count {
         fail_over(&how, settings, of_servers, &mut sum).await;
     }
     println!("{rounds} fail-overs, {how:?} {settings:?} {of_servers:?}: {sum:?}");
-    assert!(sum.longest_pause < Duration::from_secs(12), "{sum:?}");
+    assert!(sum.longest_pause < Duration::from_secs(30), "{sum:?}");
     sum
 }
 

@@ -74,9 +74,13 @@
 //! Redis answers before its replicas have a write. What the next primary had not received is lost with the former one, although it was confirmed: a log-in
 //! that has to be repeated, and, which is worse, a log-out that comes back: its session lives again.
 //!
+//! Measured with `kill -9` of the primary while eight clients log in and out: where the replicas are 20 milliseconds away, five fail-overs lost 45 of 16,135 log-ins, and 47 of
+//! 16,158 log-outs came back; what was written in those 20 milliseconds. With `wait=2` none. On one machine ten fail-overs lost none of 16,073.
+//!
 //! `?wait=1` sends a `WAIT` with each write, in the same round trip: the write counts when one replica has it. Where none says so within `wait_timeout` (milliseconds; 1000
 //! unless it is set), the call is an error: the write stands on the primary only. The manager does not look such a write up, and whoever logs out again is confirmed or not
-//! again. It is for every write, so that nobody has to know which of them count; what only reads never waits, because writes have connections of their own (8). The user needs
+//! again. It is for every write, so that nobody has to know which of them count; what only reads never waits, because writes have connections of their own (8). Its price is the way to the replica and back:
+//! on one machine 0.2 milliseconds for a write instead of 0.07. The user needs
 //! `+wait +publish &dewar-wait` besides.
 //!
 //! It is no proof against every fail-over. A replica confirms what it has in memory. Sentinels choose the replica that has most of those that they reach: with two replicas and

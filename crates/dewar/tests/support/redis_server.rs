@@ -69,8 +69,13 @@ impl Server {
 
     /// Starts it again, on the same port and files.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.directory, self.port, &self.arguments, self.settings.as_deref());
+        self.begin_again();
         self.wait();
+    }
+
+    /// The same, without waiting until it has loaded its data.
+    pub(crate) fn begin_again(&mut self) {
+        self.child = spawn(&self.directory, self.port, &self.arguments, self.settings.as_deref());
     }
 
     /// Sends a signal by its name.
@@ -89,15 +94,21 @@ impl Server {
 
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
-        let mut answer = vec![0; 1 << 14];
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        if stream.write_all(b"INFO server\r\n").is_err() {
-            return false;
-        }
-        let Ok(length) = stream.read(&mut answer) else { return false };
-        let answer = String::from_utf8_lossy(&answer[..length]);
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4_096]);
+        let asked = stream.write_all(b"PING\r\nINFO server\r\n");
         // Whoever asks for a password does not say who it is.
-        answer.starts_with("-NOAUTH") || answer.contains(&format!("process_id:{}\r\n", self.child.id()))
+        let is_over =
+            |answer: &[u8]| answer.starts_with(b"-") || answer.windows(14).any(|window| window == b"uptime_in_days");
+        while asked.is_ok() && !is_over(&answer) {
+            match stream.read(&mut bytes) {
+                Ok(length @ 1..) => answer.extend(&bytes[..length]),
+                _ => return false,
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        let is_own = answer.contains(&format!("process_id:{}\r\n", self.child.id()));
+        answer.starts_with("-NOAUTH") || answer.starts_with("+PONG") && is_own
     }
 }
 

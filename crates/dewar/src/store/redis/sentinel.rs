@@ -67,6 +67,8 @@ struct Last {
     asked: Option<Instant>,
     /// What they named when they said something.
     named: Option<ConnectionAddr>,
+    /// The newest that they said.
+    epoch: u64,
     found: Option<Result<Primary, Failure>>,
     /// Whether another has to be looked for.
     is_left: Arc<AtomicBool>,
@@ -183,6 +185,7 @@ impl Sentinels {
         last.asked = Some(Instant::now());
         if let Ok(named) = named {
             last.named = Some(self.addr(&named));
+            last.epoch = named.epoch;
         }
         last.named.as_ref() == Some(&primary.at)
     }
@@ -229,16 +232,16 @@ impl Sentinels {
         }
         let (is_left, named) = (Arc::default(), self.named().await);
         let asked = Some(Instant::now());
-        let (named, found) = match named {
+        let (named, epoch, found) = match named {
             Ok(named) => {
                 let at = self.addr(&named);
-                (Some(at.clone()), self.connect(at, &is_left).await)
+                (Some(at.clone()), named.epoch, self.connect(at, &is_left).await)
             }
-            Err(failure) => (None, Err(failure)),
+            Err(failure) => (None, self.lock().epoch, Err(failure)),
         };
         let mut last = self.lock();
         let number = last.number + 1;
-        *last = Last { number, asked, named, found: Some(found.clone()), is_left };
+        *last = Last { number, asked, named, epoch, found: Some(found.clone()), is_left };
         (number, found)
     }
 
@@ -267,7 +270,9 @@ impl Sentinels {
                 limit = REST_LIMIT;
             }
         }
-        match (newest, refused) {
+        // A few that have missed a fail-over do not lead back.
+        let is_old = |named: &Named| 2 * answers <= self.sentinels.len() && named.epoch < self.lock().epoch;
+        match (newest.filter(|named| !is_old(named)), refused) {
             (Some(named), _) => Ok(named),
             (None, Some(error)) if error.to_string().contains("No such master with that name") => {
                 Err(Failure::UnknownService(self.service.name.clone()))
