@@ -5,6 +5,7 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod mysql;
 mod pages;
 mod procfile;
 mod prometheus;
@@ -19,6 +20,7 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &mysql::PART,
     &prometheus::PART,
     &express::PART,
     &pages::PART,
@@ -28,7 +30,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &mysql::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";
