@@ -200,7 +200,8 @@ async fn everybody_gets_their_own(store: MysqlStore) {
                     2 => drop(polled(times, store.touch(&key(number), at, later(60), NOW)).await),
                     3 => {
                         let (from, to) = (key(number), key(next));
-                        let renames = store.rename(&from, None, &to, version(next), own.clone(), ended(1), Some(&cap), NOW);
+                        let renames =
+                            store.rename(&from, None, &to, version(next), own.clone(), ended(1), Some(&cap), NOW);
                         drop(polled(times, renames).await);
                     }
                     4 => drop(polled(times, store.revoke(&name, Revoke::Lineage(9), ended(1), NOW)).await),
@@ -220,7 +221,8 @@ async fn everybody_gets_their_own(store: MysqlStore) {
                 let listed = store.list(Some(&name), None, 9, NOW).await.unwrap();
                 assert!(listed.iter().all(|(_, found, _)| found.data == name.as_bytes()), "another visitor's session");
                 assert_eq!(listed.len(), 1, "one lives: {listed:?}");
-                let replaced = store.replace(&key(number), at, version(number + 500_000), own.clone(), NOW).await.unwrap();
+                let replaced =
+                    store.replace(&key(number), at, version(number + 500_000), own.clone(), NOW).await.unwrap();
                 // What was dropped may have been done late.
                 if replaced == Replace::Replaced(version(number + 500_000)) {
                     at = version(number + 500_000);
@@ -270,7 +272,9 @@ async fn a_deadlock_is_tried_again() {
     admin.exec_drop(insert, (key(2).to_string(),)).await.unwrap();
     let renaming = {
         let store = store.clone();
-        tokio::spawn(async move { store.rename(&key(1), None, &key(2), version(2), record(b"x"), ended(1), None, NOW).await })
+        tokio::spawn(async move {
+            store.rename(&key(1), None, &key(2), version(2), record(b"x"), ended(1), None, NOW).await
+        })
     };
     sleep(Duration::from_millis(300)).await;
     let select = "SELECT 1 FROM dewar_session WHERE id = ? FOR UPDATE";
@@ -312,13 +316,10 @@ async fn a_lock_that_is_held_for_long_is_waited_for_as_long_as_the_time_limit_sa
     hasty.ping(NOW).await.unwrap();
     let hasty = hasty.time_limit(Duration::from_millis(400));
     let (one, two) = (key(1), key(2));
-    let (write, read) = tokio::join!(
-        hasty.replace(&one, version(2), version(3), record(b"z"), NOW),
-        async {
-            sleep(Duration::from_millis(50)).await;
-            hasty.clone().time_limit(Duration::from_millis(200)).load(&two, NOW).await
-        }
-    );
+    let (write, read) = tokio::join!(hasty.replace(&one, version(2), version(3), record(b"z"), NOW), async {
+        sleep(Duration::from_millis(50)).await;
+        hasty.clone().time_limit(Duration::from_millis(200)).load(&two, NOW).await
+    });
     assert_eq!(write.unwrap_err().to_string(), "mysql: cannot replace: no answer within 400ms");
     assert!(read.unwrap_err().to_string().contains("no connection within 200ms"));
     admin.query_drop("ROLLBACK").await.unwrap();
@@ -338,7 +339,10 @@ async fn a_server_that_stands_still_meets_the_time_limit_and_nobody_remembers_it
     let many = join_all((0..40).map(|_| async { store.load(&key(1), NOW).await.unwrap_err().to_string() })).await;
     let elapsed = start.elapsed();
     server.signal("CONT");
-    assert!(many.iter().all(|error| error.contains("no answer within 300ms") || error.contains("no connection within 300ms")));
+    assert!(
+        many.iter()
+            .all(|error| error.contains("no answer within 300ms") || error.contains("no connection within 300ms"))
+    );
     assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
     let patient = store.time_limit(Duration::from_secs(5));
     let all = join_all((0..40).map(|_| lives(&patient, 1))).await;
@@ -545,6 +549,7 @@ async fn a_create_makes_its_way_where_something_expired_stands() {
     let now = later(6);
     let created = store.create(&key(1), version(2), record(b"y"), None, now).await.unwrap();
     assert!(matches!(created, Create::Created(_)));
-    let renamed = store.rename(&key(1), None, &key(1_000), version(3), of("ann", 1), ended(1), None, now).await.unwrap();
+    let renamed =
+        store.rename(&key(1), None, &key(1_000), version(3), of("ann", 1), ended(1), None, now).await.unwrap();
     assert!(matches!(renamed, Rename::Renamed(_)));
 }

@@ -57,7 +57,9 @@ async fn what_was_confirmed_survives_kill_9_and_what_was_ended_stays_ended() {
                     // It ends in one of three ways.
                     match visit % 3 {
                         0 => {
-                            let Ok(Delete::Deleted) = store.delete(&key(number), None, ended(1), NOW).await else { return };
+                            let Ok(Delete::Deleted) = store.delete(&key(number), None, ended(1), NOW).await else {
+                                return;
+                            };
                         }
                         1 => {
                             let ends = store.revoke(&user, Revoke::All, ended(1), NOW).await;

@@ -227,11 +227,14 @@ async fn statements_about(server: &Server, table: &str, run: impl Future<Output 
     admin.query_drop("SET GLOBAL general_log = 1").await.unwrap();
     run.await;
     admin.query_drop("SET GLOBAL general_log = 0").await.unwrap();
-    let logged = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type IN ('Query', 'Execute')";
+    let logged =
+        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type IN ('Query', 'Execute')";
     let statements: Vec<String> = admin.query(logged).await.unwrap();
     // Some servers log a script as a whole.
     let each = statements.iter().flat_map(|logged| logged.split("; "));
-    each.filter(|statement| statement.contains(table) && !statement.contains("general_log")).map(str::to_owned).collect()
+    each.filter(|statement| statement.contains(table) && !statement.contains("general_log"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[tokio::test]

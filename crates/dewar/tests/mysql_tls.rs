@@ -35,7 +35,9 @@ fn certificates() -> Directory {
     for authority in ["authority", "stranger"] {
         openssl(
             path,
-            &format!("req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {authority}.key -out {authority}.pem -subj /CN={authority}"),
+            &format!(
+                "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {authority}.key -out {authority}.pem -subj /CN={authority}"
+            ),
         );
     }
     sign(path, "authority", "here", "subjectAltName=IP:127.0.0.1,DNS:localhost");

@@ -134,7 +134,8 @@ impl Drop for Server {
 }
 
 fn program() -> PathBuf {
-    let known = || ["mariadbd", "/usr/sbin/mariadbd"].map(PathBuf::from).into_iter().find(|path| version(path).is_some());
+    let known =
+        || ["mariadbd", "/usr/sbin/mariadbd"].map(PathBuf::from).into_iter().find(|path| version(path).is_some());
     env::var_os("MYSQLD").map(PathBuf::from).or_else(known).expect("MariaDB is installed, or MYSQLD names a server")
 }
 
@@ -170,7 +171,12 @@ fn template() -> PathBuf {
     let data = directory.path().join("data");
     let mut make = if is_mariadb() {
         let mut make = Command::new("mariadb-install-db");
-        make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"]);
+        make.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--innodb-log-file-size=8M",
+        ]);
         if command().get_args().count() > 1 {
             make.arg("--user=root");
         }
@@ -206,7 +212,12 @@ fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
     let mut command = command();
     let place = |name: &str, file: &str| format!("--{name}={}", directory.join(file).display());
     command
-        .args([place("datadir", "data"), place("socket", "socket"), place("pid-file", "pid"), place("init-file", "init.sql")])
+        .args([
+            place("datadir", "data"),
+            place("socket", "socket"),
+            place("pid-file", "pid"),
+            place("init-file", "init.sql"),
+        ])
         .args(["--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-name-resolve"])
         .args(["--innodb-buffer-pool-size=32M", "--performance-schema=OFF", "--innodb-flush-log-at-trx-commit=0"]);
     if is_mariadb() {

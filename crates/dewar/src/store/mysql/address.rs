@@ -107,7 +107,9 @@ fn tls(settings: &Settings<'_>, is_loopback: bool) -> Result<Option<SslOpts>, St
     let is_said = settings.ca.or(settings.name).or(settings.certificate).or(settings.key).is_some();
     if !settings.tls.unwrap_or(is_said || !is_loopback) {
         return match is_said {
-            true => Err(refused("with ssl-mode=disabled there is no use for the other ssl- settings: leave one or the others out")),
+            true => Err(refused(
+                "with ssl-mode=disabled there is no use for the other ssl- settings: leave one or the others out",
+            )),
             false => Ok(None),
         };
     }
@@ -119,7 +121,8 @@ fn tls(settings: &Settings<'_>, is_loopback: bool) -> Result<Option<SslOpts>, St
     }
     match (settings.certificate, settings.key) {
         (Some(certificate), Some(key)) => {
-            let (certificate, key) = (read("ssl-cert", certificate, "CERTIFICATE")?, read("ssl-key", key, "PRIVATE KEY")?);
+            let (certificate, key) =
+                (read("ssl-cert", certificate, "CERTIFICATE")?, read("ssl-key", key, "PRIVATE KEY")?);
             ssl = ssl.with_client_identity(Some(ClientIdentity::new(certificate.into(), key.into())));
         }
         (None, None) => {}

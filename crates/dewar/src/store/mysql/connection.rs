@@ -106,7 +106,9 @@ impl Failure {
     /// The connection is no more: it was closed, killed, or the server is going down.
     fn is_loss(&self) -> bool {
         match self {
-            Self::Client(Error::Io(_) | Error::Driver(DriverError::ConnectionClosed | DriverError::PacketOutOfOrder)) => true,
+            Self::Client(
+                Error::Io(_) | Error::Driver(DriverError::ConnectionClosed | DriverError::PacketOutOfOrder),
+            ) => true,
             _ => matches!(self.code(), Some(1053 | 1927 | 3169 | 4031)),
         }
     }
@@ -125,7 +127,9 @@ impl Failure {
                 "the server's certificate is refused; ?ssl-ca=FILE names the authority that signed it"
             }
             _ => match self.code()? {
-                1040 | 1203 | 1226 => "the server gives no more connections; raise its max_connections, or lower ?connections=",
+                1040 | 1203 | 1226 => {
+                    "the server gives no more connections; raise its max_connections, or lower ?connections="
+                }
                 1044 | 1142 | 1143 => "the user lacks a right; dewar::store::mysql lists what it needs",
                 1153 => TOO_LARGE,
                 1290 | 1836 | 1792 => "the server only reads",
@@ -158,7 +162,8 @@ impl Lease {
     fn is_committed(&self) -> bool {
         self.0.last_ok_packet().is_none_or(|answer| {
             let status = answer.status_flags();
-            status.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT) && !status.contains(StatusFlags::SERVER_STATUS_IN_TRANS)
+            status.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT)
+                && !status.contains(StatusFlags::SERVER_STATUS_IN_TRANS)
         })
     }
 }

@@ -4,11 +4,7 @@
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::{
-    connection::Failure,
-    rows::take,
-    script::Script,
-};
+use super::{connection::Failure, rows::take, script::Script};
 
 /// The version of the tables below.
 pub(super) const SCHEMA: i64 = 1;
@@ -150,9 +146,13 @@ async fn make(connection: &mut Conn, statement: &str) -> Result<(), Failure> {
 async fn check(connection: &mut Conn) -> Result<(), Failure> {
     let look = Script::default().then(ENGINES, &[]).then(COLUMNS, &[]).then(KEEPS_TEXTS, &[]);
     let mut done = look.run(connection).await?;
-    let [engines, columns, keeps_texts] = &mut done[..] else { return Err(Failure::Told("information_schema is silent")) };
+    let [engines, columns, keeps_texts] = &mut done[..] else {
+        return Err(Failure::Told("information_schema is silent"));
+    };
     if keeps_texts.rows.first_mut().map(|row| take(row, 0)).transpose()? != Some(true) {
-        return Err(Failure::Told("the application's connections would change what is written: SET NAMES utf8mb4, and a sql_mode without EMPTY_STRING_IS_NULL"));
+        return Err(Failure::Told(
+            "the application's connections would change what is written: SET NAMES utf8mb4, and a sql_mode without EMPTY_STRING_IS_NULL",
+        ));
     }
     let columns = columns.rows.iter_mut().map(read).collect::<Result<Vec<_>, _>>()?;
     for row in &mut engines.rows {
@@ -220,6 +220,9 @@ mod tests {
 
     #[test]
     fn how_wide_a_number_is_shown_does_not_matter() {
-        assert_eq!(["bigint(20)", "int(10) unsigned", "varbinary(768)"].map(plain), ["bigint", "int unsigned", "varbinary(768)"]);
+        assert_eq!(
+            ["bigint(20)", "int(10) unsigned", "varbinary(768)"].map(plain),
+            ["bigint", "int unsigned", "varbinary(768)"]
+        );
     }
 }

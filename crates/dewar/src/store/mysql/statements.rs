@@ -8,14 +8,12 @@ use mysql_async::{Conn, Row, Value, prelude::Queryable};
 use super::{
     connection::Failure,
     rows::{
-        Standing, fields, id, listed, load as loaded, millis, new_id, row_columns, signed, standing, state_columns, take,
-        tombstone, whose,
+        Standing, fields, id, listed, load as loaded, millis, new_id, row_columns, signed, standing, state_columns,
+        take, tombstone, whose,
     },
     schema::SCHEMA,
 };
-use crate::store::{
-    Create, Delete, Load, Record, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Written,
-};
+use crate::store::{Create, Delete, Load, Record, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Written};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -113,8 +111,7 @@ const EPOCH: &str = "SELECT COALESCE(MAX(epoch), 0) FROM dewar_epoch WHERE whose
 const ADD_EPOCH: &str = "INSERT IGNORE INTO dewar_epoch (whose, epoch) VALUES (?, 0)";
 
 /// A claim that lies in the future was made by a clock that is wrong.
-const CLAIM_PURGE: &str =
-    "UPDATE dewar_schema SET purged = ? WHERE version = ? AND (purged <= ? OR purged > ?)";
+const CLAIM_PURGE: &str = "UPDATE dewar_schema SET purged = ? WHERE version = ? AND (purged <= ? OR purged > ?)";
 
 /// How long nobody else purges, in milliseconds: a little less than the time between two purges of one process.
 const CLAIMED_FOR: i64 = 50_000;
@@ -174,7 +171,7 @@ pub(super) async fn create(
                 if let Some(standing) = stands(connection, key, now).await? {
                     return Ok(standing.tombstone().map_or(Create::Exists, Create::Gone));
                 }
-                if has_epoch {
+                if has_epoch && record.epoch.is_some() {
                     return Ok(Create::Outdated);
                 }
                 add_epoch(connection, principal).await?;
@@ -183,7 +180,7 @@ pub(super) async fn create(
             Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::Told("what stands under the key changes all the time"))
+    Err(Failure::Told("what stands under the key changes all the time, or everybody's row of dewar_epoch is missing"))
 }
 
 /// In a transaction; `false`: another row has this key.
@@ -236,8 +233,7 @@ pub(super) async fn touch(
     now: Timestamp,
 ) -> Result<Touch> {
     let moment = Value::from(millis(idle_expires));
-    let values =
-        vec![moment.clone(), moment.clone(), moment, id(key), (at.bits() as i64).into(), millis(now).into()];
+    let values = vec![moment.clone(), moment.clone(), moment, id(key), (at.bits() as i64).into(), millis(now).into()];
     if change(connection, TOUCH, values).await? == 1 {
         return Ok(Touch::Touched);
     }

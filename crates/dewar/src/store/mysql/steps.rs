@@ -12,9 +12,7 @@ use super::{
     script::{Done, Script, roll_back},
     statements::{self, ATTEMPTS, add_epoch, put_tombstone},
 };
-use crate::store::{
-    Cap, Create, Delete, Record, Rename, Revoke, StoreKey, Timestamp, Tombstone, Version, Written,
-};
+use crate::store::{Cap, Create, Delete, Record, Rename, Revoke, StoreKey, Timestamp, Tombstone, Version, Written};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -45,7 +43,8 @@ const BURY: &str = put_tombstone!("PRIMARY": "id = ?");
 
 const BURY_LIVING: &str = put_tombstone!("PRIMARY": "id = ? AND expires > ?");
 
-const BURY_ALL_OF: &str = put_tombstone!("dewar_session_principal": "principal = ? AND expires > ? AND NOT (lineage <=> ?)");
+const BURY_ALL_OF: &str =
+    put_tombstone!("dewar_session_principal": "principal = ? AND expires > ? AND NOT (lineage <=> ?)");
 
 const BURY_LINEAGE: &str = put_tombstone!("dewar_session_principal": "principal = ? AND expires > ? AND lineage = ?");
 
@@ -86,7 +85,9 @@ struct Epochs {
 impl Epochs {
     /// `None`: the principal has no row yet.
     fn of(everybodys: &mut Done, own: &mut Done) -> Result<Option<Self>> {
-        let (Some(everybodys), Some(own)) = (everybodys.rows.first_mut(), own.rows.first_mut()) else { return Ok(None) };
+        let (Some(everybodys), Some(own)) = (everybodys.rows.first_mut(), own.rows.first_mut()) else {
+            return Ok(None);
+        };
         Ok(Some(Self { everybodys: take(everybodys, 0)?, own: take(own, 0)?, passes: take(own, 1)? }))
     }
 
@@ -367,7 +368,8 @@ pub(super) async fn raise_everyones(connection: &mut Conn, now: Timestamp) -> Re
         None => return Err(UNEXPECTED),
     };
     let raised = (greatest + 1).max(millis(now));
-    let raise = Script::default().then(RAISE, &[raised.into(), Value::NULL, whose(None)]).commit().run(connection).await?;
+    let raise =
+        Script::default().then(RAISE, &[raised.into(), Value::NULL, whose(None)]).commit().run(connection).await?;
     match raise.first() {
         Some(done) if done.changed == 1 => Ok(raised),
         _ => Err(Failure::Told("everybody's row of dewar_epoch is missing")),
