@@ -36,6 +36,8 @@ enum Source {
     Mysql,
     /// On the path, or unpacked into `live/.prometheus`, with promtool beside it.
     Prometheus,
+    /// A server of another release of Debian's, unpacked into a folder of `live`.
+    Unpacked(&'static unpacked::Server),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -52,15 +54,46 @@ pub(crate) static CHROMEDRIVER: Tool =
 pub(crate) static MARIADB: Tool =
     Tool { name: "mariadbd", source: Source::Debian { names: &["mariadbd"], package: "mariadb-server-core" } };
 pub(crate) static MYSQL: Tool = Tool { name: "mysqld", source: Source::Mysql };
-pub(crate) static OPENSSL: Tool =
-    Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
 pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages };
 pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
 pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
 pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
 pub(crate) static PROMETHEUS: Tool = Tool { name: "prometheus", source: Source::Prometheus };
+pub(crate) static OPENSSL: Tool =
+    Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
+pub(crate) static PGBOUNCER: Tool =
+    Tool { name: "pgbouncer", source: Source::Debian { names: &["pgbouncer"], package: "pgbouncer" } };
+pub(crate) static POSTGRES: Tool =
+    Tool { name: "postgresql", source: Source::Debian { names: &["pg_ctlcluster"], package: "postgresql" } };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
+pub(crate) static REDIS_8_0: Tool = Tool {
+    name: "Redis 8.0",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "redis-server",
+        program: "redis-server",
+        folder: ".redis-8.0",
+    }),
+};
+pub(crate) static VALKEY_8_1: Tool = Tool {
+    name: "Valkey 8.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-8.1",
+    }),
+};
+pub(crate) static VALKEY_9_1: Tool = Tool {
+    name: "Valkey 9.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "sid",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-9.1",
+    }),
+};
 
 /// The tools that are ready, by their paths.
 pub(crate) struct Tools {
@@ -83,6 +116,7 @@ impl Tools {
                 Source::NodePackages => node_packages(&mut apt),
                 Source::Mysql => mysql::prepare(),
                 Source::Prometheus => prometheus::prepare(),
+                Source::Unpacked(server) => server.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite, Redis where `REDIS_URL` is set, and MySQL or MariaDB where `MYSQL_URL` is. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 mod memory;
 mod mysql_store;
+mod postgres;
 mod redis_store;
 mod sqlite;
 
@@ -176,6 +177,11 @@ async fn main() {
     if wants("sqlite") {
         sqlite::measure().await;
     }
+    match std::env::var("POSTGRES_URL") {
+        _ if !wants("postgres") => {}
+        Ok(url) => postgres::measure(&url).await,
+        Err(_) => eprintln!("postgres: not measured, POSTGRES_URL is not set"),
+    }
     match std::env::var("REDIS_URL") {
         _ if !wants("redis") => {}
         Ok(url) => redis_store::measure(&url).await,
@@ -185,5 +191,10 @@ async fn main() {
         _ if !wants("mysql") => {}
         Ok(url) => mysql_store::measure(&url).await,
         Err(_) => eprintln!("mysql: not measured, MYSQL_URL is not set"),
+    }
+    match std::env::var("REDIS_WAYS") {
+        _ if !wants("ways") => {}
+        Ok(ways) => redis_store::measure_ways(&ways).await,
+        Err(_) => eprintln!("ways to redis: not measured, REDIS_WAYS is not set"),
     }
 }

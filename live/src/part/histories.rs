@@ -2,15 +2,16 @@
 
 use crate::{
     suite::{Part, note, scenarios},
-    tools::{CARGO, REDIS, Tools, cargo_test},
+    tools::{CARGO, POSTGRES, REDIS, Tools, cargo_test},
 };
 
 pub(crate) static PART: Part = Part {
     name: "histories",
-    about: "a million histories of racing clients in memory, 100,000 on SQLite and 10,000 on Redis equal the model",
-    needs: &[&CARGO, &REDIS],
+    about: "a million histories of racing clients in memory, 100,000 on SQLite, 10,000 on Redis and 10,000 on PostgreSQL equal the model",
+    needs: &[&CARGO, &REDIS, &POSTGRES],
     scenarios: scenarios![
         ten_thousand_histories_on_redis_equal_the_model,
+        ten_thousand_histories_on_postgresql_equal_the_model,
         a_hundred_thousand_histories_on_sqlite_equal_the_model,
         a_million_histories_in_memory_equal_the_model,
     ],
@@ -18,6 +19,10 @@ pub(crate) static PART: Part = Part {
 
 fn ten_thousand_histories_on_redis_equal_the_model(tools: &Tools) {
     run(tools, "races_redis", 10_000);
+}
+
+fn ten_thousand_histories_on_postgresql_equal_the_model(tools: &Tools) {
+    run(tools, "races_postgres", 10_000);
 }
 
 fn a_hundred_thousand_histories_on_sqlite_equal_the_model(tools: &Tools) {

@@ -1,0 +1,12 @@
+//! Ten thousand requests at once on one session. A file of its own, because the memory of its process is measured.
+
+mod support;
+
+use support::{postgres::open, postgres_server::Server, races};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; cargo xtask live"]
+async fn ten_thousand_requests_at_once_lose_nothing_on_postgresql() {
+    let server = Server::start(&[]);
+    races::crowd(races::manager(open(&server)), 10_000).await;
+}

@@ -1,0 +1,71 @@
+//! The crate's own tests that need a PostgreSQL: `cargo test` leaves them out, this part runs them.
+
+use crate::{
+    part::redis::run_ignored,
+    suite::{Part, note, scenarios},
+    tools::{CARGO, OPENSSL, PGBOUNCER, POSTGRES, Tools, cargo_test},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "postgres",
+    about: "the crate's own tests of its PostgreSQL store, each with a server of its own, replicas and PgBouncer",
+    needs: &[&POSTGRES, &PGBOUNCER, &OPENSSL, &CARGO],
+    scenarios: scenarios![
+        the_store_in_postgresql_keeps_its_promises,
+        addresses_of_postgresql_are_what_they_say_and_nobody_is_between,
+        a_postgresql_that_fails_at_night_is_met,
+        a_primary_that_is_killed_five_times_loses_nothing_that_was_confirmed,
+        racing_requests_on_postgresql_lose_nothing,
+        ten_thousand_requests_at_once_on_postgresql_lose_nothing,
+    ],
+};
+
+pub(crate) static LONG: Part = Part {
+    name: "postgres-kills",
+    about: "a primary of PostgreSQL is killed two hundred times, and its replica takes over",
+    needs: &[&POSTGRES, &PGBOUNCER, &CARGO],
+    scenarios: scenarios![a_primary_that_is_killed_two_hundred_times_loses_nothing_that_was_confirmed],
+};
+
+fn the_store_in_postgresql_keeps_its_promises(tools: &Tools) {
+    run_ignored(tools, "postgres_store");
+}
+
+fn addresses_of_postgresql_are_what_they_say_and_nobody_is_between(tools: &Tools) {
+    run_ignored(tools, "postgres_address");
+}
+
+fn a_postgresql_that_fails_at_night_is_met(tools: &Tools) {
+    run_ignored(tools, "postgres_faults");
+}
+
+fn a_primary_that_is_killed_five_times_loses_nothing_that_was_confirmed(tools: &Tools) {
+    kills(tools, 5);
+}
+
+fn a_primary_that_is_killed_two_hundred_times_loses_nothing_that_was_confirmed(tools: &Tools) {
+    kills(tools, 200);
+}
+
+fn racing_requests_on_postgresql_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "races_postgres");
+}
+
+fn ten_thousand_requests_at_once_on_postgresql_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "crowd_postgres");
+}
+
+/// It panics where anything was lost.
+fn kills(tools: &Tools, rounds: u32) {
+    let settings = [("ROUNDS", rounds.to_string())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let text =
+        cargo_test(tools, "postgres_kills", &settings, &["--", "--ignored", "--nocapture", "--test-threads", "1"]);
+    for line in text.lines().filter(|line| line.contains("confirmed")) {
+        note(line);
+    }
+    assert!(
+        text.contains(&format!("{rounds} rounds")),
+        "crates/dewar/tests/postgres_kills.rs did not say how many rounds it ran"
+    );
+}
