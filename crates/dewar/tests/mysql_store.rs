@@ -436,8 +436,9 @@ async fn an_address_that_says_too_little_or_too_much_is_refused_with_what_to_wri
         ("mysql:///site?s3cret", "ssl-mode"),
         ("mysql://ann:s3cret@db.example:port/site", "mysql://[user"),
         ("mysql://ann:s3cret@db.example/site/more", "mysql://[user"),
-        ("mysql://ann:s3cret@db.example/site?ssl-mode=required", "ssl-mode=verify-ca"),
-        ("mysql://ann:s3cret@db.example/site?ssl-mode=maybe", "disabled, verify-ca or verify-identity"),
+        ("mysql://ann:s3cret@db.example/site?ssl-mode=required", "ssl-mode=verify-identity"),
+        ("mysql://ann:s3cret@db.example/site?ssl-mode=verify-ca", "ssl-name=NAME"),
+        ("mysql://ann:s3cret@db.example/site?ssl-mode=maybe", "disabled or verify-identity"),
         ("mysql://ann:s3cret@db.example/site?ssl-ca=/no/such/file", "/no/such/file"),
         ("mysql://ann:s3cret@db.example/site?ssl-ca=Cargo.toml", "BEGIN CERTIFICATE"),
         ("mysql://ann:s3cret@db.example/site?ssl-mode=disabled&ssl-ca=Cargo.toml", "leave one or the others out"),
@@ -453,7 +454,7 @@ async fn an_address_that_says_too_little_or_too_much_is_refused_with_what_to_wri
     for address in [
         "mysql://ann:s3cret@db.example/site",
         "mariadb://ann:s3cret@db.example:3307/site?connections=3",
-        "mysql://[::1]/site?ssl-mode=VERIFY_CA",
+        "mysql://[::1]/site?ssl-mode=VERIFY_IDENTITY",
     ] {
         let store = MysqlStore::open(address).unwrap();
         assert!(!format!("{store:?}").contains("s3cret"));

@@ -5,6 +5,7 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod mysql;
 mod pages;
 mod postgres;
 mod procfile;
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &mysql::PART,
     &postgres::PART,
     &redis_servers::PART,
     &prometheus::PART,
@@ -32,7 +34,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART, &postgres::LONG, &redis_servers::LONG];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &mysql::LONG, &postgres::LONG, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

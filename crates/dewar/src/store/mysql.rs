@@ -22,8 +22,8 @@
 //! | --- | --- |
 //! | `connections=10` | the most connections of this process. Ten is the default: with ten processes they fit into the 151 that a server gives unless it is told otherwise (`max_connections`) |
 //! | `ssl-mode=verify-identity` | TLS, and the certificate must be for the host in the address, signed by an authority that Mozilla trusts or by that of `ssl-ca`. The default, unless the host is `localhost` or another loopback address |
-//! | `ssl-mode=verify-ca` | the same with whatever name in the certificate: for a provider that signs each customer's with an authority of its own |
 //! | `ssl-mode=disabled` | no TLS: where nobody else can listen. The default for loopback. The password is not sent in the clear, but whoever is between can pose as the server |
+//! | `ssl-name=NAME` | the certificate must be for this name instead: behind a tunnel, for example |
 //! | `ssl-ca=FILE` | the only authorities that are trusted, in PEM |
 //! | `ssl-cert=FILE&ssl-key=FILE` | our own certificate and its key, in PEM, for `REQUIRE X509` |
 //!

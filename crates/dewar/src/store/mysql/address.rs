@@ -21,20 +21,11 @@ const SETUP: &str = "\
 
 const FORM: &str = "an address is mysql://[user[:password]@]host[:port]/database";
 
-/// How the server's certificate is looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tls {
-    Disabled,
-    /// Signed by somebody who is trusted, for whatever name.
-    VerifyCa,
-    /// And for the name in the address.
-    VerifyIdentity,
-}
-
 #[derive(Default)]
 struct Settings<'a> {
-    tls: Option<Tls>,
+    tls: Option<bool>,
     ca: Option<&'a str>,
+    name: Option<&'a str>,
     certificate: Option<&'a str>,
     key: Option<&'a str>,
     connections: Option<usize>,
@@ -80,6 +71,7 @@ fn settings(query: &str) -> Result<Settings<'_>, StoreError> {
         match setting.split_once('=') {
             Some(("ssl-mode", mode)) => settings.tls = Some(mode_of(mode)?),
             Some(("ssl-ca", file)) => settings.ca = Some(file),
+            Some(("ssl-name", name)) => settings.name = Some(name),
             Some(("ssl-cert", file)) => settings.certificate = Some(file),
             Some(("ssl-key", file)) => settings.key = Some(file),
             Some(("connections", count)) => {
@@ -89,7 +81,7 @@ fn settings(query: &str) -> Result<Settings<'_>, StoreError> {
             _ => {
                 let name = setting.split('=').next().unwrap_or_default();
                 return Err(refused(&format!(
-                    "there is no setting {name:?}: expected ssl-mode, ssl-ca, ssl-cert, ssl-key or connections"
+                    "there is no setting {name:?}: expected ssl-mode, ssl-ca, ssl-name, ssl-cert, ssl-key or connections"
                 )));
             }
         }
@@ -97,34 +89,32 @@ fn settings(query: &str) -> Result<Settings<'_>, StoreError> {
     Ok(settings)
 }
 
-fn mode_of(mode: &str) -> Result<Tls, StoreError> {
+/// Whether there is TLS. In between, there is none.
+fn mode_of(mode: &str) -> Result<bool, StoreError> {
     match mode.to_ascii_lowercase().replace('_', "-").as_str() {
-        "disabled" => Ok(Tls::Disabled),
-        "verify-ca" => Ok(Tls::VerifyCa),
-        "verify-identity" => Ok(Tls::VerifyIdentity),
-        "preferred" | "required" => Err(refused(
-            "with that ssl-mode anybody between could pose as the server: write ssl-mode=verify-ca, with ssl-ca=FILE where \
-             the authority is your own, or ssl-mode=disabled",
+        "disabled" => Ok(false),
+        "verify-identity" => Ok(true),
+        "preferred" | "required" | "verify-ca" => Err(refused(
+            "with that ssl-mode somebody else could pose as the server: write ssl-mode=verify-identity, with ssl-ca=FILE where the \
+             authority is your own, and ssl-name=NAME where the certificate is for another name than the host's",
         )),
-        _ => Err(refused("ssl-mode is disabled, verify-ca or verify-identity")),
+        _ => Err(refused("ssl-mode is disabled or verify-identity")),
     }
 }
 
 /// `None`: without TLS.
 fn tls(settings: &Settings<'_>, is_loopback: bool) -> Result<Option<SslOpts>, StoreError> {
-    let names_files = settings.ca.or(settings.certificate).or(settings.key).is_some();
-    let usual = if is_loopback && !names_files { Tls::Disabled } else { Tls::VerifyIdentity };
-    let mode = settings.tls.unwrap_or(usual);
-    if mode == Tls::Disabled {
-        return match names_files {
+    let is_said = settings.ca.or(settings.name).or(settings.certificate).or(settings.key).is_some();
+    if !settings.tls.unwrap_or(is_said || !is_loopback) {
+        return match is_said {
             true => Err(refused(
-                "ssl-mode=disabled leaves no use for ssl-ca, ssl-cert and ssl-key: leave one or the others out",
+                "with ssl-mode=disabled there is no use for the other ssl- settings: leave one or the others out",
             )),
             false => Ok(None),
         };
     }
     choose_cryptography();
-    let mut ssl = SslOpts::default().with_danger_skip_domain_validation(mode == Tls::VerifyCa);
+    let mut ssl = SslOpts::default().with_danger_tls_hostname_override(settings.name.map(str::to_owned));
     if let Some(file) = settings.ca {
         let authorities = read("ssl-ca", file, "CERTIFICATE")?;
         ssl = ssl.with_root_certs(vec![authorities.into()]).with_disable_built_in_roots(true);

@@ -171,7 +171,7 @@ pub(super) async fn create(
                 if let Some(standing) = stands(connection, key, now).await? {
                     return Ok(standing.tombstone().map_or(Create::Exists, Create::Gone));
                 }
-                if has_epoch {
+                if has_epoch && record.epoch.is_some() {
                     return Ok(Create::Outdated);
                 }
                 add_epoch(connection, principal).await?;
@@ -180,7 +180,7 @@ pub(super) async fn create(
             Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::Told("what stands under the key changes all the time"))
+    Err(Failure::Told("what stands under the key changes all the time, or everybody's row of dewar_epoch is missing"))
 }
 
 /// In a transaction; `false`: another row has this key.
