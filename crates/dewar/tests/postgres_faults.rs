@@ -4,25 +4,22 @@ mod support;
 
 use std::{
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
 use dewar::{
     SessionLayer, SessionManager,
     store::{
-        Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, Touch,
-        conformance, postgres::PostgresStore,
+        Load, Record, Replace, Revoke, SessionAdmin, SessionStore, StoreError, Touch, conformance,
+        postgres::PostgresStore,
     },
     testing::Visitor,
 };
 use support::{
     http::secret,
     pgbouncer::Pooler,
-    postgres::{client, create, ended, later, number, of, open, run, version, with},
+    postgres::{both, client, create, ended, is_streaming, later, number, of, open, run, version, with},
     postgres_proxy::Proxy,
     postgres_server::{Server, directory, give},
     races,
@@ -396,7 +393,7 @@ async fn processes_that_write_to_one_session_lose_nothing() {
         .map(|_| {
             Command::new(std::env::current_exe().unwrap())
                 .args(["a_process_that_adds_to_a_session", "--exact", "--ignored", "--quiet"])
-                .env(CHILD, format!("{} {}", server.url(), visitor.cookie()))
+                .env(CHILD, format!("{} {}", server.url(), visitor.cookie().to_str().unwrap()))
                 .stdout(std::process::Stdio::null())
                 .spawn()
                 .unwrap()
