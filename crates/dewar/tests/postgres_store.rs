@@ -119,9 +119,8 @@ async fn a_version_that_is_not_known_is_refused_unless_it_says_that_this_one_may
     run(&server, "ALTER TABLE dewar.session ADD COLUMN country text DEFAULT 'nowhere', ADD COLUMN seen bigint").await;
     run(&server, "CREATE FUNCTION dewar.create_2() RETURNS void LANGUAGE sql AS ''").await;
     run(&server, "UPDATE dewar.schema SET version = 2").await;
-    for store in [running, open(&server)] {
-        conformance::check(async || store.clone()).await;
-    }
+    conformance::check(async || running.clone()).await;
+    assert_eq!(create(&open(&server), 2, &of("eve", 2)).await, open(&server).epoch(Some("eve")).await.unwrap());
     run(&server, "UPDATE dewar.schema SET version = 3, oldest = 3").await;
     let error = open(&server).count(NOW).await.unwrap_err().to_string();
     assert!(error.contains("a later release") && error.contains("version 3"), "{error}");
@@ -210,7 +209,6 @@ async fn each_call_is_one_round_trip() {
             let asked = proxy.round_trips();
             assert!(asked == 1 || !is_warm, "{what}: {asked} round trips");
         };
-        counts("before").await;
         proxy.round_trips();
         let cap = Cap { most: NonZeroU32::new(5).unwrap(), end_oldest: Some(ended(9)) };
         store.create(&one, version(1), of("ada", round + 1), Some(&cap), NOW).await.unwrap();

@@ -107,7 +107,7 @@ impl Connection {
             Err(_) => {
                 let limit = self.limit;
                 let Some(client) = held else {
-                    let message = format!("postgres: cannot {what}: no connection was free within {limit:?}");
+                    let message = format!("postgres: cannot {what}: no connection within {limit:?}");
                     return Err(StoreError::new(message));
                 };
                 // Whoever had this connection next would wait for the same answer.

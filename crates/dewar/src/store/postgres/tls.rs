@@ -89,7 +89,8 @@ fn unreadable<E: ToString>(setting: &'static str, file: &Path) -> impl Fn(E) -> 
 pub(super) fn advice(error: &tokio_postgres::Error) -> Option<&'static str> {
     let error = error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()?;
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+        // A bad signature is that of another authority with the same name.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => Some(
             "its certificate is of no authority that is trusted here; where it is your own, name it: ?sslrootcert=FILE",
         ),
         rustls::Error::InvalidCertificate(
