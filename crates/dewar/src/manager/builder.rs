@@ -136,7 +136,7 @@ macro_rules! settings {
             ///
             /// # Security
             ///
-            /// With [`AtMax::EndOldest`] whoever knows the password can end the sessions of its owner, and with [`AtMax::RefuseLogIn`] keep the owner out
+            /// With [`AtMax::EndOldest`](crate::AtMax::EndOldest) whoever knows the password can end the sessions of its owner, and with [`AtMax::RefuseLogIn`](crate::AtMax::RefuseLogIn) keep the owner out
             /// until one of theirs ends.
             #[doc(alias = "maximum_sessions")]
             pub fn max_sessions_per_user(self, most: u32, at_max: crate::AtMax) -> Self {

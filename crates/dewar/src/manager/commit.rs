@@ -404,6 +404,10 @@ impl Inner {
         let happened = job.happened;
         match done {
             Ok(Done::Kept(Kept { mut at, epoch, cookie, merged })) => {
+                if let Origin::Former { id, .. } = &job.origin {
+                    // Whoever waits for its end may have begun before it stood there.
+                    self.watched.told(Ending::Of(id.key().clone()));
+                }
                 at.unseen = merged.is_some();
                 job.session.lock().keep(at, epoch, cookie);
                 happened.tell(&self.listeners);
@@ -416,8 +420,10 @@ impl Inner {
                 Ok(Outcome::Written)
             }
             Ok(Done::Ended) => {
-                if let Origin::Stored(at) = &job.origin {
-                    self.watched.told(Ending::Of(at.key.clone()));
+                match &job.origin {
+                    Origin::Stored(at) => self.watched.told(Ending::Of(at.key.clone())),
+                    Origin::Former { id, .. } => self.watched.told(Ending::Of(id.key().clone())),
+                    _ => {}
                 }
                 happened.tell(&self.listeners);
                 let cookies = self.removal()?;
@@ -460,10 +466,14 @@ impl Inner {
         };
         let session = job.session.clone();
         drop(job);
-        match was.and_then(|was| self.refresh(&session, was)) {
-            Ok(()) => telemetry::log_in_refused(),
-            Err(error) => return error,
+        if let Err(error) = was.and_then(|was| self.refresh(&session, was)) {
+            // What the log-in made of it must not stay.
+            let mut state = session.lock();
+            state.contents = self.empty(now);
+            state.origin = Origin::Lost(None);
+            return error;
         }
+        telemetry::log_in_refused();
         Error::new(Kind::Full, "the user has as many sessions as max_sessions_per_user allows; nothing was saved")
     }
 

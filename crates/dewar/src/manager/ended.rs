@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     future::{Future, poll_fn},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
@@ -17,15 +18,20 @@ use crate::{
     runtime::{Runtime, Task},
     session::Session,
     state::Origin,
-    store::{Ending, ErasedStore, Load, StoreKey, Why},
+    store::{Ending, ErasedStore, Load, StoreError, StoreKey, Why},
     telemetry,
 };
 
 /// How often a store is asked that does not tell, or that cannot just now.
 const ASKED_EVERY: Duration = Duration::from_millis(500);
 
-/// How often one is asked that tells: what it told may have got lost, and nobody tells of what expires.
-const ASKED_BEHIND: Duration = Duration::from_secs(10);
+/// Of those moments, how many pass until one is asked that tells: what it told may have got lost, and nobody tells of what expires.
+const ASKED_BEHIND: u32 = 20;
+
+/// How often a session that was renewed is looked for, each time a moment later: a list may miss what moves while it is read.
+const LOOKED_FOR: u32 = 3;
+
+const LOOKED_AGAIN: Duration = Duration::from_millis(20);
 
 /// Ends when a session has ended: [`Session::ended`](crate::Session::ended).
 #[derive(Debug)]
@@ -70,6 +76,8 @@ struct Watching {
     told: BTreeSet<StoreKey>,
     /// Those that are to be looked at anyway, after these.
     due: BTreeSet<StoreKey>,
+    /// Whether all are to be looked at once more after that.
+    again: bool,
     /// Of the task, while it has nothing to do.
     waker: Option<Waker>,
     runs: bool,
@@ -81,6 +89,13 @@ struct Waiter {
     /// Whether it is in a cookie as yet: nothing stands under its key then.
     may_be_missing: bool,
     end: oneshot::Sender<()>,
+}
+
+impl Waiter {
+    /// Whether the session can be found by its user.
+    fn is_named(&self) -> bool {
+        self.lineage != 0 && self.principal.is_some()
+    }
 }
 
 impl std::ops::Deref for Watched {
@@ -103,7 +118,12 @@ impl Shared {
     /// Whether a task has to be started.
     fn add(&self, key: StoreKey, waiter: Waiter) -> bool {
         let mut watching = self.lock();
-        watching.waiting.entry(key.clone()).or_default().push(waiter);
+        let waiters = watching.waiting.entry(key.clone()).or_default();
+        // Those who gave up take no room while others come.
+        if waiters.len() == waiters.capacity() {
+            waiters.retain(|waiter| !waiter.end.is_canceled());
+        }
+        waiters.push(waiter);
         // It may have ended since it was opened.
         watching.look_at(key);
         !mem::replace(&mut watching.runs, true)
@@ -144,7 +164,7 @@ impl Shared {
         poll_fn(|context| {
             let mut watching = self.lock();
             watching.waker = Some(context.waker().clone());
-            let is_due = !watching.told.is_empty() || !watching.due.is_empty();
+            let is_due = !watching.told.is_empty() || !watching.due.is_empty() || watching.again;
             if is_due { Poll::Ready(()) } else { Poll::Pending }
         })
         .await
@@ -152,15 +172,33 @@ impl Shared {
 
     fn next(&self) -> Option<StoreKey> {
         let mut watching = self.lock();
+        if watching.due.is_empty() && mem::take(&mut watching.again) {
+            watching.look_at_all();
+        }
         watching.told.pop_first().or_else(|| watching.due.pop_first())
+    }
+
+    /// The task is gone. Whether somebody still waits.
+    fn is_left(&self) -> bool {
+        let mut watching = self.lock();
+        // Whoever comes next starts another, should this one not be run.
+        watching.runs = false;
+        !watching.waiting.is_empty()
+    }
+
+    /// What stands under this key may not be missing any more.
+    fn is_stored(&self, key: &StoreKey) {
+        if let Some(waiters) = self.lock().waiting.get_mut(key) {
+            waiters.iter_mut().for_each(|waiter| waiter.may_be_missing = false);
+        }
     }
 
     /// The sessions of users that were under this key: lineage and principal.
     fn named(&self, key: &StoreKey) -> Vec<(u64, Box<str>)> {
         let watching = self.lock();
         let waiters = watching.waiting.get(key).into_iter().flatten();
-        let named = waiters.filter_map(|waiter| Some((waiter.lineage, waiter.principal.clone()?)));
-        let mut named: Vec<_> = named.filter(|(lineage, _)| *lineage != 0).collect();
+        let named = waiters.filter(|waiter| waiter.is_named());
+        let mut named: Vec<_> = named.filter_map(|waiter| Some((waiter.lineage, waiter.principal.clone()?))).collect();
         named.sort_unstable();
         named.dedup();
         named
@@ -208,7 +246,12 @@ impl Watching {
     }
 
     fn look_at_all(&mut self) {
-        self.due = self.waiting.keys().cloned().collect();
+        // What is under way is gone through to its end: nobody's turn is put off by the next hint.
+        if self.due.is_empty() {
+            self.due = self.waiting.keys().cloned().collect();
+        } else {
+            self.again = true;
+        }
         self.wake();
     }
 
@@ -238,7 +281,8 @@ impl Inner {
         let (end, ended) = oneshot::channel();
         if self.watched.add(key, Waiter { lineage, principal, may_be_missing, end }) {
             let shared = Arc::clone(&self.watched.0);
-            runtime.spawn(Box::pin(watch(Arc::downgrade(self), shared, Arc::clone(store), Arc::clone(runtime))));
+            let watch = Watch { manager: Arc::downgrade(self), watched: shared, store: Arc::clone(store) };
+            runtime.spawn(Box::pin(watch.run(Arc::clone(runtime))));
         }
         Ended(Waits::For(ended))
     }
@@ -246,13 +290,14 @@ impl Inner {
     /// Looks whether the session under this key has ended.
     async fn look_after(&self, store: &dyn ErasedStore, key: StoreKey) {
         match store.load(key.clone(), self.clock.now()).await {
-            Ok(Load::Found(..)) => {}
+            Ok(Load::Found(..)) => self.watched.is_stored(&key),
             Ok(Load::Gone(tombstone)) => match tombstone.why {
                 Why::Renewed { successor: Some(successor) } => self.watched.follow(&key, successor, |_| true),
                 Why::Renewed { successor: None } => self.look_for_the_renewed(store, &key).await,
                 Why::Ended | Why::BegunAgain => self.watched.end(&key, |_| true),
             },
-            Ok(Load::Missing) => self.watched.end(&key, |waiter| !waiter.may_be_missing),
+            // Renewed, perhaps, while nobody could ask.
+            Ok(Load::Missing) => self.look_for_the_renewed(store, &key).await,
             Ok(Load::Malformed) => self.watched.end(&key, |_| true),
             // It lives as far as anybody knows. It is asked again.
             Err(error) => telemetry::not_known_to_have_ended(&error),
@@ -262,44 +307,96 @@ impl Inner {
     /// A log-in says to nobody where the session goes on; a user's is found by its lineage.
     async fn look_for_the_renewed(&self, store: &dyn ErasedStore, key: &StoreKey) {
         for (lineage, principal) in self.watched.named(key) {
-            let mut after = None;
-            let found = loop {
-                let page = store.list(Some(&principal), after.as_ref(), PAGE, self.clock.now()).await;
-                let page = match page {
-                    Ok(page) => page,
+            let mut found = None;
+            for attempt in 0..LOOKED_FOR {
+                if attempt > 0 {
+                    self.sleep(LOOKED_AGAIN).await;
+                }
+                found = match self.listed(store, &principal, lineage).await {
+                    Ok(found) => found,
                     Err(error) => return telemetry::not_known_to_have_ended(&error),
                 };
-                let found = page.iter().find(|(_, record, _)| record.lineage == lineage).map(|(key, ..)| key.clone());
-                match (found, page.last()) {
-                    (None, Some((last, ..))) if page.len() == PAGE => after = Some(last.clone()),
-                    (found, _) => break found,
+                if found.is_some() {
+                    break;
                 }
-            };
-            if let Some(found) = found {
-                self.watched.follow(key, found, |waiter| waiter.lineage == lineage);
+            }
+            match found {
+                Some(found) => self.watched.follow(key, found, |waiter| waiter.lineage == lineage),
+                None => self.watched.end(key, |waiter| waiter.lineage == lineage && !waiter.may_be_missing),
             }
         }
-        self.watched.end(key, |_| true);
+        self.watched.end(key, |waiter| !waiter.is_named() && !waiter.may_be_missing);
+    }
+
+    /// Where this lineage of a user is.
+    async fn listed(&self, store: &dyn ErasedStore, user: &str, lineage: u64) -> Result<Option<StoreKey>, StoreError> {
+        let mut after = None;
+        loop {
+            let page = store.list(Some(user), after.as_ref(), PAGE, self.clock.now()).await?;
+            if let Some((key, ..)) = page.iter().find(|(_, record, _)| record.lineage == lineage) {
+                return Ok(Some(key.clone()));
+            }
+            match page.last() {
+                Some((last, ..)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(None),
+            }
+        }
     }
 }
 
-/// Ends where nobody waits any more, or the manager is no more.
-async fn watch(manager: Weak<Inner>, watched: Arc<Shared>, store: Arc<dyn ErasedStore>, runtime: Arc<dyn Runtime>) {
-    let mut telling = Telling { watched: Arc::clone(&watched), store: Arc::clone(&store), task: None, tells: true };
-    loop {
-        telling.begin();
-        while let Some(key) = watched.next() {
-            let Some(inner) = manager.upgrade() else { return };
-            telling.beside(inner.look_after(&*store, key)).await;
-        }
-        let pause = runtime.sleep(if telling.task.is_some() { ASKED_BEHIND } else { ASKED_EVERY });
-        let has_slept = telling.beside(either(watched.something_is_due(), pause)).await;
-        if has_slept {
+/// The task that looks after all who wait.
+struct Watch {
+    manager: Weak<Inner>,
+    watched: Arc<Shared>,
+    store: Arc<dyn ErasedStore>,
+}
+
+impl Watch {
+    /// Ends where nobody waits any more, or the manager is no more.
+    async fn run(self, runtime: Arc<dyn Runtime>) {
+        let mut running = Running { watch: self, runtime: Arc::clone(&runtime), is_over: false };
+        let Watch { manager, watched, store } = &running.watch;
+        let mut telling = Telling { watched: Arc::clone(watched), store: Arc::clone(store), task: None, tells: true };
+        let mut moments = 0;
+        loop {
+            telling.begin();
+            let mut pause = runtime.sleep(ASKED_EVERY);
+            loop {
+                while let Some(key) = watched.next() {
+                    let Some(inner) = manager.upgrade() else { return };
+                    telling.beside(inner.look_after(&**store, key)).await;
+                }
+                if telling.beside(either(watched.something_is_due(), &mut pause)).await {
+                    break;
+                }
+            }
             if !watched.goes_on() {
+                running.is_over = true;
                 return;
             }
-            watched.told(Ending::Any);
+            moments += 1;
+            if telling.task.is_none() || moments % ASKED_BEHIND == 0 {
+                watched.told(Ending::Any);
+            }
         }
+    }
+}
+
+/// Begins again where the task goes, or panics, while others wait: its runtime may have been another's, too.
+struct Running {
+    watch: Watch,
+    runtime: Arc<dyn Runtime>,
+    is_over: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Watch { manager, watched, store } = &self.watch;
+        if self.is_over || !watched.is_left() || manager.strong_count() == 0 {
+            return;
+        }
+        let watch = Watch { manager: manager.clone(), watched: Arc::clone(watched), store: Arc::clone(store) };
+        self.runtime.spawn(Box::pin(watch.run(Arc::clone(&self.runtime))));
     }
 }
 
@@ -324,10 +421,12 @@ impl Telling {
     async fn beside<T>(&mut self, waited_for: impl Future<Output = T>) -> T {
         let mut waited_for = pin!(waited_for);
         poll_fn(|context| {
-            if let Some(task) = &mut self.task
-                && task.as_mut().poll(context).is_ready()
-            {
-                self.task = None;
+            if let Some(task) = &mut self.task {
+                // A panic of the store's is its end, and nobody else's.
+                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context).is_ready()));
+                if polled.unwrap_or(true) {
+                    self.task = None;
+                }
             }
             waited_for.as_mut().poll(context)
         })
@@ -336,7 +435,7 @@ impl Telling {
 }
 
 /// Whether the second ended first.
-async fn either(first: impl Future<Output = ()>, mut second: Task) -> bool {
+async fn either(first: impl Future<Output = ()>, second: &mut Task) -> bool {
     let mut first = pin!(first);
     poll_fn(|context| match first.as_mut().poll(context) {
         Poll::Ready(()) => Poll::Ready(false),

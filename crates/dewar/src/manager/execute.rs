@@ -387,6 +387,11 @@ impl Inner {
         // What came after a `clear` needs nothing of what has ended.
         let begins_again = job.intent == Intent::End && !job.is_empty && why == Some(Why::Ended);
         if keeps_what_it_loaded || begins_again {
+            if keeps_what_it_loaded && let Some(principal) = job.record.principal.as_deref() {
+                // It is one session more beside the one that the other request goes on in.
+                job.record.lineage = self.draw.nonce(job.now, principal).max(1);
+                job.session.lock().contents.lineage = job.record.lineage;
+            }
             return self.create(job, None).await;
         }
         if !job.logs_in {
@@ -431,7 +436,19 @@ impl Inner {
     ) -> Result<Result<Done, Option<Tombstone>>, Failed> {
         let id = job.new_id.clone().ok_or_else(malformed)?;
         let tombstone = Tombstone::new(Why::BegunAgain, job.nonce, job.now);
-        if let Origin::Former { loaded, id, .. } = &job.origin
+        if let Origin::Former { loaded, id } = &job.origin
+            && id.key() == key
+            && job.cap.is_some()
+        {
+            // The log-in may be refused, and the former session must not have ended then: first the move.
+            let mut record = self.record(loaded, job.now)?;
+            let version = self.version(&mut record, job.now)?;
+            match self.create_surely(id, version, &record, None, job.now, None).await? {
+                Create::Created(_) | Create::Exists | Create::Full => {}
+                Create::Gone(tombstone) => return Ok(Err(Some(tombstone))),
+                Create::Outdated => return self.outdated(job).await.map(Ok),
+            }
+        } else if let Origin::Former { loaded, id, .. } = &job.origin
             && id.key() == key
         {
             let tombstone = tombstone.until(loaded.guarded_until);
