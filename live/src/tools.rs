@@ -1,5 +1,6 @@
 //! The programs that the peers run on: found, or installed where that is possible.
 
+mod mysql;
 mod prometheus;
 mod unpacked;
 pub(crate) mod wasm;
@@ -31,8 +32,12 @@ enum Source {
     NodePackages,
     /// The Cargo that runs the suite.
     Cargo,
+    /// Unpacked into `live/.mysql`.
+    Mysql,
     /// On the path, or unpacked into `live/.prometheus`, with promtool beside it.
     Prometheus,
+    /// A server of another release of Debian's, unpacked into a folder of `live`.
+    Unpacked(&'static unpacked::Server),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -45,6 +50,10 @@ pub(crate) static CHROMIUM: Tool = Tool {
 pub(crate) static CHROMEDRIVER: Tool =
     Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
 
+/// The program alone: the whole package would start a service.
+pub(crate) static MARIADB: Tool =
+    Tool { name: "mariadbd", source: Source::Debian { names: &["mariadbd"], package: "mariadb-server-core" } };
+pub(crate) static MYSQL: Tool = Tool { name: "mysqld", source: Source::Mysql };
 pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages };
 pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
 pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
@@ -58,6 +67,33 @@ pub(crate) static POSTGRES: Tool =
     Tool { name: "postgresql", source: Source::Debian { names: &["pg_ctlcluster"], package: "postgresql" } };
 pub(crate) static REDIS: Tool =
     Tool { name: "redis-server", source: Source::Debian { names: &["redis-server"], package: "redis-server" } };
+pub(crate) static REDIS_8_0: Tool = Tool {
+    name: "Redis 8.0",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "redis-server",
+        program: "redis-server",
+        folder: ".redis-8.0",
+    }),
+};
+pub(crate) static VALKEY_8_1: Tool = Tool {
+    name: "Valkey 8.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "trixie",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-8.1",
+    }),
+};
+pub(crate) static VALKEY_9_1: Tool = Tool {
+    name: "Valkey 9.1",
+    source: Source::Unpacked(&unpacked::Server {
+        release: "sid",
+        package: "valkey-server",
+        program: "valkey-server",
+        folder: ".valkey-9.1",
+    }),
+};
 
 /// The tools that are ready, by their paths.
 pub(crate) struct Tools {
@@ -78,7 +114,9 @@ impl Tools {
                 Source::PythonEnvironment => python_environment(&mut apt),
                 Source::Node => node(&mut apt),
                 Source::NodePackages => node_packages(&mut apt),
+                Source::Mysql => mysql::prepare(),
                 Source::Prometheus => prometheus::prepare(),
+                Source::Unpacked(server) => server.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)
@@ -141,7 +179,8 @@ pub(crate) fn root() -> PathBuf {
 
 fn find(names: &[&str]) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    // Debian's servers are where an ordinary user's path does not lead.
+    let folders: Vec<PathBuf> = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
 }
 

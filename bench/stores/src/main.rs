@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite, and PostgreSQL and Redis where `POSTGRES_URL` and `REDIS_URL` are set. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -14,6 +14,7 @@ use dewar::{
 use tokio::task::LocalSet;
 
 mod memory;
+mod mysql_store;
 mod postgres;
 mod redis_store;
 mod sqlite;
@@ -185,5 +186,15 @@ async fn main() {
         _ if !wants("redis") => {}
         Ok(url) => redis_store::measure(&url).await,
         Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
+    }
+    match std::env::var("MYSQL_URL") {
+        _ if !wants("mysql") => {}
+        Ok(url) => mysql_store::measure(&url).await,
+        Err(_) => eprintln!("mysql: not measured, MYSQL_URL is not set"),
+    }
+    match std::env::var("REDIS_WAYS") {
+        _ if !wants("ways") => {}
+        Ok(ways) => redis_store::measure_ways(&ways).await,
+        Err(_) => eprintln!("ways to redis: not measured, REDIS_WAYS is not set"),
     }
 }

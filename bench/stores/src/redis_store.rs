@@ -79,3 +79,26 @@ pub(crate) async fn measure(url: &str) {
         report("redis: touch", in_flight, touch);
     }
 }
+
+/// The same server over TCP, over TLS and with a replica that confirms each write: `name=address`, one a word.
+pub(crate) async fn measure_ways(ways: &str) {
+    let mut stores = Vec::new();
+    for way in ways.split_whitespace() {
+        let (name, url) = way.split_once('=').expect("name=address");
+        stores.push((name, RedisStore::open(url).expect("a URL")));
+    }
+    let keys = fill(&stores[0].1, SESSIONS).await;
+    for in_flight in [1, 32] {
+        let mut found: Vec<_> = stores.iter().map(|_| (Vec::new(), Vec::new())).collect();
+        for _ in 0..TURNS {
+            for ((_, store), (load, replace)) in stores.iter().zip(&mut found) {
+                load.push(of_store!(loads, store, keys, in_flight));
+                replace.push(of_store!(replaces, store, keys, in_flight));
+            }
+        }
+        for ((name, _), (load, replace)) in stores.iter().zip(found) {
+            report(&format!("redis, {name}: load"), in_flight, load);
+            report(&format!("redis, {name}: replace"), in_flight, replace);
+        }
+    }
+}

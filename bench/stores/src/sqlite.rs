@@ -53,7 +53,9 @@ async fn write_beside_a_purge(store: &SqliteStore) {
     let later = Timestamp::from_secs(NOW.as_secs() + 100_000);
     let record = || Record { idle_expires: Timestamp::from_secs(later.as_secs() + 86_400), ..record() };
     let living = key(u64::MAX);
-    let Ok(Create::Created(written)) = store.create(&living, next(), record(), None, later).await else { panic!("exists") };
+    let Ok(Create::Created(written)) = store.create(&living, next(), record(), None, later).await else {
+        panic!("exists")
+    };
     let mut version = written.version;
     let (mut waits, is_purged) = (Vec::new(), Cell::new(false));
     let purging = async {

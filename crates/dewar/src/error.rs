@@ -237,12 +237,23 @@ impl From<std::convert::Infallible> for Error {
 pub struct StoreError {
     message: Box<str>,
     source: Option<Source>,
+    is_unconfirmed: bool,
 }
 
 impl StoreError {
     /// A failure with what was being done: `"sqlite: cannot open sessions.db"`.
     pub fn new(message: impl Into<Box<str>>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), source: None, is_unconfirmed: false }
+    }
+
+    /// Of a write that may have been done, and must not count as done: it may be lost yet. Nobody looks it up.
+    #[cfg(feature = "redis")]
+    pub(crate) fn unconfirmed(self) -> Self {
+        Self { is_unconfirmed: true, ..self }
+    }
+
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.is_unconfirmed
     }
 
     /// Adds the error behind it.

@@ -58,7 +58,8 @@
 //! | `actix` | [`web::actix`]: `SessionMiddleware`, and [`Session`] as an argument of actix-web's handlers |
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
-//! | `sqlite`, `redis`, `postgres` | stores in a SQLite file, in Redis or Valkey, in PostgreSQL |
+//! | `sqlite`, `postgres`, `mysql`, `redis` | stores in a SQLite file, in PostgreSQL, in MySQL or MariaDB, in Redis or Valkey |
+//! | `redis-tls` | `rediss:`, Redis or Valkey over TLS |
 //! | `conformance` | the suites that every store and every adapter passes, for one of your own |
 //! | `metrics` | counters, times and sizes through the crate `metrics`: the table is in `docs/on-call.md` |
 //! | `wasm_js` | random numbers from JavaScript on `wasm32-unknown-unknown`; without it the application gives its own |
@@ -99,7 +100,7 @@ pub use error::{Error, Refusal};
 pub use flash::Flash;
 pub use key::{Key, Name};
 pub use lifetime::{Clock, Lifetime, Reissue};
-pub use manager::{AtMax, Committed, Device, SessionHandle, SessionManager, SessionManagerBuilder};
+pub use manager::{AtMax, Committed, Device, Ended, SessionHandle, SessionManager, SessionManagerBuilder};
 pub use meaning::Login;
 pub use secret::{Keyring, Secret};
 pub use session::Session;

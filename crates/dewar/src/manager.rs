@@ -40,6 +40,7 @@ mod devices;
 mod draw;
 mod duplicates;
 mod edit;
+mod ended;
 mod execute;
 mod happened;
 mod job;
@@ -54,9 +55,12 @@ mod underway;
 
 pub use builder::SessionManagerBuilder;
 pub use devices::Device;
+use devices::PAGE;
 use draw::Draw;
 use duplicates::FormerDomain;
 pub use edit::SessionHandle;
+pub use ended::Ended;
+use ended::Watched;
 use queue::Queues;
 pub use settings::AtMax;
 use settings::Identity;
@@ -117,6 +121,7 @@ struct Inner {
     /// Whether what has expired is removed by a task of the runtime's, or does not have to be.
     is_purged: AtomicBool,
     underway: Underway,
+    watched: Watched,
     /// Where sessions come from that it did not write.
     sources: Vec<Source>,
     listeners: Listeners,
@@ -397,6 +402,10 @@ impl Owner for Inner {
 
     fn lineage(&self, principal: &str) -> u64 {
         self.draw.nonce(self.clock.now(), principal).max(1)
+    }
+
+    fn ended(self: Arc<Self>, session: &Session) -> Ended {
+        self.end_of(session)
     }
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {

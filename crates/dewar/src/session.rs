@@ -17,6 +17,7 @@ use crate::{
     journal::Operation,
     key::Name,
     lifetime::{Lifetime, Timestamp},
+    manager::Ended,
     meaning::{Format, Login, Principal},
     state::{Failing, Intent, Origin, Phase, State},
     telemetry,
@@ -97,6 +98,8 @@ pub(crate) trait Owner: Send + Sync {
     fn now(&self) -> Timestamp;
     /// What names the session of somebody who logs in, whatever its id becomes.
     fn lineage(&self, principal: &str) -> u64;
+    /// Ends when the session has ended.
+    fn ended(self: Arc<Self>, session: &Session) -> Ended;
     /// Writes what the session holds, and leaves it open.
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 }
@@ -642,6 +645,35 @@ impl Session {
     #[doc(alias = "save")]
     pub async fn commit(&self) -> Result<(), Error> {
         Arc::clone(&self.shared.owner).settle(self.clone()).await
+    }
+
+    /// Ends when this session has ended: by a log-out, by [`revoke`](crate::SessionManager::revoke) and the like from any server, or because it ran
+    /// out. What keeps a connection open for a visitor (server-sent events, a WebSocket) closes it then.
+    ///
+    /// ```
+    /// # use dewar::Session;
+    /// # async fn next_price() -> String { "42".into() }
+    /// async fn prices(session: Session, send: impl Fn(String)) {
+    ///     let mut ended = session.ended();
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = &mut ended => break,
+    ///             price = next_price() => send(price),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It is about the session as it is stored when this is called: for one that begins with this request, call it after
+    /// [`commit`](Session::commit). It outlives the request, and follows the session where its id is renewed; an anonymous session ends with a log-in.
+    /// It does not keep the session alive: a connection alone is no visit. A session that is not stored (new, or kept in the cookie) has no end that
+    /// anybody could learn of, and this never ends; one that ended before is over at once.
+    ///
+    /// The stores in memory, in PostgreSQL and in Redis tell at once; SQLite and MySQL are asked twice a second, all sessions that are waited for one
+    /// after another on one connection. Each store is also asked every 10 seconds, because what it tells may get lost. While a store is down a session
+    /// counts as alive.
+    pub fn ended(&self) -> Ended {
+        Arc::clone(&self.shared.owner).ended(self)
     }
 
     /// The state, for the manager.

@@ -51,7 +51,7 @@ use crate::{
     encoding::Encoding,
     error::{Error, Kind},
     lifetime::Timestamp,
-    manager::SessionManager,
+    manager::{Ended, SessionManager},
     session::{Owner, Rules, Session},
     value::Value,
 };
@@ -286,6 +286,10 @@ impl Owner for Browsing {
 
     fn lineage(&self, principal: &str) -> u64 {
         self.owner.lineage(principal)
+    }
+
+    fn ended(self: Arc<Self>, session: &Session) -> Ended {
+        Arc::clone(&self.owner).ended(session)
     }
 
     fn settle(self: Arc<Self>, session: Session) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {

@@ -17,9 +17,19 @@ fn memory_takes_its_bounds_from_the_url() {
 
 #[test]
 fn an_unknown_scheme_is_refused_and_not_repeated() {
-    for url in ["", "sessions.db", "postgres://user:hunter2@host/db", "hunter2:"] {
+    for url in [
+        "",
+        "sessions.db",
+        "oracle://user:hunter2@host/db",
+        "hunter2:",
+        "memory+x:",
+        "postgres+x://user:hunter2@host/db",
+    ] {
         let error = error(url);
-        assert!(error.contains("memory:, sqlite: or redis:") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.contains("memory:, sqlite:, postgres:, mysql:, redis:,") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ mod users;
 use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
 
 use clap::Parser;
-use tokio::{net::TcpListener, signal};
+use tokio::{net::TcpListener, signal, sync::watch};
 use tracing_subscriber::EnvFilter;
 
 use settings::Settings;
@@ -39,13 +39,19 @@ async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let (password, generated) = settings.demo_password();
     let users = Users::new().await?;
     users.add_demo(DEMO, password.clone()).await?;
-    let app = pages::app(sessions, users, &settings.folder());
+    let (running, stopping) = watch::channel(());
+    let app = pages::app(sessions, users, &settings.folder(), stopping);
     let (host, port) = (&settings.host, settings.port);
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| {
         format!("cannot listen on {host}, port {port}: {error}. Choose another: PORT=5002 cargo run -p login")
     })?;
     let stop = asked_to_stop()?;
     announce(&settings, listener.local_addr()?.port(), generated.then_some(&password));
+    let stop = async {
+        stop.await;
+        // Pages that listen do not keep the program.
+        drop(running);
+    };
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     // Who hung up has left a commit behind that no answer waits for.
     manager.drain().await?;

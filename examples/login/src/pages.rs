@@ -3,19 +3,24 @@
 //! Not here, and needed before this faces the world: a limit on how often somebody may try to log in, by account and
 //! by address (OWASP, Authentication Cheat Sheet, "Protect Against Automated Attacks"), and a way back for who has forgotten the password.
 
-use std::{path::Path, time::Duration};
+use std::{convert::Infallible, path::Path, time::Duration};
 
 use axum::{
     Extension, Form, Router,
     extract::{DefaultBodyLimit, FromRef, FromRequestParts, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{
+        Html, IntoResponse, Redirect, Response,
+        sse::{self, Sse},
+    },
     routing::{get, post},
 };
 use dewar::{Error, Lifetime, Session, SessionLayer, SessionManager, Templates, store::Timestamp};
+use futures_util::{StreamExt, future, stream};
 use minijinja::{Environment, Value, context};
 use serde::Deserialize;
+use tokio::sync::watch;
 use tower_http::{
     catch_panic::CatchPanicLayer, csrf::CsrfLayer, services::ServeDir, set_header::SetResponseHeaderLayer,
 };
@@ -36,7 +41,8 @@ const LARGEST_FORM: usize = 16 * 1024;
 /// Where a log-in leads that says nothing else.
 const HOME: &str = "/account";
 
-pub(crate) fn app(sessions: SessionLayer, users: Users, folder: &Path) -> Router {
+/// `stopping` ends when the program is asked to stop.
+pub(crate) fn app(sessions: SessionLayer, users: Users, folder: &Path, stopping: watch::Receiver<()>) -> Router {
     let mut environment = Environment::new();
     environment.set_loader(minijinja::path_loader(folder.join("templates")));
     let broken = environment.clone();
@@ -53,6 +59,7 @@ pub(crate) fn app(sessions: SessionLayer, users: Users, folder: &Path) -> Router
         .route("/register", get(ask_to_register).post(register))
         .route("/logout", post(log_out))
         .route("/goodbye", get(goodbye))
+        .route("/events", get(move |session| events(session, stopping)))
         .route("/healthz", get(healthz))
         .merge(members)
         .with_state(users)
@@ -71,7 +78,7 @@ pub(crate) fn app(sessions: SessionLayer, users: Users, folder: &Path) -> Router
         .layer(always(header::REFERRER_POLICY, "same-origin"))
         .layer(always(
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+            "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ))
 }
 
@@ -244,6 +251,23 @@ async fn goodbye(page: Page) -> Result<Response, Error> {
         return Ok(Redirect::to(HOME).into_response());
     }
     Ok(page.render("goodbye.html", context! {})?.into_response())
+}
+
+/// Server-sent events of a page that is open: one, when its session has ended, and the connection with it.
+async fn events(session: Session, mut stopping: watch::Receiver<()>) -> Response {
+    if session.principal().is_none() {
+        // The browser does not ask again.
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let ended = session.ended();
+    let until = async move {
+        tokio::select! {
+            () = ended => Some(Ok::<_, Infallible>(sse::Event::default().event("ended").data("log in again"))),
+            _ = stopping.changed() => None,
+        }
+    };
+    let events = stream::once(until).filter_map(future::ready);
+    Sse::new(events).keep_alive(sse::KeepAlive::default()).into_response()
 }
 
 /// Whether this process can serve, for the platform: a 503 while the store is out of reach.

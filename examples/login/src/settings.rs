@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::Parser;
-use dewar::{Error, Keyring, Secret, SessionLayer, store};
+use dewar::{
+    Error, Keyring, Secret, SessionLayer,
+    store::{self, moving::Moving},
+};
 use rand::distr::{Alphanumeric, SampleString};
 
 /// A site with accounts: log in, see and end your devices, log out.
@@ -31,9 +34,17 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// Where sessions are kept: memory:, sqlite:FILE or redis://HOST
+    /// Where sessions are kept: memory:, sqlite:FILE, postgres://…, mysql://…, redis://…, redis+sentinel://… or redis+cluster://…
     #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL", default_value = "memory:")]
     session_store: String,
+
+    /// The store that sessions come from: each moves to SESSION_STORE with its next write
+    #[arg(long, env = "SESSION_STORE_FORMER", hide_env_values = true, value_name = "URL")]
+    session_store_former: Option<String>,
+
+    /// The store that sessions are going to: what is there already is found. Start all servers with this before SESSION_STORE_FORMER
+    #[arg(long, env = "SESSION_STORE_NEXT", hide_env_values = true, value_name = "URL")]
+    session_store_next: Option<String>,
 
     /// The password of the user ada. Without it, one is made and printed
     #[arg(long, env = "DEMO_PASSWORD", hide_env_values = true)]
@@ -53,8 +64,7 @@ Examples:
 impl Settings {
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
         let url = if self.session_store.is_empty() { "memory:" } else { &self.session_store };
-        let store = store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?;
-        let mut layer = SessionLayer::new(self.keyring()?)?.store(store);
+        let mut layer = self.on_store(SessionLayer::new(self.keyring()?)?, url)?;
         if self.allow_http.unwrap_or(self.is_for_this_machine()) {
             tracing::info!(
                 "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"
@@ -69,6 +79,21 @@ impl Settings {
         }
         layer.manager()?;
         Ok(layer)
+    }
+
+    /// Keeps sessions at this address, also while they move from one store to another.
+    fn on_store(&self, layer: SessionLayer, url: &str) -> Result<SessionLayer, String> {
+        let open = |name: &str, url: &str| store::open(url).map_err(|error| format!("{name}: {error}"));
+        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        let store = open("SESSION_STORE", url)?;
+        match (given(&self.session_store_former), given(&self.session_store_next)) {
+            (None, None) => Ok(layer.store(store)),
+            (Some(former), None) => Ok(layer.store(Moving::start(open("SESSION_STORE_FORMER", &former)?, store))),
+            (None, Some(next)) => Ok(layer.store(Moving::prepare(store, open("SESSION_STORE_NEXT", &next)?))),
+            (Some(_), Some(_)) => Err("SESSION_STORE_FORMER and SESSION_STORE_NEXT are two steps of one move: first all servers \
+                 get SESSION_STORE_NEXT, then the next store is SESSION_STORE, and the one of before SESSION_STORE_FORMER"
+                .into()),
+        }
     }
 
     /// The demo user's password, and whether it was made just now.

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 const PASSWORD: &str = "analytical engine";
@@ -24,6 +25,8 @@ impl Site {
             .env_remove("SECRET_KEY")
             .env_remove("SECRET_KEY_FALLBACKS")
             .env_remove("SESSION_STORE")
+            .env_remove("SESSION_STORE_FORMER")
+            .env_remove("SESSION_STORE_NEXT")
             .env_remove("ALLOW_HTTP")
             .env_remove("HOST")
             .env("PORT", "0")
@@ -314,6 +317,54 @@ fn ending_all_others_leaves_this_one() {
         desk.post("/devices/end-others", "");
         desk.get("/devices").shows("There was no other device.");
     });
+}
+
+#[test]
+fn an_open_page_learns_within_a_second_that_its_device_was_ended() {
+    on_every_store("events", |site| {
+        let (mut desk, phone) = (site.ada(FIREFOX), site.ada(IPHONE));
+        let mut page = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+        page.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(
+            page,
+            "GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: {}\r\n\r\n",
+            phone.cookie
+        )
+        .unwrap();
+        let mut head = [0; 12];
+        page.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        desk.post("/devices/end-others", "");
+        let began = Instant::now();
+        let mut events = String::new();
+        page.read_to_string(&mut events).unwrap();
+        assert!(events.contains("event: ended"), "{events}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    });
+    let site = Site::start(&[]);
+    assert_eq!(site.visitor().get("/events").status(), 204);
+}
+
+#[test]
+fn nobody_is_logged_out_while_a_site_moves_to_another_store() {
+    let folder = Folder::new("moves");
+    let (old, new) = (folder.store(), folder.store().replace(".db", "-next.db"));
+    assert_ne!(old, new);
+    let mut ada = Site::start(&[("SESSION_STORE", &old)]).ada(FIREFOX);
+    let steps: [&[(&str, &str)]; 4] = [
+        &[("SESSION_STORE", &old), ("SESSION_STORE_NEXT", &new)],
+        &[("SESSION_STORE", &new), ("SESSION_STORE_FORMER", &old)],
+        &[("SESSION_STORE", &old), ("SESSION_STORE_NEXT", &new)],
+        &[("SESSION_STORE", &new)],
+    ];
+    for settings in steps {
+        let site = Site::start(settings);
+        ada.port = site.port;
+        assert!(ada.is_logged_in(), "{settings:?}");
+        // A message is written, and shown once.
+        ada.post("/devices/end-others", "");
+        ada.get("/devices").shows("There was no other device.");
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use dewar::{Error, Keyring, Secret, SessionLayer, dialect, store};
+use dewar::{
+    Error, Keyring, Secret, SessionLayer, dialect,
+    store::{self, moving::Moving},
+};
 
 /// Asks a few questions on a few pages, remembers the answers, and starts over.
 ///
@@ -34,9 +37,17 @@ pub(crate) struct Settings {
     #[arg(long, env = "SESSION_DIALECT", value_enum)]
     session_dialect: Option<Dialect>,
 
-    /// Where sessions are kept: memory:, sqlite:FILE or redis://HOST [default: in the cookie]
+    /// Where sessions are kept: memory:, sqlite:FILE, postgres://…, mysql://…, redis://…, redis+sentinel://… or redis+cluster://… [default: in the cookie]
     #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL")]
     session_store: Option<String>,
+
+    /// The store that sessions come from: each moves to SESSION_STORE with its next write
+    #[arg(long, env = "SESSION_STORE_FORMER", hide_env_values = true, value_name = "URL")]
+    session_store_former: Option<String>,
+
+    /// The store that sessions are going to: what is there already is found. Start all servers with this before SESSION_STORE_FORMER
+    #[arg(long, env = "SESSION_STORE_NEXT", hide_env_values = true, value_name = "URL")]
+    session_store_next: Option<String>,
 
     /// Send the cookie over plain HTTP too. By itself where HOST is a loopback address
     #[arg(long, env = "ALLOW_HTTP", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
@@ -96,7 +107,7 @@ impl Settings {
             Some(Dialect::ExpressSession) => layer.dialect(dialect::ExpressSession::new),
         };
         if let Some(url) = store {
-            layer = layer.store(store::open(url).map_err(|error| format!("SESSION_STORE: {error}"))?);
+            layer = self.on_store(layer, url)?;
         }
         if self.allow_http.unwrap_or(self.is_for_this_machine()) {
             tracing::info!(
@@ -111,6 +122,21 @@ impl Settings {
         }
         layer.manager()?;
         Ok(layer)
+    }
+
+    /// Keeps sessions at this address, also while they move from one store to another.
+    fn on_store(&self, layer: SessionLayer, url: &str) -> Result<SessionLayer, String> {
+        let open = |name: &str, url: &str| store::open(url).map_err(|error| format!("{name}: {error}"));
+        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        let store = open("SESSION_STORE", url)?;
+        match (given(&self.session_store_former), given(&self.session_store_next)) {
+            (None, None) => Ok(layer.store(store)),
+            (Some(former), None) => Ok(layer.store(Moving::start(open("SESSION_STORE_FORMER", &former)?, store))),
+            (None, Some(next)) => Ok(layer.store(Moving::prepare(store, open("SESSION_STORE_NEXT", &next)?))),
+            (Some(_), Some(_)) => Err("SESSION_STORE_FORMER and SESSION_STORE_NEXT are two steps of one move: first all servers \
+                 get SESSION_STORE_NEXT, then the next store is SESSION_STORE, and the one of before SESSION_STORE_FORMER"
+                .into()),
+        }
     }
 
     /// The address of the store, where there is to be one. Set to nothing is the same as not set.

@@ -5,11 +5,13 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod mysql;
 mod pages;
 mod postgres;
 mod procfile;
 mod prometheus;
 mod redis;
+mod redis_servers;
 mod set_cookie;
 mod wasm;
 
@@ -20,7 +22,9 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &mysql::PART,
     &postgres::PART,
+    &redis_servers::PART,
     &prometheus::PART,
     &express::PART,
     &pages::PART,
@@ -30,7 +34,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART, &postgres::LONG];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &mysql::LONG, &postgres::LONG, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -40,7 +40,15 @@ fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
 
 /// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
 pub(super) fn run_ignored(tools: &Tools, file: &str) {
-    let text = cargo_test(tools, file, &[], &["--quiet", "--", "--ignored"]);
+    run_on(tools, file, &[]);
+}
+
+/// The same with these settings.
+pub(super) fn run_on(tools: &Tools, file: &str, settings: &[(&str, &str)]) {
+    let text = cargo_test(tools, file, settings, &["--quiet", "--", "--ignored", "--nocapture"]);
+    for line in text.lines().filter(|line| line.contains("fail-overs")) {
+        note(line);
+    }
     let passed = passed(&text);
     assert!(passed > 0, "crates/dewar/tests/{file}.rs: no test was run");
     note(&format!("{passed} tests of crates/dewar/tests/{file}.rs passed"));

@@ -4,11 +4,53 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::{download, find, run};
+use super::{download, find, root, run};
+
+/// A server of a certain release, beside what the system has: it runs on the libraries of its release.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) release: &'static str,
+    pub(super) package: &'static str,
+    /// In the package's `usr/bin` or `usr/sbin`.
+    pub(super) program: &'static str,
+    /// Where it is unpacked, in `live`.
+    pub(super) folder: &'static str,
+}
+
+impl Server {
+    /// The path of a script that runs it.
+    pub(super) fn prepare(&self) -> Result<PathBuf, String> {
+        let folder = root().join("live").join(self.folder);
+        let (script, installed) = (folder.join(self.program), folder.join("installed"));
+        let wanted = format!("{}: {}", self.release, self.package);
+        if fs::read_to_string(&installed).is_ok_and(|former| former == wanted) {
+            return Ok(script);
+        }
+        println!("preparing: {} of Debian's {} in live/{}", self.package, self.release, self.folder);
+        let apt = Apt::new(&folder, self.release)?;
+        let needed = apt.with_dependencies(&[self.package])?;
+        apt.unpack(needed, &["./usr/share"])?;
+        let written = write_script(&folder, self.program).and_then(|()| fs::write(&installed, wanted));
+        written.map_err(|error| format!("live/{}: {error}", self.folder))?;
+        Ok(script)
+    }
+}
+
+/// It becomes the program, under its own process id.
+fn write_script(folder: &Path, program: &str) -> io::Result<()> {
+    let text = format!(
+        "#!/bin/sh\ntree=$(dirname \"$0\")/tree\nloader=$(ls \"$tree\"/usr/lib64/ld-linux* \"$tree\"/usr/lib/ld-linux* 2>/dev/null | head -n 1)\n\
+         program=$(ls \"$tree\"/usr/bin/{program} \"$tree\"/usr/sbin/{program} 2>/dev/null | head -n 1)\n\
+         exec \"$loader\" --library-path \"$(echo \"$tree\"/usr/lib/*-linux-gnu)\" \"$program\" \"$@\"\n"
+    );
+    fs::write(folder.join(program), text)?;
+    fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755))
+}
 
 /// An apt-get that knows one release of Debian, and of no package that is installed.
 pub(super) struct Apt {

@@ -28,7 +28,7 @@ use crate::{
     meaning::Change,
     session::Session,
     state::{At, Failing, Intent, Made, Origin, Phase, Settled, State},
-    store::{Cap, Create, ErasedStore, Replace, Version, Why},
+    store::{Cap, Create, Ending, ErasedStore, Replace, Version, Why},
     telemetry::{self, EndReason, Outcome, Watch},
 };
 
@@ -416,6 +416,9 @@ impl Inner {
                 Ok(Outcome::Written)
             }
             Ok(Done::Ended) => {
+                if let Origin::Stored(at) = &job.origin {
+                    self.watched.told(Ending::Of(at.key.clone()));
+                }
                 happened.tell(&self.listeners);
                 let cookies = self.removal()?;
                 let mut state = job.session.lock();

@@ -5,12 +5,12 @@ use crate::{
     encoding::base64,
     error::Error,
     session::Session,
-    store::{Record, Revoke, StoreKey, Timestamp, Why},
+    store::{Ending, Record, Revoke, StoreKey, Timestamp, Why},
     telemetry::{EndReason, Event},
 };
 
 /// How many sessions are asked of a store at once.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 
 /// One session of a user, for a list of devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl SessionManager {
         let now = self.inner.clock.now();
         let tombstone = self.inner.draw.tombstone(Why::Ended, now);
         let ended = self.inner.backend()?.revoke_everyone(tombstone, now).await?;
+        self.inner.watched.told(Ending::Any);
         Ok(self.inner.ended(EndReason::Revoked, ended))
     }
 }
@@ -156,6 +157,8 @@ impl Inner {
     async fn revoke(&self, principal: &str, which: Revoke) -> Result<u64, Error> {
         let now = self.clock.now();
         let ended = self.backend()?.revoke(principal, which, self.draw.tombstone(Why::Ended, now), now).await?;
+        // Nobody in this process has to wait for the store to say so.
+        self.watched.told_of(principal);
         Ok(self.ended(EndReason::Revoked, ended))
     }
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Inner, SessionManager, draw::Draw, duplicates::FormerDomain, queue::Queues, sources::Source, underway::Underway,
+    Inner, SessionManager, Watched, draw::Draw, duplicates::FormerDomain, queue::Queues, sources::Source,
+    underway::Underway,
 };
 use crate::{
     cookie::{Attributes, SameSite},
@@ -264,6 +265,7 @@ impl Settings {
                 runtime: self.runtime.clone(),
                 is_purged: AtomicBool::new(self.store.is_none()),
                 underway: Underway::default(),
+                watched: Watched::default(),
                 sources: self.sources.clone(),
                 listeners: self.listeners.clone(),
                 #[cfg(feature = "web")]

@@ -45,12 +45,18 @@ pub use crate::{
     lifetime::{GONE_FOR, Timestamp},
 };
 
+mod any;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
 mod erased;
 mod layered;
 pub mod memory;
+pub mod moving;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "mysql")]
+pub mod mysql_async0_37;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
@@ -65,10 +71,11 @@ pub mod rusqlite0_42;
 pub mod sqlite;
 mod url;
 
+pub use any::AnyStore;
 pub use engine::{Applied, Engine, Found, Guard, Write, engine_of};
 pub(crate) use erased::ErasedStore;
 pub use layered::Layered;
-pub use url::{AnyStore, open};
+pub use url::open;
 
 /// What an engine or a store says, once it has answered.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -1,12 +1,6 @@
 //! A store by its address: the one line that a configuration holds.
 
-use std::sync::Arc;
-
-use super::{
-    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, memory::MemoryStore,
-};
-use crate::{layout::Shape, runtime::Task};
+use super::{AnyStore, StoreError, memory::MemoryStore};
 
 /// Opens the store at this address.
 ///
@@ -14,7 +8,13 @@ use crate::{layout::Shape, runtime::Task};
 /// | --- | --- |
 /// | `memory:` | this process's memory; `memory:?max_entries=10000&max_bytes=67108864` bounds it |
 /// | `sqlite:FILE` | an SQLite file, made where it is missing: `sqlite:sessions.db`, `sqlite:///var/lib/site/sessions.db` |
-/// | `redis://HOST`, also `rediss:`, `redis+unix:`, `valkey:`, … | Redis or Valkey; connected to when first asked |
+/// | `postgres://HOST/DATABASE` | PostgreSQL |
+/// | `mysql://HOST/DATABASE`, `mariadb:` | MySQL, MariaDB |
+/// | `redis://HOST`, `valkey:`, `redis+unix:` | Redis or Valkey; over TLS `rediss:` and `valkeys:` |
+/// | `redis+sentinel://HOST,HOST/SERVICE` | the primary that sentinels name; over TLS `rediss+sentinel:` |
+/// | `redis+cluster://HOST,HOST` | a Redis Cluster; over TLS `rediss+cluster:` |
+///
+/// What else an address may say is on the page of each store. A server is connected to when it is first asked: [`ping`](super::SessionStore::ping) says whether it is there.
 ///
 /// `sqlite::memory:` is refused, and so is whatever else is no file to SQLite: it is `memory:`.
 ///
@@ -32,29 +32,18 @@ use crate::{layout::Shape, runtime::Task};
 /// # Ok::<(), store::StoreError>(())
 /// ```
 pub fn open(url: &str) -> Result<AnyStore, StoreError> {
-    let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(StoreError::new("a store's URL begins with memory:, sqlite: or redis:"));
-    };
-    match scheme {
-        "memory" => memory(rest).map(AnyStore::Memory),
-        "sqlite" => sqlite(rest),
-        "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => redis(url),
-        _ => Err(StoreError::new("a store's URL begins with memory:, sqlite: or redis:, not with another scheme")),
+    const KNOWN: &str =
+        "a store's address begins with memory:, sqlite:, postgres:, mysql:, redis:, redis+sentinel: or redis+cluster:";
+    let Some((scheme, rest)) = url.split_once(':') else { return Err(StoreError::new(KNOWN)) };
+    let kind = scheme.split_once('+').map_or(scheme, |(kind, _)| kind);
+    match kind {
+        "memory" if kind == scheme => memory(rest).map(AnyStore::Memory),
+        "sqlite" if kind == scheme => sqlite(rest),
+        "postgres" | "postgresql" if kind == scheme => postgres(url),
+        "mysql" | "mariadb" if kind == scheme => mysql(url),
+        "redis" | "rediss" | "unix" | "valkey" | "valkeys" => redis(url),
+        _ => Err(StoreError::new(format!("{KNOWN}, and not with another scheme"))),
     }
-}
-
-/// A store of one of the kinds that [`open`] knows.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum AnyStore {
-    /// `memory:`
-    Memory(MemoryStore),
-    /// `sqlite:FILE`
-    #[cfg(feature = "sqlite")]
-    Sqlite(super::sqlite::SqliteStore),
-    /// `redis://HOST`
-    #[cfg(feature = "redis")]
-    Redis(super::redis::RedisStore),
 }
 
 fn memory(rest: &str) -> Result<MemoryStore, StoreError> {
@@ -101,153 +90,22 @@ fn redis(_url: &str) -> Result<AnyStore, StoreError> {
     Err(StoreError::new("the feature `redis` is not enabled: cargo add dewar --features redis"))
 }
 
-/// Does the same with the store inside, whichever it is.
-macro_rules! each {
-    ($any:expr, $store:ident => $call:expr) => {
-        match $any {
-            AnyStore::Memory($store) => $call.await,
-            #[cfg(feature = "sqlite")]
-            AnyStore::Sqlite($store) => $call.await,
-            #[cfg(feature = "redis")]
-            AnyStore::Redis($store) => $call.await,
-        }
-    };
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<AnyStore, StoreError> {
+    super::postgres::PostgresStore::open(url).map(AnyStore::Postgres)
 }
 
-impl SessionStore for AnyStore {
-    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
-        each!(self, store => store.load(key, now))
-    }
-
-    async fn create(
-        &self,
-        key: &StoreKey,
-        version: Version,
-        record: Record,
-        cap: Option<&Cap>,
-        now: Timestamp,
-    ) -> Result<Create, StoreError> {
-        each!(self, store => store.create(key, version, record, cap, now))
-    }
-
-    async fn replace(
-        &self,
-        key: &StoreKey,
-        at: Version,
-        version: Version,
-        record: Record,
-        now: Timestamp,
-    ) -> Result<Replace, StoreError> {
-        each!(self, store => store.replace(key, at, version, record, now))
-    }
-
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: Version,
-        idle_expires: Timestamp,
-        now: Timestamp,
-    ) -> Result<Touch, StoreError> {
-        each!(self, store => store.touch(key, at, idle_expires, now))
-    }
-
-    async fn delete(
-        &self,
-        key: &StoreKey,
-        at: Option<Version>,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> Result<Delete, StoreError> {
-        each!(self, store => store.delete(key, at, tombstone, now))
-    }
-
-    async fn rename(
-        &self,
-        from: &StoreKey,
-        at: Option<Version>,
-        to: &StoreKey,
-        version: Version,
-        record: Record,
-        tombstone: Tombstone,
-        cap: Option<&Cap>,
-        now: Timestamp,
-    ) -> Result<Rename, StoreError> {
-        each!(self, store => store.rename(from, at, to, version, record, tombstone, cap, now))
-    }
-
-    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
-        each!(self, store => store.ping(now))
-    }
-
-    fn endings(&self, tell: TellEnding) -> Option<Task> {
-        match self {
-            Self::Memory(store) => store.endings(tell),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.endings(tell),
-            #[cfg(feature = "redis")]
-            Self::Redis(store) => store.endings(tell),
-        }
-    }
-
-    fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
-        match self {
-            Self::Memory(store) => store.engine(shape),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.engine(shape),
-            #[cfg(feature = "redis")]
-            Self::Redis(store) => store.engine(shape),
-        }
-    }
+#[cfg(not(feature = "postgres"))]
+fn postgres(_url: &str) -> Result<AnyStore, StoreError> {
+    Err(StoreError::new("the feature `postgres` is not enabled: cargo add dewar --features postgres"))
 }
 
-impl SessionAdmin for AnyStore {
-    async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        each!(self, store => store.count(now))
-    }
+#[cfg(feature = "mysql")]
+fn mysql(url: &str) -> Result<AnyStore, StoreError> {
+    super::mysql::MysqlStore::open(url).map(AnyStore::Mysql)
+}
 
-    async fn list(
-        &self,
-        principal: Option<&str>,
-        after: Option<&StoreKey>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
-        each!(self, store => store.list(principal, after, limit, now))
-    }
-
-    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
-        each!(self, store => store.epoch(principal))
-    }
-
-    async fn revoke(
-        &self,
-        principal: &str,
-        which: Revoke,
-        tombstone: Tombstone,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        each!(self, store => store.revoke(principal, which, tombstone, now))
-    }
-
-    async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
-        each!(self, store => store.revoke_everyone(tombstone, now))
-    }
-
-    async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        each!(self, store => store.purge(limit, now))
-    }
-
-    async fn claim_purge(&self, now: Timestamp) -> Result<bool, StoreError> {
-        each!(self, store => store.claim_purge(now))
-    }
-
-    fn needs_purging(&self) -> bool {
-        match self {
-            Self::Memory(store) => store.needs_purging(),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.needs_purging(),
-            #[cfg(feature = "redis")]
-            Self::Redis(store) => store.needs_purging(),
-        }
-    }
+#[cfg(not(feature = "mysql"))]
+fn mysql(_url: &str) -> Result<AnyStore, StoreError> {
+    Err(StoreError::new("the feature `mysql` is not enabled: cargo add dewar --features mysql"))
 }

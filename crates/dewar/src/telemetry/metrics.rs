@@ -100,6 +100,7 @@ pub(crate) fn describe() {
         count("dewar_conflicts_total", "attempts to write that were made again");
         count("dewar_discarded_total", "requests whose changes were dropped: their session had ended");
         count("dewar_repeatable_total", "requests that met a log-in or an expiry, and may be repeated");
+        count("dewar_refused_log_ins_total", "log-ins refused: their user has as many sessions as may be");
         count("dewar_overwritten_total", "entries changed by another request between get and insert");
         count("dewar_late_writes_total", "writes to a session whose response had gone");
         count("dewar_late_opens_total", "sessions asked for after the response had gone");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, StoreError};
 
 mod event;
 mod metrics;
@@ -71,6 +71,11 @@ pub(crate) fn principal_is_no_entry() {
     tracing::warn!(
         "a page asked for the entry `principal`, and there is none: the user is `session.principal()`, with parentheses"
     );
+}
+
+/// Whether a session has ended could not be asked; it is asked again.
+pub(crate) fn not_known_to_have_ended(error: &StoreError) {
+    tracing::debug!(%error, "whether a session has ended that somebody waits for is not known");
 }
 
 /// A user has as many sessions as may be.

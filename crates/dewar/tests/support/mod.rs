@@ -4,15 +4,21 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub mod browser;
+pub mod certificates;
+pub mod endings;
 pub mod faulty;
 pub mod histories;
 pub mod http;
+pub mod moves;
+pub mod mysql_proxy;
+pub mod mysql_server;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod postgres_proxy;
 pub mod postgres_server;
 pub mod races;
 pub mod redis;
+pub mod redis_group;
 pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;

@@ -1,4 +1,4 @@
-//! A redis-server of a test's own, on a free port, stopped at the end.
+//! A redis-server of a test's own, on a free port, stopped at the end. `REDIS_SERVER` is another program that is to take its place.
 
 use std::{
     io::{Read, Write},
@@ -12,6 +12,8 @@ use super::stores::Directory;
 
 pub(crate) struct Server {
     directory: Directory,
+    /// Of a sentinel.
+    settings: Option<String>,
     arguments: Vec<String>,
     child: Child,
     port: u16,
@@ -20,11 +22,24 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `redis-server` with these settings beside our own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::begin(free_port(), arguments, None)
+    }
+
+    /// Starts a sentinel with these lines in its settings.
+    pub(crate) fn sentinel(arguments: &[&str], settings: &str) -> Self {
+        Self::begin(free_port(), arguments, Some(settings))
+    }
+
+    fn begin(port: u16, arguments: &[&str], settings: Option<&str>) -> Self {
         let directory = Directory::new();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).into()).collect();
-        let child = spawn(&directory, port, &arguments);
-        let server = Self { directory, arguments, child, port };
+        let settings = settings.map(|settings| {
+            let file = directory.path().join("sentinel.conf");
+            std::fs::write(&file, settings).unwrap();
+            file.display().to_string()
+        });
+        let child = spawn(&directory, port, &arguments, settings.as_deref());
+        let server = Self { directory, settings, arguments, child, port };
         server.wait();
         server
     }
@@ -37,6 +52,15 @@ impl Server {
         self.port
     }
 
+    /// What is told to a replica of it, and to sentinels.
+    pub(crate) fn host_and_port(&self) -> String {
+        format!("127.0.0.1 {}", self.port)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -45,8 +69,13 @@ impl Server {
 
     /// Starts it again, on the same port and files.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.directory, self.port, &self.arguments);
+        self.begin_again();
         self.wait();
+    }
+
+    /// The same, without waiting until it has loaded its data.
+    pub(crate) fn begin_again(&mut self) {
+        self.child = spawn(&self.directory, self.port, &self.arguments, self.settings.as_deref());
     }
 
     /// Sends a signal by its name.
@@ -65,11 +94,21 @@ impl Server {
 
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
-        let mut answer = [0; 5];
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        stream.write_all(b"PING\r\n").is_ok()
-            && stream.read_exact(&mut answer).is_ok()
-            && [*b"+PONG", *b"-NOAU"].contains(&answer)
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4_096]);
+        let asked = stream.write_all(b"PING\r\nINFO server\r\n");
+        // Whoever asks for a password does not say who it is.
+        let is_over =
+            |answer: &[u8]| answer.starts_with(b"-") || answer.windows(14).any(|window| window == b"uptime_in_days");
+        while asked.is_ok() && !is_over(&answer) {
+            match stream.read(&mut bytes) {
+                Ok(length @ 1..) => answer.extend(&bytes[..length]),
+                _ => return false,
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        let is_own = answer.contains(&format!("process_id:{}\r\n", self.child.id()));
+        answer.starts_with("-NOAUTH") || answer.starts_with("+PONG") && is_own
     }
 }
 
@@ -80,14 +119,22 @@ impl Drop for Server {
     }
 }
 
-fn spawn(directory: &Directory, port: u16, arguments: &[String]) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .arg("--dir")
-        .arg(directory.path())
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server can be started")
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What is started as a server.
+pub(crate) fn program() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+fn spawn(directory: &Directory, port: u16, arguments: &[String], settings: Option<&str>) -> Child {
+    let mut command = Command::new(program());
+    command.args(settings).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    match settings {
+        Some(_) => command.arg("--sentinel"),
+        None => command.args(["--save", "", "--repl-diskless-sync-delay", "0"]),
+    };
+    command.arg("--dir").arg(directory.path()).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("{} can be started: {error}", program()))
 }

@@ -7,20 +7,25 @@ use std::{
 };
 
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
-    RedisResult, ScriptInvocation, ServerErrorKind,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    Client, Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
 };
 use tokio::runtime::Handle;
 
+use super::{
+    address::{Address, Place, Wait},
+    failure::Failure,
+    sentinel::{Progress, Sentinels},
+    tls,
+    wait::Lines,
+};
 use crate::store::StoreError;
 
 /// How long making a connection may take.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many commands may wait for the socket; more of them wait for room.
-const PIPELINE: usize = 1_024;
+pub(super) const PIPELINE: usize = 1_024;
 
 /// A server that refused is connected to anew at most this often.
 const REJOINED_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +34,7 @@ const REJOINED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     whose: Whose,
     limit: Duration,
+    waits: bool,
 }
 
 #[derive(Clone)]
@@ -36,17 +42,20 @@ enum Whose {
     /// The application's, with its own settings.
     Theirs(ConnectionManager),
     Own(Arc<Own>),
+    /// Its address changes.
+    Sentinels(Arc<Sentinels>),
 }
 
 struct Own {
     client: Client,
     config: ConnectionManagerConfig,
+    wait: Option<Wait>,
     joined: Mutex<Joined>,
 }
 
 /// A connection manager connects again where a connection was lost. Where a server went out of service and kept it, another manager does.
 struct Joined {
-    manager: ConnectionManager,
+    lines: Lines<ConnectionManager>,
     /// Which manager this is, and since when.
     number: u64,
     since: Instant,
@@ -65,7 +74,7 @@ pub(super) enum Request<'a> {
 
 impl Connection {
     pub(super) fn new(manager: ConnectionManager, limit: Duration) -> Self {
-        Self { whose: Whose::Theirs(manager), limit }
+        Self { whose: Whose::Theirs(manager), limit, waits: false }
     }
 
     pub(super) fn within(self, limit: Duration) -> Self {
@@ -82,68 +91,102 @@ impl Connection {
                 "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
             ));
         }
-        let info = connection_info(url, limit).map_err(failed("read the URL"))?;
-        let client = Client::open(info).map_err(failed("read the URL"))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECTION_LIMIT))
-            .set_response_timeout(None)
-            .set_number_of_retries(0)
-            .set_pipeline_buffer_size(PIPELINE);
-        let own = Own::new(client, config).map_err(failed("connect"))?;
-        Ok(Self { whose: Whose::Own(Arc::new(own)), limit })
+        let address = Address::parse(url, limit)?;
+        let waits = address.wait.is_some();
+        let failed = |error| Failure::Server(error).of("read the address");
+        let whose = match address.place {
+            Place::Server(info) => {
+                let client = tls::client(info, address.certificates.as_ref()).map_err(failed)?;
+                let own = Own::new(client, address.wait).map_err(|error| Failure::Server(error).of("connect"))?;
+                Whose::Own(Arc::new(own))
+            }
+            Place::Sentinels(service) => {
+                let sentinels = Sentinels::new(service, address.certificates, address.wait).map_err(failed)?;
+                Whose::Sentinels(Arc::new(sentinels))
+            }
+        };
+        Ok(Self { whose, limit, waits })
     }
 
     /// # Errors
     ///
     /// Where there is no connection, no answer in time, or the server refused.
     pub(super) async fn ask<T: FromRedisValue>(&self, what: &str, request: Request<'_>) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.limit, self.attempts(request)).await {
-            Ok(answer) => answer.map_err(failed(what)),
-            Err(_) => Err(StoreError::new(format!("redis: cannot {what}: no answer within {:?}", self.limit))),
-        }
-    }
-
-    async fn attempts<T: FromRedisValue>(&self, request: Request<'_>) -> RedisResult<T> {
-        let (mut manager, number) = match &self.whose {
-            Whose::Theirs(manager) => (manager.clone(), 0),
-            Whose::Own(own) => own.joined(),
+        let mut progress = Progress::default();
+        let answer = async {
+            match &self.whose {
+                Whose::Theirs(manager) => theirs(manager, &request).await,
+                Whose::Own(own) => own.ask(&request).await,
+                Whose::Sentinels(sentinels) => sentinels.ask(&request, &mut progress).await,
+            }
         };
-        match (request.send(&mut manager).await, &self.whose) {
-            // Nothing was done. Another server may be in service by now, at the same address.
-            (Err(error), Whose::Own(own)) if is_out_of_service(&error) => match own.rejoin(number)? {
-                Some(mut manager) => request.send(&mut manager).await,
-                None => Err(error),
-            },
-            // What is known of the server may be old: a lost connection is noticed by who asks next.
-            (Err(error), _) if request.can_be_repeated_after(&error) => request.send(&mut manager).await,
-            (answer, _) => answer,
+        // What is found at the primary later says nothing about its replicas.
+        let is_to_be_confirmed = self.waits && request.writes();
+        match tokio::time::timeout(self.limit, answer).await {
+            Ok(answer) => answer.map_err(|failure| match failure {
+                Failure::Former { .. } if is_to_be_confirmed => failure.of(what).unconfirmed(),
+                failure => failure.of(what),
+            }),
+            Err(_) => {
+                if let Whose::Sentinels(sentinels) = &self.whose {
+                    sentinels.doubt(&progress);
+                }
+                let error = Failure::late(progress.failure, what, self.limit);
+                Err(if is_to_be_confirmed { error.unconfirmed() } else { error })
+            }
         }
     }
 }
 
+async fn theirs<T: FromRedisValue>(manager: &ConnectionManager, request: &Request<'_>) -> Result<T, Failure> {
+    let lines = Lines::one(manager.clone());
+    match request.send(&lines).await {
+        Err(failure) if request.can_be_repeated_after(&failure) => request.send(&lines).await,
+        answer => answer,
+    }
+}
+
 impl Own {
-    fn new(client: Client, config: ConnectionManagerConfig) -> RedisResult<Self> {
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
-        let joined = Mutex::new(Joined { manager, number: 0, since: Instant::now() });
-        Ok(Self { client, config, joined })
+    fn new(client: Client, wait: Option<Wait>) -> RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECTION_LIMIT))
+            .set_response_timeout(None)
+            .set_number_of_retries(0)
+            .set_pipeline_buffer_size(PIPELINE);
+        let joined = Joined { lines: connect(&client, &config, wait)?, number: 0, since: Instant::now() };
+        Ok(Self { client, config, wait, joined: Mutex::new(joined) })
     }
 
-    fn joined(&self) -> (ConnectionManager, u64) {
+    async fn ask<T: FromRedisValue>(&self, request: &Request<'_>) -> Result<T, Failure> {
+        let (lines, number) = self.joined();
+        match request.send(&lines).await {
+            // Nothing was done. Another server may be in service by now, at the same address, or it has another password.
+            Err(failure) if failure.is_out_of_service() || failure.is_refused() => match self.rejoin(number)? {
+                Some(lines) => request.send(&lines).await,
+                None => Err(failure),
+            },
+            // What is known of the server may be old: a lost connection is noticed by who asks next.
+            Err(failure) if request.can_be_repeated_after(&failure) => request.send(&lines).await,
+            answer => answer,
+        }
+    }
+
+    fn joined(&self) -> (Lines<ConnectionManager>, u64) {
         let joined = self.lock();
-        (joined.manager.clone(), joined.number)
+        (joined.lines.clone(), joined.number)
     }
 
     /// A newer connection than this one. `None`: it is new itself.
-    fn rejoin(&self, number: u64) -> RedisResult<Option<ConnectionManager>> {
+    fn rejoin(&self, number: u64) -> RedisResult<Option<Lines<ConnectionManager>>> {
         let mut joined = self.lock();
         if joined.number == number {
             if number > 0 && joined.since.elapsed() < REJOINED_EVERY {
                 return Ok(None);
             }
-            let manager = ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())?;
-            *joined = Joined { manager, number: number + 1, since: Instant::now() };
+            let lines = connect(&self.client, &self.config, self.wait)?;
+            *joined = Joined { lines, number: number + 1, since: Instant::now() };
         }
-        Ok(Some(joined.manager.clone()))
+        Ok(Some(joined.lines.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Joined> {
@@ -151,20 +194,38 @@ impl Own {
     }
 }
 
+/// Each connects when it is first asked something.
+fn connect(
+    client: &Client,
+    config: &ConnectionManagerConfig,
+    wait: Option<Wait>,
+) -> RedisResult<Lines<ConnectionManager>> {
+    let connect = || ConnectionManager::new_lazy_with_config(client.clone(), config.clone());
+    let writers = (1..Lines::<ConnectionManager>::count(wait)).map(|_| connect());
+    Ok(Lines::new(connect()?, writers.collect::<RedisResult<_>>()?, wait))
+}
+
 impl Request<'_> {
-    async fn send<T: FromRedisValue>(&self, manager: &mut ConnectionManager) -> RedisResult<T> {
+    pub(super) async fn send<T: FromRedisValue, C: ConnectionLike + Clone + Send>(
+        &self,
+        lines: &Lines<C>,
+    ) -> Result<T, Failure> {
         match self {
-            Self::Read(command) => command.query_async(manager).await,
-            Self::Reads(pipeline) => pipeline.query_async(manager).await,
-            Self::Repeatable(script) | Self::Script(script) => script.invoke_async(manager).await,
+            Self::Read(command) => Ok(command.query_async(&mut lines.first()).await?),
+            Self::Reads(pipeline) => Ok(pipeline.query_async(&mut lines.first()).await?),
+            Self::Repeatable(script) | Self::Script(script) => lines.write(script).await,
         }
     }
 
+    fn writes(&self) -> bool {
+        matches!(self, Self::Repeatable(_) | Self::Script(_))
+    }
+
     /// What would meet itself is repeated only where it was surely never sent.
-    fn can_be_repeated_after(&self, error: &RedisError) -> bool {
+    pub(super) fn can_be_repeated_after(&self, failure: &Failure) -> bool {
         match self {
-            Self::Read(_) | Self::Reads(_) | Self::Repeatable(_) => error.is_io_error(),
-            Self::Script(_) => error.is_connection_refusal(),
+            Self::Read(_) | Self::Reads(_) | Self::Repeatable(_) => failure.is_lost(),
+            Self::Script(_) => failure.is_connection_refusal(),
         }
     }
 }
@@ -174,35 +235,8 @@ fn has_timers() -> bool {
     std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
-/// Whether the server says that it does not serve this now: it became a replica, lost its own primary, or is still loading. Nothing was done.
-fn is_out_of_service(error: &RedisError) -> bool {
-    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
-    matches!(error.kind(), ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
-}
-
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("limit", &self.limit).finish_non_exhaustive()
     }
-}
-
-fn connection_info(url: &str, limit: Duration) -> RedisResult<ConnectionInfo> {
-    let probes = TcpKeepalive::new().with_time(Duration::from_secs(30));
-    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
-    // A server that vanished without a word is given up within twice the limit.
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(2 * limit);
-    #[cfg(not(target_os = "linux"))]
-    let _ = limit;
-    let info = url.into_connection_info()?.set_tcp_settings(settings);
-    if url.contains("protocol=") {
-        return Ok(info);
-    }
-    // With RESP3 a connection that the server closed while nobody asked is noticed at once, and made again.
-    let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_redis_settings(login))
-}
-
-fn failed(what: &str) -> impl FnOnce(RedisError) -> StoreError + '_ {
-    move |error| StoreError::new(format!("redis: cannot {what}")).because(error)
 }

@@ -1,0 +1,346 @@
+//! Who waits for the end of a session: one task looks after all of them. The store tells it, or is asked.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_channel::oneshot;
+
+use super::{Inner, PAGE};
+use crate::{
+    runtime::{Runtime, Task},
+    session::Session,
+    state::Origin,
+    store::{Ending, ErasedStore, Load, StoreKey, Why},
+    telemetry,
+};
+
+/// How often a store is asked that does not tell, or that cannot just now.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// How often one is asked that tells: what it told may have got lost, and nobody tells of what expires.
+const ASKED_BEHIND: Duration = Duration::from_secs(10);
+
+/// Ends when a session has ended: [`Session::ended`](crate::Session::ended).
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Ended(Waits);
+
+#[derive(Debug)]
+enum Waits {
+    ForEver,
+    Over,
+    For(oneshot::Receiver<()>),
+}
+
+impl Ended {
+    pub(crate) const NEVER: Self = Self(Waits::ForEver);
+}
+
+impl Future for Ended {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Waits::ForEver => Poll::Pending,
+            Waits::Over => Poll::Ready(()),
+            // Also where the manager is no more: the server stops.
+            Waits::For(end) => Pin::new(end).poll(context).map(drop),
+        }
+    }
+}
+
+/// The sessions whose end is waited for. Where it is dropped, the server stops, and nobody waits any more.
+#[derive(Default)]
+pub(super) struct Watched(Arc<Shared>);
+
+#[derive(Default)]
+pub(super) struct Shared(Mutex<Watching>);
+
+#[derive(Default)]
+struct Watching {
+    waiting: HashMap<StoreKey, Vec<Waiter>>,
+    /// Those that are said to have ended.
+    told: BTreeSet<StoreKey>,
+    /// Those that are to be looked at anyway, after these.
+    due: BTreeSet<StoreKey>,
+    /// Of the task, while it has nothing to do.
+    waker: Option<Waker>,
+    runs: bool,
+}
+
+struct Waiter {
+    lineage: u64,
+    principal: Option<Box<str>>,
+    /// Whether it is in a cookie as yet: nothing stands under its key then.
+    may_be_missing: bool,
+    end: oneshot::Sender<()>,
+}
+
+impl std::ops::Deref for Watched {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let waiting = mem::take(&mut self.lock().waiting);
+        self.lock().wake();
+        drop(waiting);
+    }
+}
+
+impl Shared {
+    /// Whether a task has to be started.
+    fn add(&self, key: StoreKey, waiter: Waiter) -> bool {
+        let mut watching = self.lock();
+        watching.waiting.entry(key.clone()).or_default().push(waiter);
+        // It may have ended since it was opened.
+        watching.look_at(key);
+        !mem::replace(&mut watching.runs, true)
+    }
+
+    /// A hint. What nobody waits for is forgotten here.
+    pub(super) fn told(&self, ending: Ending) {
+        let mut watching = self.lock();
+        match ending {
+            Ending::Of(key) if watching.waiting.contains_key(&key) => watching.look_at(key),
+            Ending::Of(_) => {}
+            Ending::Any => watching.look_at_all(),
+        }
+    }
+
+    /// A hint that sessions of this user ended.
+    pub(super) fn told_of(&self, principal: &str) {
+        let mut watching = self.lock();
+        let is_theirs = |waiter: &Waiter| waiter.principal.as_deref() == Some(principal);
+        let theirs = watching.waiting.iter().filter(|(_, waiters)| waiters.iter().any(is_theirs));
+        let theirs: Vec<_> = theirs.map(|(key, _)| key.clone()).collect();
+        theirs.into_iter().for_each(|key| watching.look_at(key));
+    }
+
+    /// Forgets who waits no more. `false`: nobody does, and the task is over.
+    fn goes_on(&self) -> bool {
+        let mut watching = self.lock();
+        watching.waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.end.is_canceled());
+            !waiters.is_empty()
+        });
+        watching.runs = !watching.waiting.is_empty();
+        watching.runs
+    }
+
+    /// Ends when there is something to look at.
+    async fn something_is_due(&self) {
+        poll_fn(|context| {
+            let mut watching = self.lock();
+            watching.waker = Some(context.waker().clone());
+            let is_due = !watching.told.is_empty() || !watching.due.is_empty();
+            if is_due { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn next(&self) -> Option<StoreKey> {
+        let mut watching = self.lock();
+        watching.told.pop_first().or_else(|| watching.due.pop_first())
+    }
+
+    /// The sessions of users that were under this key: lineage and principal.
+    fn named(&self, key: &StoreKey) -> Vec<(u64, Box<str>)> {
+        let watching = self.lock();
+        let waiters = watching.waiting.get(key).into_iter().flatten();
+        let named = waiters.filter_map(|waiter| Some((waiter.lineage, waiter.principal.clone()?)));
+        let mut named: Vec<_> = named.filter(|(lineage, _)| *lineage != 0).collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    /// They go on under another key.
+    fn follow(&self, from: &StoreKey, to: StoreKey, is_meant: impl Fn(&Waiter) -> bool) {
+        let mut watching = self.lock();
+        let Some(waiters) = watching.waiting.remove(from) else { return };
+        let (meant, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_meant);
+        if !others.is_empty() {
+            watching.waiting.insert(from.clone(), others);
+        }
+        if !meant.is_empty() {
+            watching.waiting.entry(to.clone()).or_default().extend(meant);
+            watching.look_at(to);
+        }
+    }
+
+    fn end(&self, key: &StoreKey, is_meant: impl Fn(&Waiter) -> bool) {
+        let ended = {
+            let mut watching = self.lock();
+            let waiters = watching.waiting.remove(key).unwrap_or_default();
+            let (ended, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_meant);
+            if !others.is_empty() {
+                watching.waiting.insert(key.clone(), others);
+            }
+            ended
+        };
+        // Their wakers run here, and may come back.
+        ended.into_iter().for_each(|waiter| {
+            let _ = waiter.end.send(());
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watching> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watching {
+    fn look_at(&mut self, key: StoreKey) {
+        self.told.insert(key);
+        self.wake();
+    }
+
+    fn look_at_all(&mut self) {
+        self.due = self.waiting.keys().cloned().collect();
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// The end of a session as it was opened, or as it was committed since.
+    pub(super) fn end_of(self: &Arc<Self>, session: &Session) -> Ended {
+        let (key, may_be_missing, lineage, principal) = {
+            let state = session.lock();
+            let (key, may_be_missing) = match &state.origin {
+                Origin::Stored(at) => (at.key.clone(), false),
+                Origin::Former { id, .. } => (id.key().clone(), true),
+                Origin::Late(_) | Origin::Lost(_) => return Ended(Waits::Over),
+                Origin::Fresh { .. } | Origin::Unreadable(_) | Origin::Cookie { .. } | Origin::Foreign { .. } => {
+                    return Ended::NEVER;
+                }
+            };
+            (key, may_be_missing, state.contents.lineage, state.contents.principal.clone())
+        };
+        let (Some(store), Some(runtime)) = (&self.store, &self.runtime) else { return Ended::NEVER };
+        let (end, ended) = oneshot::channel();
+        if self.watched.add(key, Waiter { lineage, principal, may_be_missing, end }) {
+            let shared = Arc::clone(&self.watched.0);
+            runtime.spawn(Box::pin(watch(Arc::downgrade(self), shared, Arc::clone(store), Arc::clone(runtime))));
+        }
+        Ended(Waits::For(ended))
+    }
+
+    /// Looks whether the session under this key has ended.
+    async fn look_after(&self, store: &dyn ErasedStore, key: StoreKey) {
+        match store.load(key.clone(), self.clock.now()).await {
+            Ok(Load::Found(..)) => {}
+            Ok(Load::Gone(tombstone)) => match tombstone.why {
+                Why::Renewed { successor: Some(successor) } => self.watched.follow(&key, successor, |_| true),
+                Why::Renewed { successor: None } => self.look_for_the_renewed(store, &key).await,
+                Why::Ended | Why::BegunAgain => self.watched.end(&key, |_| true),
+            },
+            Ok(Load::Missing) => self.watched.end(&key, |waiter| !waiter.may_be_missing),
+            Ok(Load::Malformed) => self.watched.end(&key, |_| true),
+            // It lives as far as anybody knows. It is asked again.
+            Err(error) => telemetry::not_known_to_have_ended(&error),
+        }
+    }
+
+    /// A log-in says to nobody where the session goes on; a user's is found by its lineage.
+    async fn look_for_the_renewed(&self, store: &dyn ErasedStore, key: &StoreKey) {
+        for (lineage, principal) in self.watched.named(key) {
+            let mut after = None;
+            let found = loop {
+                let page = store.list(Some(&principal), after.as_ref(), PAGE, self.clock.now()).await;
+                let page = match page {
+                    Ok(page) => page,
+                    Err(error) => return telemetry::not_known_to_have_ended(&error),
+                };
+                let found = page.iter().find(|(_, record, _)| record.lineage == lineage).map(|(key, ..)| key.clone());
+                match (found, page.last()) {
+                    (None, Some((last, ..))) if page.len() == PAGE => after = Some(last.clone()),
+                    (found, _) => break found,
+                }
+            };
+            if let Some(found) = found {
+                self.watched.follow(key, found, |waiter| waiter.lineage == lineage);
+            }
+        }
+        self.watched.end(key, |_| true);
+    }
+}
+
+/// Ends where nobody waits any more, or the manager is no more.
+async fn watch(manager: Weak<Inner>, watched: Arc<Shared>, store: Arc<dyn ErasedStore>, runtime: Arc<dyn Runtime>) {
+    let mut telling = Telling { watched: Arc::clone(&watched), store: Arc::clone(&store), task: None, tells: true };
+    loop {
+        telling.begin();
+        while let Some(key) = watched.next() {
+            let Some(inner) = manager.upgrade() else { return };
+            telling.beside(inner.look_after(&*store, key)).await;
+        }
+        let pause = runtime.sleep(if telling.task.is_some() { ASKED_BEHIND } else { ASKED_EVERY });
+        let has_slept = telling.beside(either(watched.something_is_due(), pause)).await;
+        if has_slept {
+            if !watched.goes_on() {
+                return;
+            }
+            watched.told(Ending::Any);
+        }
+    }
+}
+
+/// The store's own task, as long as it runs.
+struct Telling {
+    watched: Arc<Shared>,
+    store: Arc<dyn ErasedStore>,
+    task: Option<Task>,
+    tells: bool,
+}
+
+impl Telling {
+    fn begin(&mut self) {
+        if self.task.is_none() && self.tells {
+            let watched = Arc::clone(&self.watched);
+            self.task = self.store.endings(Arc::new(move |ending| watched.told(ending)));
+            self.tells = self.task.is_some();
+        }
+    }
+
+    /// Runs it while something else is waited for.
+    async fn beside<T>(&mut self, waited_for: impl Future<Output = T>) -> T {
+        let mut waited_for = pin!(waited_for);
+        poll_fn(|context| {
+            if let Some(task) = &mut self.task
+                && task.as_mut().poll(context).is_ready()
+            {
+                self.task = None;
+            }
+            waited_for.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// Whether the second ended first.
+async fn either(first: impl Future<Output = ()>, mut second: Task) -> bool {
+    let mut first = pin!(first);
+    poll_fn(|context| match first.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(false),
+        Poll::Pending => second.as_mut().poll(context).map(|()| true),
+    })
+    .await
+}

@@ -1,0 +1,78 @@
+//! Several statements that are sent together, and answered in one round trip.
+
+use std::fmt::Write;
+
+use mysql_async::{Conn, Row, Value, prelude::Queryable};
+
+use super::connection::Failure;
+
+/// Statements in one text, with their values in it.
+///
+/// Only numbers and hexadecimal digits are written into it, which no mode of the server reads otherwise.
+#[derive(Default)]
+pub(super) struct Script {
+    text: String,
+    statements: usize,
+}
+
+/// What one statement of a script came to.
+pub(super) struct Done {
+    pub(super) rows: Vec<Row>,
+    pub(super) changed: u64,
+}
+
+impl Script {
+    /// Begins a transaction in which each statement sees what others have committed before it.
+    pub(super) fn transaction() -> Self {
+        Self::default().then("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", &[]).then("START TRANSACTION", &[])
+    }
+
+    pub(super) fn commit(self) -> Self {
+        self.then("COMMIT", &[])
+    }
+
+    /// Adds a statement, with these values in the place of its question marks.
+    pub(super) fn then(mut self, statement: &str, values: &[Value]) -> Self {
+        if self.statements > 0 {
+            self.text.push_str("; ");
+        }
+        self.statements += 1;
+        let mut parts = statement.split('?');
+        self.text.push_str(parts.next().unwrap_or_default());
+        debug_assert_eq!(parts.clone().count(), values.len(), "{statement}");
+        for (part, value) in parts.zip(values) {
+            self.write(value);
+            self.text.push_str(part);
+        }
+        self
+    }
+
+    fn write(&mut self, value: &Value) {
+        match value {
+            Value::Bytes(bytes) => {
+                self.text.push_str("X'");
+                bytes.iter().for_each(|byte| write!(self.text, "{byte:02X}").expect("a text takes it"));
+                self.text.push('\'');
+            }
+            Value::Int(number) => write!(self.text, "{number}").expect("a text takes it"),
+            Value::UInt(number) => write!(self.text, "{number}").expect("a text takes it"),
+            _ => self.text.push_str("NULL"),
+        }
+    }
+
+    /// What each statement came to. Where one fails, the server leaves out those that follow.
+    pub(super) async fn run(self, connection: &mut Conn) -> Result<Vec<Done>, Failure> {
+        let mut results = connection.query_iter(self.text).await?;
+        let mut all = Vec::with_capacity(self.statements);
+        for _ in 0..self.statements {
+            let changed = results.affected_rows();
+            all.push(Done { rows: results.collect().await?, changed });
+        }
+        results.drop_result().await?;
+        Ok(all)
+    }
+}
+
+pub(super) async fn roll_back(connection: &mut Conn) -> Result<(), Failure> {
+    Ok(connection.query_drop("ROLLBACK").await?)
+}

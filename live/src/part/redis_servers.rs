@@ -1,0 +1,62 @@
+//! The crate's own tests of its Redis store, on every server that it is promised for.
+
+use super::redis::{run_ignored, run_on};
+use crate::{
+    suite::{Part, scenarios},
+    tools::{CARGO, OPENSSL, REDIS, REDIS_8_0, Tool, Tools, VALKEY_8_1, VALKEY_9_1},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "redis-servers",
+    about: "the Redis store over TLS, through fail-overs by sentinels, and on Redis 8.0, Valkey 8.1 and 9.1",
+    needs: &[&REDIS, &REDIS_8_0, &VALKEY_8_1, &VALKEY_9_1, &OPENSSL, &CARGO],
+    scenarios: scenarios![
+        only_a_server_that_is_trusted_is_spoken_to,
+        a_fail_over_is_survived_and_what_it_loses_is_counted,
+        redis_8_0_keeps_the_promises,
+        valkey_8_1_keeps_the_promises,
+        valkey_9_1_keeps_the_promises,
+    ],
+};
+
+/// How many fail-overs each of the tests has that count what is lost.
+const FAILOVERS: &str = "5";
+
+/// The same for `--long`.
+pub(crate) static LONG: Part = Part {
+    name: "fail-overs",
+    about: "200 fail-overs of each kind: what a replica confirmed is never lost",
+    needs: &[&REDIS, &OPENSSL, &CARGO],
+    scenarios: scenarios![two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed],
+};
+
+fn only_a_server_that_is_trusted_is_spoken_to(tools: &Tools) {
+    run_ignored(tools, "redis_tls");
+}
+
+fn a_fail_over_is_survived_and_what_it_loses_is_counted(tools: &Tools) {
+    run_on(tools, "redis_sentinel", &[("FAILOVERS", FAILOVERS)]);
+}
+
+fn two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed(tools: &Tools) {
+    run_on(tools, "redis_sentinel", &[("FAILOVERS", "200")]);
+}
+
+fn redis_8_0_keeps_the_promises(tools: &Tools) {
+    keeps_the_promises(tools, &REDIS_8_0);
+}
+
+fn valkey_8_1_keeps_the_promises(tools: &Tools) {
+    keeps_the_promises(tools, &VALKEY_8_1);
+}
+
+fn valkey_9_1_keeps_the_promises(tools: &Tools) {
+    keeps_the_promises(tools, &VALKEY_9_1);
+}
+
+fn keeps_the_promises(tools: &Tools, server: &Tool) {
+    let program = tools.path(server).display().to_string();
+    for file in ["redis_store", "redis_index", "redis_faults", "redis_tls", "redis_sentinel", "races_redis"] {
+        run_on(tools, file, &[("REDIS_SERVER", program.as_str()), ("HISTORIES", "500")]);
+    }
+}
