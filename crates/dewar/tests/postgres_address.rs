@@ -68,7 +68,7 @@ async fn a_password_is_in_no_message_wherever_the_address_is_mistyped() {
         format!("postgres://127.0.0.1:1/app?{PASSWORD}=1"),
         format!("postgres://127.0.0.1:1/app?connect_timeout={PASSWORD}"),
         format!("postgresql:/ada:{PASSWORD}@127.0.0.1:1/app"),
-        format!("{PASSWORD}"),
+        PASSWORD.to_owned(),
     ] {
         refused(&url).await;
     }

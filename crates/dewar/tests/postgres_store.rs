@@ -418,9 +418,9 @@ async fn no_log_in_and_no_renewal_outruns_the_end_of_all_sessions() {
                         store.rename(&first, None, &to, version(2), record, ended(number), None, NOW).await.unwrap(),
                     ),
                     6 if round % 2 == 0 => {
-                        drop(store.revoke(&principal, Revoke::All, ended(number), NOW).await.unwrap())
+                        assert!(store.revoke(&principal, Revoke::All, ended(number), NOW).await.is_ok())
                     }
-                    6 => drop(store.revoke_everyone(ended(number), NOW).await.unwrap()),
+                    6 => assert!(store.revoke_everyone(ended(number), NOW).await.is_ok()),
                     _ => drop(store.create(&to, version(1), record, None, NOW).await.unwrap()),
                 }
             }
