@@ -43,6 +43,7 @@
 //! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
 //! ```
 
+mod cluster;
 mod connection;
 mod engine;
 mod index;
@@ -54,9 +55,10 @@ use std::{sync::Arc, time::Duration};
 use redis::{Script, ScriptInvocation, Value, aio::ConnectionManager, cmd};
 
 use self::{
+    cluster::Cluster,
     connection::{Connection, Request},
     engine::Strings,
-    scripts::{CONFLICT, DONE, GONE, OUTDATED, TAKEN},
+    scripts::{CONFLICT, DONE, FULL, GONE, OUTDATED, TAKEN},
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
@@ -79,7 +81,14 @@ const FOREVER: u64 = 100 * 365 * 24 * 3600 * 1000;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisStore(Connection);
+pub struct RedisStore(Place);
+
+/// Where the sessions are.
+#[derive(Clone, Debug)]
+enum Place {
+    Server(Connection),
+    Cluster(Cluster),
+}
 
 impl RedisStore {
     /// How long a call waits for its answer unless [set](Self::time_limit): 5 seconds.
@@ -94,7 +103,13 @@ impl RedisStore {
     ///
     /// Where the address cannot be read, or the runtime has no timers; not where nobody answers there.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Connection::open(url, Self::DEFAULT_TIME_LIMIT).map(Self)
+        let limit = Self::DEFAULT_TIME_LIMIT;
+        match url.split_once("://") {
+            Some((scheme, _)) if scheme.ends_with("+cluster") => {
+                Cluster::open(url, limit).map(Place::Cluster).map(Self)
+            }
+            _ => Connection::open(url, limit).map(Place::Server).map(Self),
+        }
     }
 
     /// Sets how long a call waits for its answer before it fails.
@@ -102,21 +117,24 @@ impl RedisStore {
     /// A write that failed so may have been done nevertheless.
     #[must_use]
     pub fn time_limit(self, limit: Duration) -> Self {
-        Self(self.0.within(limit))
+        Self(match self.0 {
+            Place::Server(server) => Place::Server(server.within(limit)),
+            Place::Cluster(cluster) => Place::Cluster(cluster.within(limit)),
+        })
     }
 
     pub(crate) fn with_manager(manager: ConnectionManager) -> Self {
-        Self(Connection::new(manager, Self::DEFAULT_TIME_LIMIT))
-    }
-
-    async fn run(&self, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
-        Answer::read(key, self.0.ask(what, request).await?)
+        Self(Place::Server(Connection::new(manager, Self::DEFAULT_TIME_LIMIT)))
     }
 }
 
 impl SessionStore for RedisStore {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
-        let bytes: Option<Vec<u8>> = self.0.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.load(key, now).await,
+        };
+        let bytes: Option<Vec<u8>> = server.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
         bytes.map_or(Ok(Load::Missing), |bytes| layout::decode(key, bytes, now))
     }
 
@@ -128,22 +146,27 @@ impl SessionStore for RedisStore {
         cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        no_cap(cap)?;
-        let mut script = scripts::CREATE.key(key.to_string());
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.create(key, version, record, cap, now).await,
+        };
+        let mut script = if cap.is_some() { &scripts::CREATE_CAPPED } else { &scripts::CREATE }.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        match self.run("create", key, Request::Script(&script)).await? {
-            Answer::Written { epoch, listed } => {
+        cap.inspect(|cap| capped(&mut script, cap));
+        match run(server, "create", key, Request::Script(&script)).await? {
+            Answer::Written { epoch, listed, ended } => {
                 if let Some(principal) = record.principal.as_deref()
-                    && let Err(error) = self.0.tidy_large(principal, listed, now).await
+                    && let Err(error) = server.tidy_large(principal, listed, now).await
                 {
                     // The record stands; another will tidy.
                     tracing::debug!(%error, "the index of principals was not tidied");
                 }
-                Ok(Create::Created(written(&record, version, epoch)))
+                Ok(Create::Created(written(&record, version, epoch, ended)))
             }
             Answer::Conflict => Ok(Create::Exists),
             Answer::Gone(Some(tombstone)) => Ok(Create::Gone(tombstone)),
             Answer::Outdated => Ok(Create::Outdated),
+            Answer::Full => Ok(Create::Full),
             other => Err(unknown(&other)),
         }
     }
@@ -156,9 +179,13 @@ impl SessionStore for RedisStore {
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.replace(key, at, version, record, now).await,
+        };
         let mut script = on(&scripts::REPLACE, key, now, Some(at));
         script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        replaced(self.run("replace", key, Request::Script(&script)).await?, version)
+        replaced(run(server, "replace", key, Request::Script(&script)).await?, version)
     }
 
     async fn touch(
@@ -168,9 +195,13 @@ impl SessionStore for RedisStore {
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.touch(key, at, idle_expires, now).await,
+        };
         let mut script = on(&scripts::TOUCH, key, now, Some(at));
         script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
-        match self.run("touch", key, Request::Repeatable(&script)).await? {
+        match run(server, "touch", key, Request::Repeatable(&script)).await? {
             Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
             Answer::Conflict => Ok(Touch::Conflict),
             Answer::Done => Ok(Touch::Touched),
@@ -185,9 +216,13 @@ impl SessionStore for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.delete(key, at, tombstone, now).await,
+        };
         let mut script = on(&scripts::DELETE, key, now, at);
         script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
-        match self.run("delete", key, Request::Script(&script)).await? {
+        match run(server, "delete", key, Request::Script(&script)).await? {
             Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
             Answer::Conflict => Ok(Delete::Conflict),
             Answer::Done => Ok(Delete::Deleted),
@@ -206,31 +241,47 @@ impl SessionStore for RedisStore {
         cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        no_cap(cap)?;
-        let mut script = on(&scripts::RENAME, from, now, at);
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.rename(from, at, to, version, record, tombstone, cap, now).await,
+        };
+        let script = if cap.is_some() { &scripts::RENAME_CAPPED } else { &scripts::RENAME };
+        let mut script = on(script, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
-        match self.run("rename", from, Request::Script(&script)).await? {
-            Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
+        cap.inspect(|cap| capped(&mut script, cap));
+        match run(server, "rename", from, Request::Script(&script)).await? {
+            Answer::Written { epoch, ended, .. } => Ok(Rename::Renamed(written(&record, version, epoch, ended))),
             other => not_renamed(other),
         }
     }
 
     async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
-        let _: Value = self.0.ask("ping", Request::Read(&cmd("PING"))).await?;
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.ping().await,
+        };
+        let _: Value = server.ask("ping", Request::Read(&cmd("PING"))).await?;
         Ok(())
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match shape {
-            Shape::Blob => Some(Arc::new(Strings::of(self))),
+            Shape::Blob => match &self.0 {
+                Place::Server(server) => Some(Arc::new(Strings::of(server))),
+                Place::Cluster(_) => None,
+            },
         }
     }
 }
 
 impl SessionAdmin for RedisStore {
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.count(now).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.count(now).await,
+        };
+        server.count(now).await
     }
 
     async fn list(
@@ -240,15 +291,28 @@ impl SessionAdmin for RedisStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => {
+                return match principal {
+                    Some(principal) => cluster.list_of(principal, after.map(StoreKey::digest), limit, now).await,
+                    None => cluster.list_all(after.map(StoreKey::digest), limit, now).await,
+                };
+            }
+        };
         let after = after.map(StoreKey::digest);
         match principal {
-            Some(principal) => self.0.list_of(principal, after, limit, now).await,
-            None => self.0.list_all(after, limit, now).await,
+            Some(principal) => server.list_of(principal, after, limit, now).await,
+            None => server.list_all(after, limit, now).await,
         }
     }
 
     async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
-        self.0.epoch(principal).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.epoch(principal).await,
+        };
+        server.epoch(principal).await
     }
 
     async fn revoke(
@@ -258,29 +322,49 @@ impl SessionAdmin for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.revoke(principal, which, &tombstone, now).await,
+        };
         match which {
-            Revoke::All => self.0.end_all(principal, None, &tombstone, now).await,
+            Revoke::All => server.end_all(principal, None, &tombstone, now).await,
             Revoke::AllBut { lineage, epoch } => {
-                self.0.end_all(principal, Some((lineage, epoch)), &tombstone, now).await
+                server.end_all(principal, Some((lineage, epoch)), &tombstone, now).await
             }
-            Revoke::Lineage(lineage) => self.0.end_lineage(principal, lineage, &tombstone, now).await,
+            Revoke::Lineage(lineage) => server.end_lineage(principal, lineage, &tombstone, now).await,
         }
     }
 
     async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.end_everyone(&tombstone, now).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.end_everyone(&tombstone, now).await,
+        };
+        server.end_everyone(&tombstone, now).await
     }
 
     /// Zero: records and tombstones go away by themselves. What the index of principals still names of them is removed, all of it
     /// at once. It goes through all keys, and so once a day is plenty.
     async fn purge(&self, _limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        self.0.tidy_all(now).await.map(|()| 0)
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.tidy_all(now).await.map(|()| 0),
+        };
+        server.tidy_all(now).await.map(|()| 0)
     }
 
     /// Once a day, for one of all that share the server.
     async fn claim_purge(&self, _now: Timestamp) -> Result<bool, StoreError> {
-        self.0.claim_purge().await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.claim_purge().await,
+        };
+        server.claim_purge().await
     }
+}
+
+async fn run(server: &Connection, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
+    Answer::read(key, server.ask(what, request).await?)
 }
 
 /// What a script answered.
@@ -292,11 +376,14 @@ enum Answer {
         epoch: u64,
         /// How many keys the index of its principal names.
         listed: u64,
+        /// How many sessions gave way.
+        ended: u32,
     },
     Gone(Option<Tombstone>),
     Conflict,
     Outdated,
     Taken,
+    Full,
 }
 
 impl Answer {
@@ -307,6 +394,7 @@ impl Answer {
             Value::Int(CONFLICT) => Ok(Self::Conflict),
             Value::Int(OUTDATED) => Ok(Self::Outdated),
             Value::Int(TAKEN) => Ok(Self::Taken),
+            Value::Int(FULL) => Ok(Self::Full),
             Value::BulkString(bytes) => layout::decode_tombstone(key, bytes).map(|found| Self::Gone(Some(found))),
             Value::Array(parts) => Self::written(&parts).ok_or_else(|| unknown(&parts)),
             other => Err(unknown(&other)),
@@ -314,9 +402,9 @@ impl Answer {
     }
 
     fn written(parts: &[Value]) -> Option<Self> {
-        let [Value::BulkString(epoch), Value::Int(listed)] = parts else { return None };
+        let [Value::BulkString(epoch), Value::Int(listed), Value::Int(ended)] = parts else { return None };
         let epoch = u64::from_be_bytes(epoch.as_slice().try_into().ok()?);
-        Some(Self::Written { epoch, listed: u64::try_from(*listed).ok()? })
+        Some(Self::Written { epoch, listed: u64::try_from(*listed).ok()?, ended: u32::try_from(*ended).ok()? })
     }
 }
 
@@ -328,13 +416,13 @@ fn on<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, at: Option<Version
     script
 }
 
-/// Without a principal, the epoch that a record carries is the store's own affair.
-fn written(record: &Record, version: Version, epoch: u64) -> Written {
-    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 }, ended: 0 }
+fn capped(script: &mut ScriptInvocation<'_>, cap: &Cap) {
+    script.arg(cap.most.get()).arg(cap.end_oldest.as_ref().map(layout::encode_tombstone).unwrap_or_default());
 }
 
-fn no_cap(cap: Option<&Cap>) -> Result<(), StoreError> {
-    cap.map_or(Ok(()), |_| Err(StoreError::new("redis: a cap on sessions is not kept here yet")))
+/// Without a principal, the epoch that a record carries is the store's own affair.
+fn written(record: &Record, version: Version, epoch: u64, ended: u32) -> Written {
+    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 }, ended }
 }
 
 fn replaced(answer: Answer, version: Version) -> Result<Replace, StoreError> {
@@ -351,6 +439,7 @@ fn not_renamed(answer: Answer) -> Result<Rename, StoreError> {
         Answer::Gone(tombstone) => Ok(Rename::Gone(tombstone)),
         Answer::Conflict => Ok(Rename::Conflict),
         Answer::Outdated => Ok(Rename::Outdated),
+        Answer::Full => Ok(Rename::Full),
         Answer::Taken => Err(StoreError::new("redis: the new key is not new")),
         other => Err(unknown(&other)),
     }

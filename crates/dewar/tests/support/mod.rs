@@ -9,6 +9,7 @@ pub mod histories;
 pub mod http;
 pub mod races;
 pub mod redis;
+pub mod redis_cluster;
 pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;

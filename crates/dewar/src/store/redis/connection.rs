@@ -74,22 +74,10 @@ impl Connection {
 
     /// Connects at the first request, and again whenever the connection was lost.
     pub(super) fn open(url: &str, limit: Duration) -> Result<Self, StoreError> {
-        if Handle::try_current().is_err() {
-            return Err(StoreError::new("redis: a store is opened within a tokio runtime"));
-        }
-        if !has_timers() {
-            return Err(StoreError::new(
-                "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
-            ));
-        }
+        check_runtime()?;
         let info = connection_info(url, limit).map_err(failed("read the URL"))?;
         let client = Client::open(info).map_err(failed("read the URL"))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECTION_LIMIT))
-            .set_response_timeout(None)
-            .set_number_of_retries(0)
-            .set_pipeline_buffer_size(PIPELINE);
-        let own = Own::new(client, config).map_err(failed("connect"))?;
+        let own = Own::new(client, settings()).map_err(failed("connect"))?;
         Ok(Self { whose: Whose::Own(Arc::new(own)), limit })
     }
 
@@ -169,6 +157,27 @@ impl Request<'_> {
     }
 }
 
+pub(super) fn check_runtime() -> Result<(), StoreError> {
+    if Handle::try_current().is_err() {
+        return Err(StoreError::new("redis: a store is opened within a tokio runtime"));
+    }
+    if !has_timers() {
+        return Err(StoreError::new(
+            "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
+        ));
+    }
+    Ok(())
+}
+
+/// Of a connection of ours.
+pub(super) fn settings() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECTION_LIMIT))
+        .set_response_timeout(None)
+        .set_number_of_retries(0)
+        .set_pipeline_buffer_size(PIPELINE)
+}
+
 /// Whether the runtime counts time. Tokio tells by a panic.
 fn has_timers() -> bool {
     std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
@@ -186,7 +195,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-fn connection_info(url: &str, limit: Duration) -> RedisResult<ConnectionInfo> {
+pub(super) fn connection_info(url: &str, limit: Duration) -> RedisResult<ConnectionInfo> {
     let probes = TcpKeepalive::new().with_time(Duration::from_secs(30));
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(probes);
     // A server that vanished without a word is given up within twice the limit.
@@ -203,6 +212,6 @@ fn connection_info(url: &str, limit: Duration) -> RedisResult<ConnectionInfo> {
     Ok(info.set_redis_settings(login))
 }
 
-fn failed(what: &str) -> impl FnOnce(RedisError) -> StoreError + '_ {
+pub(super) fn failed(what: &str) -> impl FnOnce(RedisError) -> StoreError + '_ {
     move |error| StoreError::new(format!("redis: cannot {what}")).because(error)
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use redis::{Script, ScriptInvocation, Value, pipe};
 
 use super::{
-    FOREVER, RedisStore,
+    FOREVER,
     connection::{Connection, Request},
     layout,
     scripts::{CONFLICT, DONE, GONE, TAKEN, reserving, script, without_room},
@@ -22,8 +22,8 @@ use crate::store::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, 
 pub(super) struct Strings(Connection);
 
 impl Strings {
-    pub(super) fn of(store: &RedisStore) -> Self {
-        Self(store.0.clone())
+    pub(super) fn of(server: &Connection) -> Self {
+        Self(server.clone())
     }
 
     async fn run(&self, what: &str, name: &str, request: Request<'_>) -> Result<Applied, StoreError> {
