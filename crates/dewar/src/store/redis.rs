@@ -45,6 +45,7 @@
 
 mod cluster;
 mod connection;
+mod endings;
 mod engine;
 mod index;
 mod layout;
@@ -62,9 +63,9 @@ use self::{
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, Written,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, Written,
 };
-use crate::layout::Shape;
+use crate::{layout::Shape, runtime::Task};
 
 /// The longest TTL, a hundred years, in milliseconds: Redis refuses what overflows its clock.
 const FOREVER: u64 = 100 * 365 * 24 * 3600 * 1000;
@@ -265,11 +266,15 @@ impl SessionStore for RedisStore {
         Ok(())
     }
 
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        endings::listen(&self.0, tell)
+    }
+
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match shape {
             Shape::Blob => match &self.0 {
                 Place::Server(server) => Some(Arc::new(Strings::of(server))),
-                Place::Cluster(_) => None,
+                Place::Cluster(cluster) => Some(Arc::new(cluster::Strings(cluster.clone()))),
             },
         }
     }

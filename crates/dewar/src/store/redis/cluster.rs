@@ -21,6 +21,7 @@ mod nodes;
 mod renames;
 mod scan;
 mod scripts;
+mod strings;
 
 use std::{
     sync::{
@@ -33,6 +34,7 @@ use std::{
 use futures_util::future::join3;
 use redis::{Client, RedisResult, Value, cmd};
 
+pub(super) use self::strings::Strings;
 use self::{
     ends::Meant,
     index::{Entry, Listed},

@@ -10,14 +10,15 @@ use redis::{
     Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
     RedisResult, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::OnceCell};
 
 use crate::store::StoreError;
 
 /// How long making a connection may take.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const CONNECTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many commands may wait for the socket; more of them wait for room.
 const PIPELINE: usize = 1_024;
@@ -29,6 +30,8 @@ const REJOINED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     whose: Whose,
     limit: Duration,
+    /// Once the server has said that it is no node of a cluster.
+    is_alone: Arc<OnceCell<()>>,
 }
 
 #[derive(Clone)]
@@ -65,7 +68,7 @@ pub(super) enum Request<'a> {
 
 impl Connection {
     pub(super) fn new(manager: ConnectionManager, limit: Duration) -> Self {
-        Self { whose: Whose::Theirs(manager), limit }
+        Self { whose: Whose::Theirs(manager), limit, is_alone: Arc::default() }
     }
 
     pub(super) fn within(self, limit: Duration) -> Self {
@@ -78,16 +81,41 @@ impl Connection {
         let info = connection_info(url, limit).map_err(failed("read the URL"))?;
         let client = Client::open(info).map_err(failed("read the URL"))?;
         let own = Own::new(client, settings()).map_err(failed("connect"))?;
-        Ok(Self { whose: Whose::Own(Arc::new(own)), limit })
+        Ok(Self { whose: Whose::Own(Arc::new(own)), limit, is_alone: Arc::default() })
     }
 
     /// # Errors
     ///
     /// Where there is no connection, no answer in time, or the server refused.
     pub(super) async fn ask<T: FromRedisValue>(&self, what: &str, request: Request<'_>) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.limit, self.attempts(request)).await {
+        let asked = async {
+            self.is_alone.get_or_try_init(|| self.check_alone()).await?;
+            self.attempts(request).await
+        };
+        match tokio::time::timeout(self.limit, asked).await {
             Ok(answer) => answer.map_err(failed(what)),
             Err(_) => Err(StoreError::new(format!("redis: cannot {what}: no answer within {:?}", self.limit))),
+        }
+    }
+
+    /// A client for another connection, where this one is our own.
+    pub(super) fn client(&self) -> Option<Client> {
+        match &self.whose {
+            Whose::Theirs(_) => None,
+            Whose::Own(own) => Some(own.client.clone()),
+        }
+    }
+
+    /// A node of a cluster has a part of the sessions, and would keep the store's promises for some of them.
+    async fn check_alone(&self) -> RedisResult<()> {
+        let asked = self.attempts::<String>(Request::Read(cmd("INFO").arg("cluster"))).await;
+        match asked {
+            Ok(info) if info.contains("cluster_enabled:1") => Err(RedisError::from((
+                ErrorKind::InvalidClientConfig,
+                "this server is a node of a cluster: write redis+cluster:// in the place of redis://, with one node or several, host:port,host:port",
+            ))),
+            Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Listed {
         leaving: Vec<Vec<u8>>,
     },
     Outdated,
-    /// Its lineage has ended.
+    /// Its lineage has ended, and it was not listed.
     Ended,
     Full,
 }

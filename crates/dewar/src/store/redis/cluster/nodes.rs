@@ -223,8 +223,11 @@ impl Nodes {
                     redirection = Some((to, kind == Ask));
                     patience.follows().await
                 }
-                // A slot on its way, whose keys are in two places.
-                ErrorKind::Server(TryAgain) => patience.waits().await,
+                // A slot on its way, whose keys are in two places: until the time limit.
+                ErrorKind::Server(TryAgain) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    true
+                }
                 ErrorKind::Server(ReadOnly | BusyLoading | MasterDown | ClusterDown) => {
                     self.shared.lock().is_stale = true;
                     patience.waits().await
@@ -367,9 +370,16 @@ impl Shared {
         let mut ask = cmd("CLUSTER");
         ask.arg("SLOTS");
         let asked = tokio::time::timeout(ASKED_FOR, ask.query_async(&mut connection)).await;
-        let answer: Value = asked.unwrap_or_else(|_| {
-            Err(RedisError::from((ErrorKind::Io, "a node does not say who has which slot", format!("{node:?}"))))
-        })?;
+        let answer: Value = match asked {
+            Ok(Err(error)) if error.detail().is_some_and(|detail| detail.contains("cluster support disabled")) => {
+                return Err(RedisError::from((
+                    ErrorKind::InvalidClientConfig,
+                    "this server is no node of a cluster: write redis:// in the place of redis+cluster://",
+                )));
+            }
+            Ok(answer) => answer?,
+            Err(_) => return Err(RedisError::from((ErrorKind::Io, "a node does not say who has which slot"))),
+        };
         Map::read(&answer, node)
             .filter(|map| !map.primaries.is_empty())
             .ok_or_else(|| RedisError::from((ErrorKind::Parse, "a node says in no known way who has which slot")))
@@ -457,6 +467,25 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
     hashed.iter().fold(0, |crc: u16, byte| crc << 8 ^ CRC[usize::from(crc >> 8) ^ usize::from(*byte)]) % SLOTS as u16
 }
 
+/// A tag of this slot: the smallest number that is in it.
+pub(super) fn tag_of(slot: u16) -> u32 {
+    static TAGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let mut tags = vec![u32::MAX; SLOTS];
+        let mut left = SLOTS;
+        for number in 0.. {
+            let tag = &mut tags[usize::from(slot_of(number.to_string().as_bytes()))];
+            if *tag == u32::MAX {
+                (*tag, left) = (number, left - 1);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        tags
+    });
+    TAGS[usize::from(slot)]
+}
+
 static CRC: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -487,5 +516,6 @@ mod tests {
             assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
         }
         assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+        assert!([0, 4_711, 16_383].iter().all(|slot| slot_of(tag_of(*slot).to_string().as_bytes()) == *slot));
     }
 }

@@ -29,11 +29,18 @@ macro_rules! clock {
         "
     };
 }
+pub(super) use clock;
 
 /// Of a tombstone that a session is on its way from.
 macro_rules! moving {
     () => {
         r"
+        local function moving(tombstone, time, to, record)
+            local successor = string.sub(tombstone, 28)
+            return string.sub(tombstone, 1, 1) .. '\9' .. string.sub(tombstone, 3, 27)
+                .. struct.pack('>I2', #successor) .. successor .. struct.pack('>I8I2', time, #to) .. to .. record
+        end
+
         local function is_moving(bytes) return bytes and math.floor(string.byte(bytes, 2) / 8) % 2 == 1 end
 
         -- The tombstone alone.
@@ -44,6 +51,7 @@ macro_rules! moving {
         "
     };
 }
+pub(super) use moving;
 
 // On a record.
 
@@ -182,14 +190,12 @@ pub(super) static MOVE: LazyLock<Script> = LazyLock::new(|| {
         records!(),
         reserving!(),
         clock!(),
+        moving!(),
         may_move!(),
         r"
-        local successor = string.sub(ARGV[5], 28)
-        local moving = string.sub(ARGV[5], 1, 1) .. '\9' .. string.sub(ARGV[5], 3, 27)
-            .. struct.pack('>I2', #successor) .. successor
-            .. struct.pack('>I8I2', clock(), #ARGV[6]) .. ARGV[6] .. ARGV[7]
-        reserve(KEYS[1], moving)
-        put_tombstone(KEYS[1], moving, before.guard)
+        local with_record = moving(ARGV[5], clock(), ARGV[6], ARGV[7])
+        reserve(KEYS[1], with_record)
+        put_tombstone(KEYS[1], with_record, before.guard)
         tell(KEYS[1])
         return { before.principal or '', before.lineage }
         "
@@ -300,7 +306,8 @@ pub(super) static ENLIST: LazyLock<Script> = LazyLock::new(|| {
         clock!(),
         r"
         local digest, lineage, from = ARGV[2], ARGV[3], ARGV[6]
-        if has_ended(lineage) then return { -4 } end
+        -- Whoever ends a lineage ends what is listed; what is not must end here.
+        if has_ended(lineage) then return { redis.call('HEXISTS', KEYS[1], 'd' .. from .. lineage) == 1 and -3 or -4 } end
         if ARGV[7] ~= PRESENT and not admits(lineage, number(ARGV[7])) then return { -3 } end
         local leaving = {}
         if ARGV[8] ~= '' then
@@ -353,7 +360,7 @@ pub(super) static HEAL: LazyLock<Script> = LazyLock::new(|| {
         local field = 'd' .. ARGV[2] .. ARGV[3]
         local before = redis.call('HGET', KEYS[1], field)
         if before and string.sub(before, 25, 25) == '1' then return 0 end
-        if has_ended(ARGV[3]) or not admits(ARGV[3], number(ARGV[6])) then return 0 end
+        if not before and (has_ended(ARGV[3]) or not admits(ARGV[3], number(ARGV[6]))) then return 0 end
         local since = before and number(string.sub(before, 17, 24)) or clock()
         redis.call('HSET', KEYS[1], field, entry(ARGV[4], ARGV[5], since, '0', before and string.sub(before, 26) or ''))
         return 2
