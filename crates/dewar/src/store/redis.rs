@@ -2,7 +2,7 @@
 //!
 //! One key holds a session: `dewar:` and 43 characters, a string with a TTL, so the server itself
 //! lets expired sessions go. Every verb is one round trip.
-//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//! It is one server, with or without replicas, or [a cluster](#a-cluster).
 //!
 //! How much a crash of the server loses is the server's setting: nothing that was confirmed with
 //! `appendonly yes` and `appendfsync always`, up to a second of it with `everysec`, and all since
@@ -15,6 +15,38 @@
 //! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
+//!
+//! # A cluster
+//!
+//! `redis+cluster://host:port,host:port` is a Redis Cluster, also with `rediss+cluster:` and `valkey+cluster:`. One address is enough to find the others, several are safer.
+//! A plain address that leads to a node of a cluster is an error that says so, with the first call.
+//!
+//! Every step touches one slot. A `load` and a `replace` are one round trip, as on one server; a `replace` that moves the expiry by a tenth of the idle timeout, a
+//! touch and a `delete` of somebody's session are two, a first write two to four, a `rename` five. Nothing is read from replicas. A single node, that of the key `dewar-epochs`, is
+//! asked with each first write and each renewal.
+//!
+//! All promises of a store hold, also where a process dies between two steps. What can be seen of the steps:
+//!
+//! - For as long as a renewal is under way, and where its process died, whoever meets the old session finishes it first: for a minute. Then it has ended, as
+//!   where the answer was lost with the new id.
+//! - A log-in that meets a conflict may have ended in vain what had to give way to it.
+//! - A session whose principal's node lost the last moments before a fail-over is in no list of devices until it is touched: `revoke_all` ends it only then.
+//! - A process that dies in a first write while everybody's sessions are ended may leave a record whose id was given to nobody.
+//!
+//! A slot may move to another node meanwhile. A change of another framework's record waits until it is there. `count`, `list` of everybody, `revoke_everyone` and
+//! `purge` go through all primaries, and again where slots moved.
+//!
+//! A command whose slot nobody serves waits for two seconds for a node that takes it over; then it is an error. A fail-over may lose what was
+//! confirmed and not yet copied: a log-out, too. Set `cluster-require-full-coverage no`, so that a part that is lost does not take the others along.
+//!
+//! The names are those of one server, but for the indexes: `dewar-index:` and the principal. A site that moves to a cluster begins with no sessions, or copies none of
+//! `dewar-sessions:`.
+//!
+//! # Endings
+//!
+//! Sessions that end are published on the channel `dewar-endings`, by whoever ends them: [`SessionStore::endings`]. It is one connection for each process, also to a
+//! cluster, whose nodes pass on what is published. What is published while nobody is connected is not told of, and so each new beginning is told of.
+//! A connection of the application's own tells nothing.
 //!
 //! # Memory
 //!
@@ -37,10 +69,11 @@
 //!
 //! # Rights
 //!
-//! What a Redis user needs who does nothing else; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
+//! What a Redis user needs who does nothing else; the last three words are for a cluster, where it is set on every node. Who may not publish ends sessions all the same, and
+//! nobody is told; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
 //!
 //! ```text
-//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* &dewar-endings +publish +subscribe +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore +time +cluster|slots +asking
 //! ```
 
 mod cluster;
@@ -95,7 +128,8 @@ impl RedisStore {
     /// How long a call waits for its answer unless [set](Self::time_limit): 5 seconds.
     pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-    /// A store at this address: `redis://[[user]:password@]host[:port][/database]`.
+    /// A store at this address: `redis://[[user]:password@]host[:port][/database]`, or [a cluster](self#a-cluster):
+    /// `redis+cluster://[[user]:password@]host:port[,host:port...]`.
     ///
     /// It connects when it is first asked something, and again by itself whenever the connection
     /// was lost. Call it within a tokio runtime that has timers (`enable_time`).

@@ -8,7 +8,7 @@ use super::redis::RedisStore;
 /// its time limits hold beside [the store's](RedisStore::time_limit).
 ///
 /// It connects again where the connection was lost, and only there: where a primary became a replica and kept its connections, writes are errors until the
-/// application makes another. A store that was [opened](RedisStore::open) does that by itself.
+/// application makes another. A store that was [opened](RedisStore::open) does that by itself. It tells of no [endings](super::SessionStore::endings).
 ///
 /// ```no_run
 /// use dewar::store::redis1;
