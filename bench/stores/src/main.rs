@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite, and Redis where `REDIS_URL` is set. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite, and Redis where `REDIS_URL` is set; a Redis Cluster beside it where `REDIS_CLUSTER` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -14,6 +14,7 @@ use dewar::{
 use tokio::task::LocalSet;
 
 mod memory;
+mod redis_cluster;
 mod redis_store;
 mod sqlite;
 
@@ -179,5 +180,10 @@ async fn main() {
         _ if !wants("redis") => {}
         Ok(url) => redis_store::measure(&url).await,
         Err(_) => eprintln!("redis: not measured, REDIS_URL is not set"),
+    }
+    match (std::env::var("REDIS_URL"), std::env::var("REDIS_CLUSTER")) {
+        _ if !wants("cluster") => {}
+        (Ok(url), Ok(hosts)) => redis_cluster::measure(&url, &hosts).await,
+        _ => eprintln!("redis cluster: not measured, REDIS_URL and REDIS_CLUSTER (host:port,host:port) are not set"),
     }
 }

@@ -88,10 +88,13 @@ async fn visits_on(
         if stop.load(SeqCst) {
             break;
         }
-        let Ok(session) = manager.open(&support::site::headers(&visitor)).await else {
-            errors.lock().unwrap().push("open".into());
-            sleep(Duration::from_millis(5)).await;
-            continue;
+        let session = match manager.open(&support::site::headers(&visitor)).await {
+            Ok(session) => session,
+            Err(error) => {
+                errors.lock().unwrap().push(format!("{error}: {:?}", std::error::Error::source(&error)));
+                sleep(Duration::from_millis(5)).await;
+                continue;
+            }
         };
         session.update("n", |n: &mut u64| *n += 1).unwrap();
         // A renewal now and then.
@@ -180,9 +183,17 @@ async fn a_fail_over_by_command_loses_nothing_and_is_noticed_by_nobody() {
         sleep(Duration::from_millis(300)).await;
         let replicas = if round % 2 == 0 { 3..6 } else { 0..3 };
         for replica in &cluster.nodes[replicas] {
-            order(&mut replica.connect(), "CLUSTER FAILOVER");
             let port = replica.port();
-            cluster.until("it is a primary", || cluster.primaries().iter().any(|(.., primary)| *primary == port));
+            let mut asked: Option<Instant> = None;
+            cluster.until("it is a primary", || {
+                let is_primary = cluster.primaries().iter().any(|(.., primary)| *primary == port);
+                // A busy machine may let it pass.
+                if !is_primary && asked.is_none_or(|at| at.elapsed() > Duration::from_secs(6)) {
+                    order(&mut replica.connect(), "CLUSTER FAILOVER");
+                    asked = Some(Instant::now());
+                }
+                is_primary
+            });
         }
         cluster.is_whole();
     }

@@ -9,6 +9,7 @@ mod pages;
 mod procfile;
 mod prometheus;
 mod redis;
+mod redis_cluster;
 mod set_cookie;
 mod wasm;
 
@@ -19,6 +20,7 @@ pub(crate) const ALL: &[&Part] = &[
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
+    &redis_cluster::PART,
     &prometheus::PART,
     &express::PART,
     &pages::PART,
@@ -28,7 +30,7 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART];
+pub(crate) const LONG: &[&Part] = &[&histories::PART, &redis_cluster::KILLS];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

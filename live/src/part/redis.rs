@@ -39,7 +39,7 @@ fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
 }
 
 /// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
-fn run_ignored(tools: &Tools, file: &str) {
+pub(super) fn run_ignored(tools: &Tools, file: &str) {
     let text = cargo_test(tools, file, &[], &["--quiet", "--", "--ignored"]);
     let passed = passed(&text);
     assert!(passed > 0, "crates/dewar/tests/{file}.rs: no test was run");
