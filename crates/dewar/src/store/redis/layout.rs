@@ -133,6 +133,16 @@ pub(super) fn is_live(head: &[u8], now: Timestamp) -> bool {
     is_record && expiries.get_u64().min(expiries.get_u64()) > now.as_millis()
 }
 
+/// Whether these first bytes may be those of a session that began before an epoch, or that is on its way.
+pub(super) fn may_end(head: &[u8], before: Option<u64>) -> bool {
+    let [FORMAT, flags, ..] = *head else { return !head.is_empty() };
+    if flags & TOMBSTONE != 0 {
+        return flags & MOVING != 0;
+    }
+    let epoch = head.get(34..42).and_then(|epoch| epoch.try_into().ok()).map(u64::from_be_bytes);
+    epoch.is_none_or(|epoch| before.is_none_or(|before| epoch < before))
+}
+
 /// The lineage of a principal's record of format 1, which had no room for one: 63 bits of its key.
 fn lineage_of(key: &StoreKey) -> u64 {
     let digest = key.digest();

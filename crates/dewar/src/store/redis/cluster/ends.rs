@@ -241,8 +241,10 @@ impl Cluster {
         let mut ended = 0;
         let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX).await?;
         while let Some(names) = scan.next().await? {
-            let keys: Vec<StoreKey> =
-                names.iter().filter_map(|name| scan::own(name)).map(StoreKey::from_digest).collect();
+            let heads = scan.heads(&names).await.into_iter();
+            let meant_by_head =
+                heads.filter(|(_, head)| head.as_ref().is_none_or(|head| layout::may_end(head, meant.before)));
+            let keys: Vec<StoreKey> = meant_by_head.map(|(key, _)| StoreKey::from_digest(key)).collect();
             let mut owners: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
             for keys in keys.chunks(AT_ONCE) {
                 let ends = keys.iter().map(|key| self.end(key, tombstone, meant, false, now));

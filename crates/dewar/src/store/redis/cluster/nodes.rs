@@ -169,12 +169,11 @@ impl Nodes {
 
     /// Who has which slot, as the cluster says now.
     pub(super) async fn map(&self) -> Result<Arc<Map>, StoreError> {
-        self.shared.lock().is_stale = true;
-        let refreshed = async {
-            tokio::time::sleep(REFRESHED_EVERY).await;
-            self.shared.refresh().await
-        };
-        self.within_limit("ask for the slots", refreshed).await
+        {
+            let mut state = self.shared.lock();
+            (state.is_stale, state.refreshed) = (true, None);
+        }
+        self.within_limit("ask for the slots", self.shared.refresh()).await
     }
 
     /// A client for a connection of its own to one of the nodes.

@@ -1,6 +1,6 @@
 //! All keys of all primaries: for an operator, not for a request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 use redis::pipe;
@@ -14,6 +14,9 @@ use super::{
 /// How often all keys are gone through anew where slots moved meanwhile.
 const PASSES: usize = 3;
 
+/// So much of a record says whether it lives, and since which epoch.
+pub(super) const HEAD: usize = 42;
+
 /// Goes through the names of all keys that begin so, node after node and page after page.
 pub(super) struct Scan<'a> {
     nodes: &'a Nodes,
@@ -21,6 +24,7 @@ pub(super) struct Scan<'a> {
     map: Arc<Map>,
     /// Which node is gone through, and where.
     at: usize,
+    last: Address,
     cursor: u64,
     /// The process that gave the cursor, once one did.
     server: Option<String>,
@@ -28,7 +32,9 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) async fn of(nodes: &'a Nodes, prefix: &'static str) -> Result<Self, StoreError> {
-        Ok(Self { nodes, prefix, map: nodes.map().await?, at: 0, cursor: 0, server: None })
+        let map = nodes.map().await?;
+        let last = map.primaries()[0].clone();
+        Ok(Self { nodes, prefix, map, at: 0, last, cursor: 0, server: None })
     }
 
     /// A name that is no text is none of ours.
@@ -42,7 +48,7 @@ impl<'a> Scan<'a> {
         if self.server.get_or_insert_with(|| server.clone()) != &server {
             return Err(StoreError::new("redis: cannot list: a node was another one in between"));
         }
-        self.cursor = next;
+        (self.cursor, self.last) = (next, node.clone());
         if next == 0 {
             (self.at, self.server) = (self.at + 1, None);
         }
@@ -56,6 +62,22 @@ impl<'a> Scan<'a> {
         let ((next, names), info): ((u64, Vec<Vec<u8>>), String) = self.nodes.ask_node("list", node, &reads).await?;
         let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned();
         Ok((next, names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect(), server))
+    }
+
+    /// The beginnings of records, from the node of the last page, each with its key. `None`: there is more to be known than it says, or it has moved.
+    pub(super) async fn heads(&self, names: &[String]) -> Vec<(Digest, Option<Vec<u8>>)> {
+        let keys: Vec<(Digest, &String)> = names.iter().filter_map(|name| Some((own(name)?, name))).collect();
+        let mut reads = pipe();
+        for (_, name) in &keys {
+            reads.cmd("GETRANGE").arg(name).arg(0).arg(HEAD - 1);
+        }
+        let heads = match keys.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.nodes.ask_node::<Vec<Vec<u8>>>("list", &self.last, &reads).await,
+        };
+        // Where one has moved, the node answers with an error.
+        let mut heads = heads.unwrap_or_default().into_iter();
+        keys.into_iter().map(|(key, _)| (key, heads.next())).collect()
     }
 
     /// Whether each slot is where it was at the beginning.
@@ -72,20 +94,26 @@ pub(super) fn own(name: &str) -> Option<Digest> {
 
 impl Cluster {
     pub(in super::super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let keys = self.keys_after(None, usize::MAX).await?;
-        let mut count = 0;
-        let keys: Vec<String> = keys.into_iter().map(|key| StoreKey::from_digest(key).to_string()).collect();
-        for keys in keys.chunks(AT_ONCE) {
-            let heads = keys.iter().map(|key| {
-                let mut read = cmd("GETRANGE");
-                read.arg(key).arg(0).arg(layout::EXPIRIES - 1);
-                self.nodes.ask::<Vec<u8>>("count", Call::read(key, read))
-            });
-            for head in join_all(heads).await {
-                count += u64::from(layout::is_live(&head?, now));
+        for _ in 0..PASSES {
+            // A scan may name a key twice.
+            let mut living = HashSet::new();
+            let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX).await?;
+            while let Some(names) = scan.next().await? {
+                for (key, head) in scan.heads(&names).await {
+                    let lives = match head {
+                        Some(head) => layout::is_live(&head, now),
+                        None => matches!(self.load(&StoreKey::from_digest(key), now).await?, Load::Found(..)),
+                    };
+                    if lives {
+                        living.insert(key);
+                    }
+                }
+            }
+            if scan.is_whole().await? {
+                return Ok(living.len() as u64);
             }
         }
-        Ok(count)
+        Err(StoreError::new("redis: cannot count: the slots moved again and again"))
     }
 
     pub(in super::super) async fn list_all(
