@@ -118,6 +118,10 @@ def stores():
             for ours, theirs in (("redis: load", "redis client: GET"), ("redis: replace", "redis client: the same script")):
                 for at, kind in ((0, "time"), (1, "CPU")):
                     aims.append((f"{ours}, {many} in flight, {kind} / {theirs}", each[ours, many][at] / each[theirs, many][at], 1.15, False))
+        for verb in ("load", "replace"):
+            ours, theirs = f"redis cluster: {verb}", f"redis, in the same run: {verb}"
+            if (ours, many) in each:
+                aims.append((f"{ours}, {many} in flight, time / one server", each[ours, many][0] / each[theirs, many][0], 1.1, False))
     return text + "\n" + aims_table(aims)
 
 

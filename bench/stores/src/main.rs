@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; a Redis Cluster beside it where `REDIS_CLUSTER` is; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 mod memory;
 mod mysql_store;
 mod postgres;
+mod redis_cluster;
 mod redis_store;
 mod sqlite;
 
@@ -196,5 +197,10 @@ async fn main() {
         _ if !wants("ways") => {}
         Ok(ways) => redis_store::measure_ways(&ways).await,
         Err(_) => eprintln!("ways to redis: not measured, REDIS_WAYS is not set"),
+    }
+    match (std::env::var("REDIS_URL"), std::env::var("REDIS_CLUSTER")) {
+        _ if !wants("cluster") => {}
+        (Ok(url), Ok(hosts)) => redis_cluster::measure(&url, &hosts).await,
+        _ => eprintln!("redis cluster: not measured, REDIS_URL and REDIS_CLUSTER (host:port,host:port) are not set"),
     }
 }

@@ -10,11 +10,11 @@ use crate::{NOW, TURNS, fill, key, of_store, report, turn, until};
 const SESSIONS: u64 = 10_000;
 
 /// The store's script, for a record whose version is not asked for: the raw writer has nobody beside it.
-const REPLACE: &str = "
+pub(crate) const REPLACE: &str = "
     local now = tonumber(ARGV[1])
     local head = redis.call('GETRANGE', KEYS[1], 0, 25)
     if #head < 26 then return 0 end
-    if string.byte(head) ~= 1 then return redis.error_reply('DEWAR a record has an unknown format') end
+    if string.byte(head) > 2 then return redis.error_reply('DEWAR a record has an unknown format') end
     local idle, absolute = struct.unpack('>I8I8', head, 11)
     if idle <= now or absolute <= now then return 0 end
     if ARGV[2] ~= '' and string.sub(head, 3, 10) ~= ARGV[2] then return 1 end

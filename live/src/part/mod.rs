@@ -5,12 +5,14 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod moves;
 mod mysql;
 mod pages;
 mod postgres;
 mod procfile;
 mod prometheus;
 mod redis;
+mod redis_cluster;
 mod redis_servers;
 mod set_cookie;
 mod wasm;
@@ -25,6 +27,8 @@ pub(crate) const ALL: &[&Part] = &[
     &mysql::PART,
     &postgres::PART,
     &redis_servers::PART,
+    &redis_cluster::PART,
+    &moves::PART,
     &prometheus::PART,
     &express::PART,
     &pages::PART,
@@ -34,7 +38,8 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] = &[&histories::PART, &mysql::LONG, &postgres::LONG, &redis_servers::LONG];
+pub(crate) const LONG: &[&Part] =
+    &[&histories::PART, &mysql::LONG, &postgres::LONG, &redis_cluster::KILLS, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -2,7 +2,7 @@
 //!
 //! One key holds a session: `dewar:` and 43 characters, a string with a TTL, so the server itself
 //! lets expired sessions go. Every verb is one round trip.
-//! It is one server, with or without replicas. A step may touch several keys, which a Redis Cluster refuses.
+//! It is one server, with or without replicas, or [a cluster](#a-cluster).
 //!
 //! How much a crash of the server loses is the server's setting: nothing that was confirmed with
 //! `appendonly yes` and `appendfsync always`, up to a second of it with `everysec`, and all since
@@ -15,6 +15,38 @@
 //! `count`, `list` of everybody and `revoke_everyone` go through all keys of the database (`SCAN`), each page anew:
 //! they are for an operator, not for a request. `list` of a principal reads an index, and costs
 //! what that person has of sessions.
+//!
+//! # A cluster
+//!
+//! `redis+cluster://host:port,host:port` is a Redis Cluster, also with `rediss+cluster:` and `valkey+cluster:`. One address is enough to find the others, several are safer.
+//! A plain address that leads to a node of a cluster is an error that says so, with the first call.
+//!
+//! Every step touches one slot. A `load` and a `replace` are one round trip, as on one server; a `replace` that moves the expiry by a tenth of the idle timeout, a
+//! touch and a `delete` of somebody's session are two, a first write two to four, a `rename` five. Nothing is read from replicas. A single node, that of the key `dewar-epochs`, is
+//! asked with each first write and each renewal.
+//!
+//! All promises of a store hold, also where a process dies between two steps. What can be seen of the steps:
+//!
+//! - For as long as a renewal is under way, and where its process died, whoever meets the old session finishes it first: for a minute. Then it has ended, as
+//!   where the answer was lost with the new id.
+//! - A log-in that meets a conflict may have ended in vain what had to give way to it.
+//! - A session whose principal's node lost the last moments before a fail-over is in no list of devices until it is touched: `revoke_all` ends it only then.
+//! - A process that dies in a first write while everybody's sessions are ended may leave a record whose id was given to nobody.
+//!
+//! A slot may move to another node meanwhile. A change of another framework's record waits until it is there. `count`, `list` of everybody, `revoke_everyone` and
+//! `purge` go through all primaries, and again where slots moved.
+//!
+//! A command whose slot nobody serves waits for two seconds for a node that takes it over; then it is an error. A fail-over may lose what was
+//! confirmed and not yet copied: a log-out, too. Set `cluster-require-full-coverage no`, so that a part that is lost does not take the others along.
+//!
+//! The names are those of one server, but for the indexes: `dewar-index:` and the principal. A site that moves to a cluster begins with no sessions, or copies none of
+//! `dewar-sessions:`.
+//!
+//! # Endings
+//!
+//! Sessions that end are published on the channel `dewar-endings`, by whoever ends them: [`SessionStore::endings`]. It is one connection for each process, also to a
+//! cluster, whose nodes pass on what is published. What is published while nobody is connected is not told of, and so each new beginning is told of.
+//! A connection of the application's own tells nothing.
 //!
 //! # Memory
 //!
@@ -94,14 +126,17 @@
 //!
 //! # Rights
 //!
-//! What a Redis user needs who does nothing else; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
+//! What a Redis user needs who does nothing else; the last three words are for a cluster, where it is set on every node. Who may not publish ends sessions all the same, and
+//! nobody is told; `~sess:*` where the records of Express are called so, and `+select` for another database than the first:
 //!
 //! ```text
-//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore
+//! ACL SETUSER dewar on >PASSWORD ~dewar* ~sess:* &dewar-endings +publish +subscribe +evalsha +script|load +scan +info +get +getrange +set +setrange +exists +del +pttl +expire +pexpire +persist +hget +hmget +hset +hsetnx +hdel +hexists +hlen +hkeys +hgetall +zrange +zrem +zremrangebyscore +time +cluster|slots +asking
 //! ```
 
 mod address;
+mod cluster;
 mod connection;
+mod endings;
 mod engine;
 mod failure;
 mod index;
@@ -116,15 +151,17 @@ use std::{sync::Arc, time::Duration};
 use redis::{Script, ScriptInvocation, Value, aio::ConnectionManager, cmd};
 
 use self::{
-    connection::{Connection, Request},
+    address::Address,
+    cluster::Cluster,
+    connection::{Connection, Request, check_runtime},
     engine::Strings,
-    scripts::{CONFLICT, DONE, GONE, OUTDATED, TAKEN},
+    scripts::{CONFLICT, DONE, FULL, GONE, OUTDATED, TAKEN},
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, Written,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, Written,
 };
-use crate::layout::Shape;
+use crate::{layout::Shape, runtime::Task};
 
 /// The longest TTL, a hundred years, in milliseconds: Redis refuses what overflows its clock.
 const FOREVER: u64 = 100 * 365 * 24 * 3600 * 1000;
@@ -141,14 +178,21 @@ const FOREVER: u64 = 100 * 365 * 24 * 3600 * 1000;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisStore(Connection);
+pub struct RedisStore(Place);
+
+/// Where the sessions are.
+#[derive(Clone, Debug)]
+enum Place {
+    Server(Connection),
+    Cluster(Cluster),
+}
 
 impl RedisStore {
     /// How long a call waits for its answer unless [set](Self::time_limit): 5 seconds.
     pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(5);
 
     /// A store at this address: `redis://[[user]:password@]host[:port][/database]`. `rediss://` is [TLS](self#tls),
-    /// `redis+sentinel://` asks [sentinels](self#sentinel), `redis+unix:///FILE` is a socket. A `%`, `@`, `/`, `?` or `#` in a password is written as `%25`, `%40`, `%2F`, `%3F` or `%23`.
+    /// `redis+sentinel://` asks [sentinels](self#sentinel), `redis+cluster://host:port[,host:port...]` is [a cluster](self#a-cluster), `redis+unix:///FILE` is a socket. A `%`, `@`, `/`, `?` or `#` in a password is written as `%25`, `%40`, `%2F`, `%3F` or `%23`.
     ///
     /// | setting | what it says |
     /// | --- | --- |
@@ -165,7 +209,15 @@ impl RedisStore {
     /// Where the address cannot be read, says something unknown, names a file that does not hold what it should, or the runtime has no timers; not where nobody
     /// answers there. No password is in a message.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Connection::open(url, Self::DEFAULT_TIME_LIMIT).map(Self)
+        let limit = Self::DEFAULT_TIME_LIMIT;
+        check_runtime()?;
+        let address = Address::parse(url, limit)?;
+        match address.place {
+            address::Place::Cluster(nodes) => {
+                Ok(Self(Place::Cluster(Cluster::new(nodes, address.certificates, limit))))
+            }
+            _ => Connection::open(address, limit).map(Place::Server).map(Self),
+        }
     }
 
     /// Sets how long a call waits for its answer before it fails.
@@ -173,21 +225,24 @@ impl RedisStore {
     /// A write that failed so may have been done nevertheless.
     #[must_use]
     pub fn time_limit(self, limit: Duration) -> Self {
-        Self(self.0.within(limit))
+        Self(match self.0 {
+            Place::Server(server) => Place::Server(server.within(limit)),
+            Place::Cluster(cluster) => Place::Cluster(cluster.within(limit)),
+        })
     }
 
     pub(crate) fn with_manager(manager: ConnectionManager) -> Self {
-        Self(Connection::new(manager, Self::DEFAULT_TIME_LIMIT))
-    }
-
-    async fn run(&self, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
-        Answer::read(key, self.0.ask(what, request).await?)
+        Self(Place::Server(Connection::new(manager, Self::DEFAULT_TIME_LIMIT)))
     }
 }
 
 impl SessionStore for RedisStore {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
-        let bytes: Option<Vec<u8>> = self.0.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.load(key, now).await,
+        };
+        let bytes: Option<Vec<u8>> = server.ask("load", Request::Read(cmd("GET").arg(key.to_string()))).await?;
         bytes.map_or(Ok(Load::Missing), |bytes| layout::decode(key, bytes, now))
     }
 
@@ -199,22 +254,27 @@ impl SessionStore for RedisStore {
         cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Create, StoreError> {
-        no_cap(cap)?;
-        let mut script = scripts::CREATE.key(key.to_string());
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.create(key, version, record, cap, now).await,
+        };
+        let mut script = if cap.is_some() { &scripts::CREATE_CAPPED } else { &scripts::CREATE }.key(key.to_string());
         script.arg(now.as_millis()).arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        match self.run("create", key, Request::Script(&script)).await? {
-            Answer::Written { epoch, listed } => {
+        cap.inspect(|cap| capped(&mut script, cap));
+        match run(server, "create", key, Request::Script(&script)).await? {
+            Answer::Written { epoch, listed, ended } => {
                 if let Some(principal) = record.principal.as_deref()
-                    && let Err(error) = self.0.tidy_large(principal, listed, now).await
+                    && let Err(error) = server.tidy_large(principal, listed, now).await
                 {
                     // The record stands; another will tidy.
                     tracing::debug!(%error, "the index of principals was not tidied");
                 }
-                Ok(Create::Created(written(&record, version, epoch)))
+                Ok(Create::Created(written(&record, version, epoch, ended)))
             }
             Answer::Conflict => Ok(Create::Exists),
             Answer::Gone(Some(tombstone)) => Ok(Create::Gone(tombstone)),
             Answer::Outdated => Ok(Create::Outdated),
+            Answer::Full => Ok(Create::Full),
             other => Err(unknown(&other)),
         }
     }
@@ -227,9 +287,13 @@ impl SessionStore for RedisStore {
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.replace(key, at, version, record, now).await,
+        };
         let mut script = on(&scripts::REPLACE, key, now, Some(at));
         script.arg(layout::encode(&record, version)).arg(&key.digest()[..]);
-        replaced(self.run("replace", key, Request::Script(&script)).await?, version)
+        replaced(run(server, "replace", key, Request::Script(&script)).await?, version)
     }
 
     async fn touch(
@@ -239,9 +303,13 @@ impl SessionStore for RedisStore {
         idle_expires: Timestamp,
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.touch(key, at, idle_expires, now).await,
+        };
         let mut script = on(&scripts::TOUCH, key, now, Some(at));
         script.arg(&idle_expires.as_millis().to_be_bytes()[..]).arg(&key.digest()[..]);
-        match self.run("touch", key, Request::Repeatable(&script)).await? {
+        match run(server, "touch", key, Request::Repeatable(&script)).await? {
             Answer::Gone(tombstone) => Ok(Touch::Gone(tombstone)),
             Answer::Conflict => Ok(Touch::Conflict),
             Answer::Done => Ok(Touch::Touched),
@@ -256,9 +324,13 @@ impl SessionStore for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.delete(key, at, tombstone, now).await,
+        };
         let mut script = on(&scripts::DELETE, key, now, at);
         script.arg(layout::encode_tombstone(&tombstone)).arg(&key.digest()[..]);
-        match self.run("delete", key, Request::Script(&script)).await? {
+        match run(server, "delete", key, Request::Script(&script)).await? {
             Answer::Gone(tombstone) => Ok(Delete::Gone(tombstone)),
             Answer::Conflict => Ok(Delete::Conflict),
             Answer::Done => Ok(Delete::Deleted),
@@ -277,31 +349,51 @@ impl SessionStore for RedisStore {
         cap: Option<&Cap>,
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
-        no_cap(cap)?;
-        let mut script = on(&scripts::RENAME, from, now, at);
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.rename(from, at, to, version, record, tombstone, cap, now).await,
+        };
+        let script = if cap.is_some() { &scripts::RENAME_CAPPED } else { &scripts::RENAME };
+        let mut script = on(script, from, now, at);
         script.key(to.to_string()).arg(layout::encode(&record, version)).arg(layout::encode_tombstone(&tombstone));
         script.arg(&from.digest()[..]).arg(&to.digest()[..]);
-        match self.run("rename", from, Request::Script(&script)).await? {
-            Answer::Written { epoch, .. } => Ok(Rename::Renamed(written(&record, version, epoch))),
+        cap.inspect(|cap| capped(&mut script, cap));
+        match run(server, "rename", from, Request::Script(&script)).await? {
+            Answer::Written { epoch, ended, .. } => Ok(Rename::Renamed(written(&record, version, epoch, ended))),
             other => not_renamed(other),
         }
     }
 
     async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
-        let _: Value = self.0.ask("ping", Request::Read(&cmd("PING"))).await?;
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.ping().await,
+        };
+        let _: Value = server.ask("ping", Request::Read(&cmd("PING"))).await?;
         Ok(())
+    }
+
+    fn endings(&self, tell: TellEnding) -> Option<Task> {
+        endings::listen(&self.0, tell)
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match shape {
-            Shape::Blob => Some(Arc::new(Strings::of(self))),
+            Shape::Blob => match &self.0 {
+                Place::Server(server) => Some(Arc::new(Strings::of(server))),
+                Place::Cluster(cluster) => Some(Arc::new(cluster::Strings(cluster.clone()))),
+            },
         }
     }
 }
 
 impl SessionAdmin for RedisStore {
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.count(now).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.count(now).await,
+        };
+        server.count(now).await
     }
 
     async fn list(
@@ -311,15 +403,28 @@ impl SessionAdmin for RedisStore {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => {
+                return match principal {
+                    Some(principal) => cluster.list_of(principal, after.map(StoreKey::digest), limit, now).await,
+                    None => cluster.list_all(after.map(StoreKey::digest), limit, now).await,
+                };
+            }
+        };
         let after = after.map(StoreKey::digest);
         match principal {
-            Some(principal) => self.0.list_of(principal, after, limit, now).await,
-            None => self.0.list_all(after, limit, now).await,
+            Some(principal) => server.list_of(principal, after, limit, now).await,
+            None => server.list_all(after, limit, now).await,
         }
     }
 
     async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
-        self.0.epoch(principal).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.epoch(principal).await,
+        };
+        server.epoch(principal).await
     }
 
     async fn revoke(
@@ -329,29 +434,49 @@ impl SessionAdmin for RedisStore {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.revoke(principal, which, &tombstone, now).await,
+        };
         match which {
-            Revoke::All => self.0.end_all(principal, None, &tombstone, now).await,
+            Revoke::All => server.end_all(principal, None, &tombstone, now).await,
             Revoke::AllBut { lineage, epoch } => {
-                self.0.end_all(principal, Some((lineage, epoch)), &tombstone, now).await
+                server.end_all(principal, Some((lineage, epoch)), &tombstone, now).await
             }
-            Revoke::Lineage(lineage) => self.0.end_lineage(principal, lineage, &tombstone, now).await,
+            Revoke::Lineage(lineage) => server.end_lineage(principal, lineage, &tombstone, now).await,
         }
     }
 
     async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.end_everyone(&tombstone, now).await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.end_everyone(&tombstone, now).await,
+        };
+        server.end_everyone(&tombstone, now).await
     }
 
     /// Zero: records and tombstones go away by themselves. What the index of principals still names of them is removed, all of it
     /// at once. It goes through all keys, and so once a day is plenty.
     async fn purge(&self, _limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        self.0.tidy_all(now).await.map(|()| 0)
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.tidy_all(now).await.map(|()| 0),
+        };
+        server.tidy_all(now).await.map(|()| 0)
     }
 
     /// Once a day, for one of all that share the server.
     async fn claim_purge(&self, _now: Timestamp) -> Result<bool, StoreError> {
-        self.0.claim_purge().await
+        let server = match &self.0 {
+            Place::Server(server) => server,
+            Place::Cluster(cluster) => return cluster.claim_purge().await,
+        };
+        server.claim_purge().await
     }
+}
+
+async fn run(server: &Connection, what: &str, key: &StoreKey, request: Request<'_>) -> Result<Answer, StoreError> {
+    Answer::read(key, server.ask(what, request).await?)
 }
 
 /// What a script answered.
@@ -363,11 +488,14 @@ enum Answer {
         epoch: u64,
         /// How many keys the index of its principal names.
         listed: u64,
+        /// How many sessions gave way.
+        ended: u32,
     },
     Gone(Option<Tombstone>),
     Conflict,
     Outdated,
     Taken,
+    Full,
 }
 
 impl Answer {
@@ -378,6 +506,7 @@ impl Answer {
             Value::Int(CONFLICT) => Ok(Self::Conflict),
             Value::Int(OUTDATED) => Ok(Self::Outdated),
             Value::Int(TAKEN) => Ok(Self::Taken),
+            Value::Int(FULL) => Ok(Self::Full),
             Value::BulkString(bytes) => layout::decode_tombstone(key, bytes).map(|found| Self::Gone(Some(found))),
             Value::Array(parts) => Self::written(&parts).ok_or_else(|| unknown(&parts)),
             other => Err(unknown(&other)),
@@ -385,9 +514,9 @@ impl Answer {
     }
 
     fn written(parts: &[Value]) -> Option<Self> {
-        let [Value::BulkString(epoch), Value::Int(listed)] = parts else { return None };
+        let [Value::BulkString(epoch), Value::Int(listed), Value::Int(ended)] = parts else { return None };
         let epoch = u64::from_be_bytes(epoch.as_slice().try_into().ok()?);
-        Some(Self::Written { epoch, listed: u64::try_from(*listed).ok()? })
+        Some(Self::Written { epoch, listed: u64::try_from(*listed).ok()?, ended: u32::try_from(*ended).ok()? })
     }
 }
 
@@ -399,13 +528,13 @@ fn on<'a>(script: &'a Script, key: &StoreKey, now: Timestamp, at: Option<Version
     script
 }
 
-/// Without a principal, the epoch that a record carries is the store's own affair.
-fn written(record: &Record, version: Version, epoch: u64) -> Written {
-    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 }, ended: 0 }
+fn capped(script: &mut ScriptInvocation<'_>, cap: &Cap) {
+    script.arg(cap.most.get()).arg(cap.end_oldest.as_ref().map(layout::encode_tombstone).unwrap_or_default());
 }
 
-fn no_cap(cap: Option<&Cap>) -> Result<(), StoreError> {
-    cap.map_or(Ok(()), |_| Err(StoreError::new("redis: a cap on sessions is not kept here yet")))
+/// Without a principal, the epoch that a record carries is the store's own affair.
+fn written(record: &Record, version: Version, epoch: u64, ended: u32) -> Written {
+    Written { version, epoch: if record.principal.is_some() { epoch } else { 0 }, ended }
 }
 
 fn replaced(answer: Answer, version: Version) -> Result<Replace, StoreError> {
@@ -422,6 +551,7 @@ fn not_renamed(answer: Answer) -> Result<Rename, StoreError> {
         Answer::Gone(tombstone) => Ok(Rename::Gone(tombstone)),
         Answer::Conflict => Ok(Rename::Conflict),
         Answer::Outdated => Ok(Rename::Outdated),
+        Answer::Full => Ok(Rename::Full),
         Answer::Taken => Err(StoreError::new("redis: the new key is not new")),
         other => Err(unknown(&other)),
     }

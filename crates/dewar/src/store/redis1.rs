@@ -9,7 +9,7 @@ use super::redis::RedisStore;
 ///
 /// It connects again where the connection was lost, and only there: where a primary became a replica and kept its connections, writes are errors until the
 /// application makes another. A store that was [opened](RedisStore::open) does that by itself, asks sentinels, and has replicas confirm its writes (`?wait=1`):
-/// this one does none of it. TLS is the client's, as the application set it up.
+/// this one does none of it, and tells of no [endings](super::SessionStore::endings). TLS is the client's, as the application set it up.
 ///
 /// ```no_run
 /// use dewar::store::redis1;

@@ -18,6 +18,7 @@ pub mod postgres_proxy;
 pub mod postgres_server;
 pub mod races;
 pub mod redis;
+pub mod redis_cluster;
 pub mod redis_group;
 pub mod redis_proxy;
 pub mod redis_server;

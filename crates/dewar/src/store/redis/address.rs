@@ -25,6 +25,8 @@ pub(super) struct Address {
 pub(super) enum Place {
     Server(ConnectionInfo),
     Sentinels(Service),
+    /// Some of its nodes.
+    Cluster(Vec<ConnectionInfo>),
 }
 
 /// A primary that sentinels know by a name.
@@ -54,6 +56,7 @@ struct Scheme {
 enum Form {
     Server,
     Sentinels,
+    Cluster,
     File,
 }
 
@@ -73,16 +76,37 @@ impl Address {
             Form::Server => {
                 let parts = Parts::of(names)?;
                 let [host] = parts.hosts[..] else {
-                    return Err(wrong("several hosts are sentinels': redis+sentinel://HOST:26379,HOST:26379/SERVICE"));
+                    return Err(wrong(
+                        "several hosts are sentinels', redis+sentinel://HOST:26379,HOST:26379/SERVICE, or a cluster's, redis+cluster://HOST:6379,HOST:6379",
+                    ));
                 };
                 let one = format!("{}://{}{host}/{}?{query}", scheme.one, parts.user, parts.path);
                 Place::Server(settings.speaks(info(&one)?.set_tcp_settings(tcp)))
             }
+            Form::Cluster => Place::Cluster(nodes(&scheme, &Parts::of(names)?, query, &settings, &tcp)?),
             Form::Sentinels => Place::Sentinels(Service::read(&scheme, &Parts::of(names)?, query, &settings, &tcp)?),
         };
         let certificates = if scheme.has_tls { settings.certificates()? } else { None };
         Ok(Self { place, certificates, wait: settings.wait()? })
     }
+}
+
+/// The nodes of a cluster that are asked first.
+fn nodes(
+    scheme: &Scheme,
+    parts: &Parts<'_>,
+    query: &str,
+    settings: &Settings,
+    tcp: &TcpSettings,
+) -> Result<Vec<ConnectionInfo>, StoreError> {
+    if !matches!(parts.path, "" | "0") {
+        return Err(wrong("a cluster has one database: leave out the number after the hosts"));
+    }
+    let node = |host: &&str| {
+        let found = info(&format!("{}://{}{host}/?{query}", scheme.one, parts.user))?;
+        Ok(settings.speaks(found.set_tcp_settings(tcp.clone())))
+    };
+    parts.hosts.iter().map(node).collect()
 }
 
 impl Service {
@@ -127,10 +151,12 @@ impl Scheme {
             Some("rediss" | "valkeys") => ("rediss", true, Form::Server),
             Some("redis+sentinel" | "valkey+sentinel") => ("redis", false, Form::Sentinels),
             Some("rediss+sentinel" | "valkeys+sentinel") => ("rediss", true, Form::Sentinels),
+            Some("redis+cluster" | "valkey+cluster") => ("redis", false, Form::Cluster),
+            Some("rediss+cluster" | "valkeys+cluster") => ("rediss", true, Form::Cluster),
             Some("redis+unix" | "valkey+unix" | "unix") => ("redis+unix", false, Form::File),
             _ => {
                 return Err(wrong(
-                    "it begins with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or redis+unix://",
+                    "it begins with redis://, rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster:// or redis+unix://",
                 ));
             }
         };
@@ -175,6 +201,9 @@ impl Settings {
         let mut settings: Vec<(String, String)> = Vec::new();
         for (name, value) in url.query_pairs() {
             let is_known = match &*name {
+                "wait" | "wait_timeout" if scheme.form == Form::Cluster => {
+                    return Err(wrong("wait is not for a cluster: leave it out"));
+                }
                 "protocol" | "wait" | "wait_timeout" => true,
                 "ca" | "cert" | "key" if !scheme.has_tls => {
                     return Err(wrong("ca, cert and key are for TLS: rediss://HOST:PORT/?ca=FILE"));
@@ -240,12 +269,15 @@ impl Settings {
 
 impl Scheme {
     fn settings(&self) -> String {
-        let mut names = vec!["protocol", "wait", "wait_timeout"];
+        let mut names = vec!["protocol"];
+        if self.form != Form::Cluster {
+            names.extend(["wait", "wait_timeout"]);
+        }
         if self.has_tls {
             names.extend(["ca", "cert", "key"]);
         }
         match self.form {
-            Form::Server => {}
+            Form::Server | Form::Cluster => {}
             Form::Sentinels => names.extend(["sentinel_user", "sentinel_password"]),
             Form::File => names.extend(["db", "user", "pass"]),
         }
@@ -323,7 +355,7 @@ mod tests {
     fn service(text: &str) -> Service {
         match parse(text).unwrap().place {
             Place::Sentinels(service) => service,
-            Place::Server(_) => panic!("{text}"),
+            Place::Server(_) | Place::Cluster(_) => panic!("{text}"),
         }
     }
 
@@ -361,6 +393,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_cluster_is_that_of_each_node() {
+        for (text, nodes, password) in [
+            ("redis+cluster://a:1", vec!["a:1"], None),
+            ("redis+cluster://a:1,b:2/", vec!["a:1", "b:2"], None),
+            ("valkey+cluster://u:p%40,@[::1]:1,b/0?protocol=resp2", vec!["::1:1", "b:6379"], Some("p@,")),
+        ] {
+            let Place::Cluster(read) = parse(text).unwrap().place else { panic!("{text}") };
+            assert_eq!(read.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>(), nodes);
+            assert!(read.iter().all(|node| node.redis_settings().password() == password), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_in_an_address_is_said_with_what_to_write_instead() {
         for (text, says) in [
             ("hunter2", "it begins with redis://"),
@@ -370,6 +415,9 @@ mod tests {
             ("redis://:hunter2@a:1,b:1/", "redis+sentinel://"),
             ("redis+sentinel://:hunter2@a:1,b:1/", "name the service"),
             ("redis+sentinel://:hunter2@a:1,/live", "there is no host"),
+            ("redis+cluster://:hunter2@a:1,,b", "there is no host"),
+            ("redis+cluster://:hunter2@a:1/2", "a cluster has one database"),
+            ("redis+cluster://:hunter2@a:1/?wait=1", "wait is not for a cluster"),
             ("redis://:hunter2@a/x", "Invalid database number"),
             ("redis://a/?timeout=hunter2", "no setting \"timeout\"; there are protocol, wait, wait_timeout"),
             ("redis://a/?sentinel_password=hunter2", "no setting \"sentinel_password\""),

@@ -7,10 +7,11 @@ use std::{
 };
 
 use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation,
+    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
+    cmd,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::OnceCell};
 
 use super::{
     address::{Address, Place, Wait},
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     whose: Whose,
     limit: Duration,
     waits: bool,
+    /// Once the server has said that it is no node of a cluster.
+    is_alone: Arc<OnceCell<()>>,
 }
 
 #[derive(Clone)]
@@ -74,7 +77,7 @@ pub(super) enum Request<'a> {
 
 impl Connection {
     pub(super) fn new(manager: ConnectionManager, limit: Duration) -> Self {
-        Self { whose: Whose::Theirs(manager), limit, waits: false }
+        Self { whose: Whose::Theirs(manager), limit, waits: false, is_alone: Arc::default() }
     }
 
     pub(super) fn within(self, limit: Duration) -> Self {
@@ -82,30 +85,26 @@ impl Connection {
     }
 
     /// Connects at the first request, and again whenever the connection was lost.
-    pub(super) fn open(url: &str, limit: Duration) -> Result<Self, StoreError> {
-        if Handle::try_current().is_err() {
-            return Err(StoreError::new("redis: a store is opened within a tokio runtime"));
-        }
-        if !has_timers() {
-            return Err(StoreError::new(
-                "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
-            ));
-        }
-        let address = Address::parse(url, limit)?;
+    ///
+    /// # Errors
+    ///
+    /// Where the address is of more than one server.
+    pub(super) fn open(address: Address, limit: Duration) -> Result<Self, StoreError> {
         let waits = address.wait.is_some();
-        let failed = |error| Failure::Server(error).of("read the address");
         let whose = match address.place {
             Place::Server(info) => {
-                let client = tls::client(info, address.certificates.as_ref()).map_err(failed)?;
-                let own = Own::new(client, address.wait).map_err(|error| Failure::Server(error).of("connect"))?;
+                let client = tls::client(info, address.certificates.as_ref()).map_err(failed("read the address"))?;
+                let own = Own::new(client, address.wait).map_err(failed("connect"))?;
                 Whose::Own(Arc::new(own))
             }
             Place::Sentinels(service) => {
-                let sentinels = Sentinels::new(service, address.certificates, address.wait).map_err(failed)?;
+                let sentinels =
+                    Sentinels::new(service, address.certificates, address.wait).map_err(failed("read the address"))?;
                 Whose::Sentinels(Arc::new(sentinels))
             }
+            Place::Cluster(_) => return Err(StoreError::new("redis: a cluster is no single server")),
         };
-        Ok(Self { whose, limit, waits })
+        Ok(Self { whose, limit, waits, is_alone: Arc::default() })
     }
 
     /// # Errors
@@ -114,11 +113,8 @@ impl Connection {
     pub(super) async fn ask<T: FromRedisValue>(&self, what: &str, request: Request<'_>) -> Result<T, StoreError> {
         let mut progress = Progress::default();
         let answer = async {
-            match &self.whose {
-                Whose::Theirs(manager) => theirs(manager, &request).await,
-                Whose::Own(own) => own.ask(&request).await,
-                Whose::Sentinels(sentinels) => sentinels.ask(&request, &mut progress).await,
-            }
+            self.is_alone.get_or_try_init(|| self.check_alone()).await?;
+            self.attempts(&request, &mut progress).await
         };
         // What is found at the primary later says nothing about its replicas.
         let is_to_be_confirmed = self.waits && request.writes();
@@ -136,6 +132,73 @@ impl Connection {
             }
         }
     }
+
+    async fn attempts<T: FromRedisValue>(&self, request: &Request<'_>, progress: &mut Progress) -> Result<T, Failure> {
+        match &self.whose {
+            Whose::Theirs(manager) => theirs(manager, request).await,
+            Whose::Own(own) => own.ask(request).await,
+            Whose::Sentinels(sentinels) => sentinels.ask(request, progress).await,
+        }
+    }
+
+    /// A node of a cluster has a part of the sessions, and would keep the store's promises for some of them.
+    async fn check_alone(&self) -> Result<(), Failure> {
+        if let Whose::Sentinels(_) = self.whose {
+            return Ok(());
+        }
+        let mut info = cmd("INFO");
+        info.arg("cluster");
+        let request = Request::Read(&info);
+        match self.attempts::<String>(&request, &mut Progress::default()).await {
+            Ok(info) if info.contains("cluster_enabled:1") => Err(Failure::Server(RedisError::from((
+                ErrorKind::InvalidClientConfig,
+                "this server is a node of a cluster: write redis+cluster:// in the place of redis://, with one node or several, host:port,host:port",
+            )))),
+            Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(()),
+            Err(failure) => Err(failure),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Whether a connection of our own can be had beside this one.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self.whose, Whose::Theirs(_))
+    }
+
+    /// A client for another connection, where this one is our own.
+    pub(super) async fn client(&self) -> RedisResult<Option<Client>> {
+        match &self.whose {
+            Whose::Theirs(_) => Ok(None),
+            Whose::Own(own) => Ok(Some(own.client.clone())),
+            Whose::Sentinels(sentinels) => sentinels.client().await.map(Some),
+        }
+    }
+}
+
+/// Of a tokio runtime.
+pub(super) fn check_runtime() -> Result<(), StoreError> {
+    if Handle::try_current().is_err() {
+        return Err(StoreError::new("redis: a store is opened within a tokio runtime"));
+    }
+    if !has_timers() {
+        return Err(StoreError::new(
+            "redis: this tokio runtime has no timers; call enable_time() or enable_all() on its builder",
+        ));
+    }
+    Ok(())
+}
+
+/// Of a connection of ours.
+pub(super) fn settings() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECTION_LIMIT))
+        .set_response_timeout(None)
+        .set_number_of_retries(0)
+        .set_pipeline_buffer_size(PIPELINE)
+}
+
+pub(super) fn failed(what: &str) -> impl FnOnce(RedisError) -> StoreError + '_ {
+    move |error| Failure::Server(error).of(what)
 }
 
 async fn theirs<T: FromRedisValue>(manager: &ConnectionManager, request: &Request<'_>) -> Result<T, Failure> {
@@ -148,11 +211,7 @@ async fn theirs<T: FromRedisValue>(manager: &ConnectionManager, request: &Reques
 
 impl Own {
     fn new(client: Client, wait: Option<Wait>) -> RedisResult<Self> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECTION_LIMIT))
-            .set_response_timeout(None)
-            .set_number_of_retries(0)
-            .set_pipeline_buffer_size(PIPELINE);
+        let config = settings();
         let joined = Joined { lines: connect(&client, &config, wait)?, number: 0, since: Instant::now() };
         Ok(Self { client, config, wait, joined: Mutex::new(joined) })
     }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use redis::{Script, ScriptInvocation, Value, pipe};
 
 use super::{
-    FOREVER, RedisStore,
+    FOREVER,
     connection::{Connection, Request},
     layout,
     scripts::{CONFLICT, DONE, GONE, TAKEN, reserving, script, without_room},
@@ -22,8 +22,8 @@ use crate::store::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, 
 pub(super) struct Strings(Connection);
 
 impl Strings {
-    pub(super) fn of(store: &RedisStore) -> Self {
-        Self(store.0.clone())
+    pub(super) fn of(server: &Connection) -> Self {
+        Self(server.clone())
     }
 
     async fn run(&self, what: &str, name: &str, request: Request<'_>) -> Result<Applied, StoreError> {
@@ -52,27 +52,14 @@ impl Engine for Strings {
                 }
                 return Ok(Found::Gone(tombstone));
             }
-            let Some(data) = data else { return Ok(Found::Missing) };
-            // Without a TTL it never expires; one that expired between the two commands has a TTL of -2.
-            let expires = match ttl {
-                -1 => Timestamp::from_millis(u64::MAX),
-                ttl => Timestamp::from_millis(now.as_millis().saturating_add(u64::try_from(ttl).unwrap_or(0))),
-            };
-            let version = Version::digest(&data);
-            Ok(match expires > now {
-                true => Found::Record { data: Stored::Blob(data.into()), version, expires },
-                false => Found::Missing,
-            })
+            found(data, ttl, now)
         })
     }
 
     fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let (what, mut script) = match (guard, &write) {
-                (Guard::Absent, _) => ("create", on(&CREATE, name, now)),
-                (Guard::Is(_) | Guard::Any, Write::Record { .. }) => ("replace", on(&REPLACE, name, now)),
-                (Guard::Is(_) | Guard::Any, Write::Touch(_)) => ("touch", on(&TOUCH, name, now)),
-            };
+            let (what, script) = writing(guard, &write);
+            let mut script = on(script, name, now);
             script.arg(digest(guard));
             match &write {
                 Write::Record { data: Stored::Blob(data), expires, .. } => {
@@ -122,19 +109,43 @@ impl Engine for Strings {
     }
 }
 
+/// What the answers of the server say of a record that no tombstone stands beside.
+pub(super) fn found(data: Option<Vec<u8>>, ttl: i64, now: Timestamp) -> Result<Found, StoreError> {
+    let Some(data) = data else { return Ok(Found::Missing) };
+    // Without a TTL it never expires; one that expired between the two commands has a TTL of -2.
+    let expires = match ttl {
+        -1 => Timestamp::from_millis(u64::MAX),
+        ttl => Timestamp::from_millis(now.as_millis().saturating_add(u64::try_from(ttl).unwrap_or(0))),
+    };
+    let version = Version::digest(&data);
+    Ok(match expires > now {
+        true => Found::Record { data: Stored::Blob(data.into()), version, expires },
+        false => Found::Missing,
+    })
+}
+
+/// What a write is called, and its script.
+pub(super) fn writing(guard: Guard, write: &Write) -> (&'static str, &'static LazyLock<Script>) {
+    match (guard, write) {
+        (Guard::Absent, _) => ("create", &CREATE),
+        (Guard::Is(_) | Guard::Any, Write::Record { .. }) => ("replace", &REPLACE),
+        (Guard::Is(_) | Guard::Any, Write::Touch(_)) => ("touch", &TOUCH),
+    }
+}
+
 /// Where the tombstone of a record stands: in the same slot.
-fn tombstone_key(name: &str) -> String {
+pub(super) fn tombstone_key(name: &str) -> String {
     let has_tag =
         name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).is_some_and(|(tag, _)| !tag.is_empty());
     if has_tag { format!("dewar-ended-at:{name}") } else { format!("dewar-ended:{{{name}}}") }
 }
 
 /// Nothing: whatever stands there.
-fn digest(guard: Guard) -> String {
+pub(super) fn digest(guard: Guard) -> String {
     guard.version().map(Version::hex).unwrap_or_default()
 }
 
-fn tombstone_of(name: &str, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
+pub(super) fn tombstone_of(name: &str, bytes: Vec<u8>) -> Result<Tombstone, StoreError> {
     layout::decode_tombstone(&StoreKey::foreign(name), bytes)
 }
 
@@ -146,11 +157,11 @@ fn on<'a>(script: &'a Script, name: &str, now: Timestamp) -> ScriptInvocation<'a
 }
 
 /// A TTL counts from the caller's now, so that a server's clock that goes wrong does no harm. One of zero would be refused.
-fn millis(until: Timestamp, now: Timestamp) -> u64 {
+pub(super) fn millis(until: Timestamp, now: Timestamp) -> u64 {
     until.as_millis().saturating_sub(now.as_millis()).clamp(1, FOREVER)
 }
 
-fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
+pub(super) fn seconds(expires: Timestamp, now: Timestamp) -> u64 {
     millis(expires, now).div_ceil(1000)
 }
 
@@ -169,6 +180,8 @@ macro_rules! living {
     };
 }
 
+pub(super) use living;
+
 /// Ends with `GONE` unless a record stands, and with `CONFLICT` unless its bytes have the digest `ARGV[2]`. An empty one stands for any.
 macro_rules! same {
     () => {
@@ -180,12 +193,14 @@ macro_rules! same {
         "
     };
 }
+pub(super) use same;
 
 /// now
-static SWEEP: LazyLock<Script> = LazyLock::new(|| script(concat!(without_room!(), living!(), "return tombstone or 0")));
+pub(super) static SWEEP: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(without_room!(), living!(), "return tombstone or 0")));
 
 /// now, nothing, TTL in seconds, data
-static CREATE: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         living!(),
         r"
@@ -198,7 +213,7 @@ static CREATE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// now, digest, TTL in seconds, data
-static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         living!(),
         same!(),
@@ -212,7 +227,7 @@ static REPLACE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// now, digest, TTL in seconds
-static TOUCH: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         living!(),
         same!(),
@@ -224,7 +239,7 @@ static TOUCH: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// now, digest or nothing, TTL of the tombstone in milliseconds, tombstone
-static END: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
         living!(),
@@ -243,6 +258,7 @@ static END: LazyLock<Script> = LazyLock::new(|| {
         end
         redis.call('DEL', KEYS[1])
         redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
+        if value then redis.pcall('PUBLISH', 'dewar-endings', KEYS[1]) end
         return value and 2 or 0
         "
     ))
@@ -262,6 +278,7 @@ static RENAME: LazyLock<Script> = LazyLock::new(|| {
         redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
         redis.call('DEL', KEYS[1])
         redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
+        redis.pcall('PUBLISH', 'dewar-endings', KEYS[1])
         return 2
         "
     ))

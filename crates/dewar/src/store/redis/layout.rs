@@ -28,6 +28,15 @@
 //! 27     the key of the successor as text, or nothing
 //! ```
 //!
+//! A tombstone that a session is on its way from, as only a cluster knows it ([`super::cluster`]), has the flag 8, and goes on so after its reason:
+//!
+//! ```text
+//! 27  2  length of the key of the successor                   then the key of the successor
+//!     8  when the rename began, by the clock of the server
+//!     2  length of the new key                                then the new key as text
+//!        the record that is to stand there
+//! ```
+//!
 //! Numbers are big-endian, moments milliseconds since the Unix epoch.
 //!
 //! Format 1 is still read. Its records end their expiries at 26 and go on with what stands at 50 here: the
@@ -43,6 +52,7 @@ const FORMER: u8 = 1;
 const TOMBSTONE: u8 = 1;
 const PERSISTENT: u8 = 2;
 const ABSOLUTE: u8 = 4;
+const MOVING: u8 = 8;
 
 /// Where the expiries of a record end.
 pub(super) const EXPIRIES: usize = 26;
@@ -71,6 +81,14 @@ pub(super) fn encode(record: &Record, version: Version) -> Vec<u8> {
     bytes.put_u32(record.idle_seconds);
     texts.into_iter().for_each(|text| put_text(&mut bytes, text));
     bytes.put_slice(&record.data);
+    bytes
+}
+
+/// What the index of a principal is told of a record: when it began and when it expires.
+pub(super) fn span(record: &Record) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&record.created.as_millis().to_be_bytes());
+    bytes[8..].copy_from_slice(&record.expires().as_millis().to_be_bytes());
     bytes
 }
 
@@ -115,6 +133,16 @@ pub(super) fn is_live(head: &[u8], now: Timestamp) -> bool {
     is_record && expiries.get_u64().min(expiries.get_u64()) > now.as_millis()
 }
 
+/// Whether these first bytes may be those of a session that began before an epoch, or that is on its way.
+pub(super) fn may_end(head: &[u8], before: Option<u64>) -> bool {
+    let [FORMAT, flags, ..] = *head else { return !head.is_empty() };
+    if flags & TOMBSTONE != 0 {
+        return flags & MOVING != 0;
+    }
+    let epoch = head.get(34..42).and_then(|epoch| epoch.try_into().ok()).map(u64::from_be_bytes);
+    epoch.is_none_or(|epoch| before.is_none_or(|before| epoch < before))
+}
+
 /// The lineage of a principal's record of format 1, which had no room for one: 63 bits of its key.
 fn lineage_of(key: &StoreKey) -> u64 {
     let digest = key.digest();
@@ -140,7 +168,8 @@ fn read(key: &StoreKey, mut bytes: Bytes) -> Option<Found> {
     }
     let flags = bytes.try_get_u8().ok()?;
     if flags & TOMBSTONE != 0 {
-        return read_tombstone(format, bytes).map(Found::Tombstone);
+        let is_moving = flags & MOVING != 0;
+        return read_tombstone(format, is_moving, &mut bytes).map(Found::Tombstone);
     }
     let version = Version::from_bits(bytes.try_get_u64().ok()?);
     let idle_expires = moment(&mut bytes)?;
@@ -173,22 +202,51 @@ fn read(key: &StoreKey, mut bytes: Bytes) -> Option<Found> {
     Some(Found::Record(record, version))
 }
 
-fn read_tombstone(format: u8, mut bytes: Bytes) -> Option<Tombstone> {
+fn read_tombstone(format: u8, is_moving: bool, bytes: &mut Bytes) -> Option<Tombstone> {
     let nonce = bytes.try_get_u64().ok()?;
-    let until = moment(&mut bytes)?;
+    let until = moment(bytes)?;
     if format == FORMER {
         let made = Timestamp::from_millis(until.as_millis().saturating_sub(GONE_FOR.as_millis() as u64));
         return Some(Tombstone { why: Why::Ended, nonce: 0, made, until });
     }
-    let made = moment(&mut bytes)?;
-    let why = match bytes.try_get_u8().ok()? {
+    let made = moment(bytes)?;
+    let why = bytes.try_get_u8().ok()?;
+    let successor = if is_moving { key(bytes)? } else { bytes.split_off(0) };
+    let why = match why {
         ENDED => Why::Ended,
         BEGUN_AGAIN => Why::BegunAgain,
-        RENEWED if bytes.is_empty() => Why::Renewed { successor: None },
-        RENEWED => Why::Renewed { successor: Some(StoreKey::parse(std::str::from_utf8(&bytes).ok()?)) },
+        RENEWED if successor.is_empty() => Why::Renewed { successor: None },
+        RENEWED => Why::Renewed { successor: Some(StoreKey::parse(std::str::from_utf8(&successor).ok()?)) },
         _ => return None,
     };
     Some(Tombstone { why, nonce, made, until })
+}
+
+/// A session that is on its way to another key.
+pub(super) struct Moving {
+    pub(super) nonce: [u8; 8],
+    pub(super) to: StoreKey,
+    /// What is to stand there.
+    pub(super) record: Bytes,
+}
+
+/// What is on its way from the key where these bytes stand.
+pub(super) fn moving(bytes: &[u8]) -> Option<Moving> {
+    if bytes.get(1)? & (MOVING | TOMBSTONE) != MOVING | TOMBSTONE {
+        return None;
+    }
+    let nonce = bytes.get(2..10)?.try_into().ok()?;
+    let mut rest = Bytes::copy_from_slice(bytes.get(27..)?);
+    key(&mut rest)?;
+    rest.try_get_u64().ok()?;
+    let to = key(&mut rest)?;
+    Some(Moving { nonce, to: StoreKey::parse(std::str::from_utf8(&to).ok()?), record: rest })
+}
+
+/// Text with its length before it, in two bytes.
+fn key(bytes: &mut Bytes) -> Option<Bytes> {
+    let length = usize::from(bytes.try_get_u16().ok()?);
+    (length <= bytes.len()).then(|| bytes.split_to(length))
 }
 
 fn moment(bytes: &mut Bytes) -> Option<Timestamp> {

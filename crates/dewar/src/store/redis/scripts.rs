@@ -17,6 +17,8 @@ pub(super) const CONFLICT: i64 = 1;
 pub(super) const DONE: i64 = 2;
 pub(super) const OUTDATED: i64 = 3;
 pub(super) const TAKEN: i64 = 4;
+/// The principal has as many sessions as may be.
+pub(super) const FULL: i64 = 5;
 /// Of an end: beside how many it ended.
 pub(super) const NOT_RAISED: i64 = -1;
 
@@ -46,14 +48,13 @@ macro_rules! reserving {
 pub(super) use reserving;
 
 /// What the scripts on our own records have in common. `ARGV[1]` is now.
-macro_rules! common {
+macro_rules! records {
     () => {
         r"
         local now = tonumber(ARGV[1])
-        local EPOCHS = 'dewar-epochs'
         local ZERO = string.rep('\0', 8)
         local PRESENT = string.rep('\255', 8)
-        local FOREVER, HOUR = 3153600000000, 3600000
+        local FOREVER = 3153600000000
 
         local function number(bytes) return (struct.unpack('>I8', bytes)) end
 
@@ -85,6 +86,7 @@ macro_rules! common {
                 it.guard, it.epoch, it.lineage = string.sub(bytes, 27, 34), string.sub(bytes, 35, 42), string.sub(bytes, 43, 50)
                 at = 63
             end
+            it.created = string.sub(bytes, at - 12, at - 5)
             local length = struct.unpack('>I4', bytes, at)
             if length > 0 then
                 it.last = at + 2 + length
@@ -127,6 +129,24 @@ macro_rules! common {
             redis.call('SET', key, tombstone, 'PX', ttl(number(string.sub(tombstone, 11, 18))))
             return tombstone
         end
+
+        local function carrying(record, epoch) return string.sub(record, 1, 34) .. epoch .. string.sub(record, 43) end
+
+        -- Whoever listens is told which session is no more. A user who may not publish ends sessions all the same.
+        local function tell(key) redis.pcall('PUBLISH', 'dewar-endings', key) end
+        "
+    };
+}
+pub(super) use records;
+
+/// The same on one server, where a step also reads and writes the index and the epochs.
+macro_rules! common {
+    () => {
+        concat!(
+            records!(),
+            r"
+        local EPOCHS = 'dewar-epochs'
+        local HOUR = 3600000
 
         local function index_of(it) return 'dewar-sessions:' .. it.principal end
 
@@ -188,11 +208,11 @@ macro_rules! common {
         -- Ends what was to end; the tombstone.
         local function finish(key, it)
             local times = struct.pack('>I8I8', now + 120000, now)
+            tell(key)
             return put_tombstone(key, '\2\1' .. ZERO .. times .. '\0', it.guard)
         end
-
-        local function carrying(record, epoch) return string.sub(record, 1, 34) .. epoch .. string.sub(record, 43) end
         "
+        )
     };
 }
 
@@ -220,16 +240,85 @@ macro_rules! revoking {
     };
 }
 
+/// Which key a digest names.
+macro_rules! naming {
+    () => {
+        r"
+        local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+        local function key_of(digest)
+            local text, held, bits = 'dewar:', 0, 0
+            for at = 1, #digest do
+                held, bits = held * 256 + string.byte(digest, at), bits + 8
+                while bits >= 6 do
+                    bits = bits - 6
+                    local letter = math.floor(held / 2 ^ bits)
+                    text, held = text .. string.sub(ALPHABET, letter + 1, letter + 1), held % 2 ^ bits
+                end
+            end
+            local letter = held * 2 ^ (6 - bits)
+            return text .. string.sub(ALPHABET, letter + 1, letter + 1)
+        end
+        "
+    };
+}
+
+/// What keeps a principal to so many sessions.
+macro_rules! capping {
+    () => {
+        r"
+        local function is_before(one, other)
+            local ones, others = number(one.created), number(other.created)
+            if ones ~= others then return ones < others end
+            for at = 1, 32 do
+                local a, b = string.byte(one.digest, at), string.byte(other.digest, at)
+                if a ~= b then return a < b end
+            end
+            return false
+        end
+
+        -- The sessions of a new one's principal that live, the oldest first: but of its own lineage, and the one that it takes the place of.
+        local function others_of(it, from)
+            local others = {}
+            take_over(it.principal)
+            local listed = redis.call('HGETALL', index_of(it))
+            for at = 1, #listed, 2 do
+                local digest = listed[at]
+                if digest ~= from and listed[at + 1] ~= it.lineage then
+                    local other = standing(key_of(digest), digest)
+                    other.digest = digest
+                    if other.lives and other.principal == it.principal then others[#others + 1] = other end
+                end
+            end
+            table.sort(others, is_before)
+            return others
+        end
+
+        -- Makes room for one more; how many ended, or nothing where there is none.
+        local function room(it, from, most, tombstone)
+            if not it.principal then return 0 end
+            local others = others_of(it, from)
+            local ends = math.max(#others + 1 - most, 0)
+            if ends > 0 and tombstone == '' then return end
+            for at = 1, ends do
+                local key = key_of(others[at].digest)
+                unlist(others[at], others[at].digest)
+                put_tombstone(key, tombstone, others[at].guard)
+                tell(key)
+            end
+            return ends
+        end
+        "
+    };
+}
+
 pub(super) fn script(text: &str) -> Script {
     Script::new(text)
 }
 
-/// now, record, digest
-pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        common!(),
-        reserving!(),
-        r"
+macro_rules! create {
+    ($room:expr) => {
+        concat!(
+            r"
         local before = standing(KEYS[1], ARGV[3])
         if before.lives then return 1 end
         if before.tombstone then return before.tombstone end
@@ -237,11 +326,36 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
         local epoch = admitted(it)
         if not epoch then return 3 end
         reserve(KEYS[1], ARGV[2])
+        ",
+            $room,
+            r"
         unlist(before, ARGV[3])
         enlist(it, ARGV[3])
         put(KEYS[1], carrying(ARGV[2], epoch), it)
-        return { epoch, it.principal and redis.call('HLEN', 'dewar-sessions:' .. it.principal) or 0 }
+        return { epoch, it.principal and redis.call('HLEN', 'dewar-sessions:' .. it.principal) or 0, ended }
         "
+        )
+    };
+}
+
+/// now, record, digest
+pub(super) static CREATE: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(common!(), reserving!(), create!("local ended = 0"))));
+
+/// now, record, digest, how many sessions there may be, the tombstone of those that give way or nothing
+pub(super) static CREATE_CAPPED: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        common!(),
+        reserving!(),
+        revoking!(),
+        naming!(),
+        capping!(),
+        create!(
+            r"
+        local ended = room(it, nil, tonumber(ARGV[4]), ARGV[5])
+        if not ended then return 5 end
+        "
+        )
     ))
 });
 
@@ -315,17 +429,16 @@ pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
             return put_tombstone(KEYS[1], stands, string.sub(ARGV[3], 11, 18))
         end
         put_tombstone(KEYS[1], ARGV[3], it.lives and it.guard)
+        if it.lives then tell(KEYS[1]) end
         return it.lives and 2 or 0
         "
     ))
 });
 
-/// now, version or nothing, record, tombstone, the digests of both keys
-pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
-    script(concat!(
-        common!(),
-        reserving!(),
-        r"
+macro_rules! rename {
+    ($room:expr) => {
+        concat!(
+            r"
         local before = standing(KEYS[1], ARGV[5])
         if not before.lives then return before.tombstone or 0 end
         if ARGV[2] ~= '' and before.version ~= ARGV[2] then return 1 end
@@ -338,13 +451,39 @@ pub(super) static RENAME: LazyLock<Script> = LazyLock::new(|| {
         if number(before.epoch) < epoch_of('everyone') then return 3 end
         local epoch = admitted(it)
         if not epoch then return 3 end
+        ",
+            $room,
+            r"
         unlist(target, ARGV[6])
         unlist(before, ARGV[5])
         enlist(it, ARGV[6])
         put(KEYS[2], carrying(ARGV[3], epoch), it)
         put_tombstone(KEYS[1], ARGV[4], before.guard)
-        return { epoch, 0 }
+        tell(KEYS[1])
+        return { epoch, 0, ended }
         "
+        )
+    };
+}
+
+/// now, version or nothing, record, tombstone, the digests of both keys
+pub(super) static RENAME: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(common!(), reserving!(), rename!("local ended = 0"))));
+
+/// The same, how many sessions there may be, the tombstone of those that give way or nothing
+pub(super) static RENAME_CAPPED: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        common!(),
+        reserving!(),
+        revoking!(),
+        naming!(),
+        capping!(),
+        rename!(
+            r"
+        local ended = room(it, ARGV[5], tonumber(ARGV[7]), ARGV[8])
+        if not ended then return 5 end
+        "
+        )
     ))
 });
 
@@ -369,8 +508,17 @@ pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Raises the epoch of everybody: now
-pub(super) static RAISE_EVERYONE: LazyLock<Script> =
-    LazyLock::new(|| script(concat!(without_room!(), common!(), revoking!(), "return raise('everyone')")));
+pub(super) static RAISE_EVERYONE: LazyLock<Script> = LazyLock::new(|| {
+    script(concat!(
+        without_room!(),
+        common!(),
+        revoking!(),
+        r"
+        redis.pcall('PUBLISH', 'dewar-endings', '')
+        return raise('everyone')
+        "
+    ))
+});
 
 /// Ends those of the keys that began before an epoch. `NOT_RAISED` where that epoch is not known: another server is in service than the one that raised it.
 /// now, tombstone, epoch, whose it is, the lineage that passes or nothing, a digest for each key
@@ -388,6 +536,7 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
             if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
                 unlist(it, digest)
                 put_tombstone(key, ARGV[2], it.guard)
+                tell(key)
                 ended = ended + 1
             end
         end
@@ -402,24 +551,10 @@ pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
         without_room!(),
         common!(),
         revoking!(),
+        naming!(),
         r"
         -- As long as a browser keeps a cookie, 400 days.
         local MARKED = 34560000000
-        local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-        local function key_of(digest)
-            local text, held, bits = 'dewar:', 0, 0
-            for at = 1, #digest do
-                held, bits = held * 256 + string.byte(digest, at), bits + 8
-                while bits >= 6 do
-                    bits = bits - 6
-                    local letter = math.floor(held / 2 ^ bits)
-                    text, held = text .. string.sub(ALPHABET, letter + 1, letter + 1), held % 2 ^ bits
-                end
-            end
-            local letter = held * 2 ^ (6 - bits)
-            return text .. string.sub(ALPHABET, letter + 1, letter + 1)
-        end
-
         local mark = mark_of(ARGV[3], ARGV[4])
         local earlier = redis.call('GET', mark) or ''
         if string.sub(earlier, 1, 8) == ARGV[5] then return tonumber(string.sub(earlier, 9)) end
@@ -434,6 +569,7 @@ pub(super) static END_LINEAGE: LazyLock<Script> = LazyLock::new(|| {
                 if it.lives and it.principal == ARGV[3] and it.lineage == ARGV[4] then
                     unlist(it, digest)
                     put_tombstone(key, ARGV[2], it.guard)
+                    tell(key)
                     ended = ended + 1
                 end
             end

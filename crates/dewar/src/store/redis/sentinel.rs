@@ -143,6 +143,16 @@ impl Sentinels {
         }
     }
 
+    /// A client of the present primary.
+    pub(super) async fn client(&self) -> RedisResult<Client> {
+        let (_, primary) = self.primary(self.left()).await;
+        let at = match primary {
+            Ok(primary) => primary.at,
+            Err(failure) => return Err(std::io::Error::other(failure.of("find the primary").to_string()).into()),
+        };
+        tls::client(self.service.primary.clone().set_addr(at), self.certificates.as_ref())
+    }
+
     async fn answer<T: FromRedisValue>(
         &self,
         request: &Request<'_>,

@@ -1,0 +1,45 @@
+//! The crate's own tests that need a Redis Cluster: `cargo test` leaves them out, this part runs them.
+
+use super::redis::run_ignored;
+use crate::{
+    suite::{Part, note, scenarios},
+    tools::{CARGO, REDIS, Tools, cargo_test},
+};
+
+pub(crate) static PART: Part = Part {
+    name: "redis-cluster",
+    about: "the crate's own tests of its Redis store, each with a cluster of its own, three primaries and their replicas",
+    needs: &[&REDIS, &CARGO],
+    scenarios: scenarios![
+        the_store_in_a_cluster_keeps_its_promises,
+        slots_that_move_and_nodes_that_die_are_met,
+        racing_requests_on_a_cluster_lose_nothing,
+    ],
+};
+
+/// What `--long` runs.
+pub(crate) static KILLS: Part = Part {
+    name: "redis-cluster-kills",
+    about: "a primary of a Redis Cluster is killed in the middle of writes, 200 times",
+    needs: &[&REDIS, &CARGO],
+    scenarios: scenarios![two_hundred_primaries_are_killed],
+};
+
+fn the_store_in_a_cluster_keeps_its_promises(tools: &Tools) {
+    run_ignored(tools, "redis_cluster");
+}
+
+fn slots_that_move_and_nodes_that_die_are_met(tools: &Tools) {
+    run_ignored(tools, "redis_cluster_faults");
+}
+
+fn racing_requests_on_a_cluster_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "races_redis_cluster");
+}
+
+fn two_hundred_primaries_are_killed(tools: &Tools) {
+    let arguments = ["--", "--ignored", "--nocapture", "is_killed"];
+    let text = cargo_test(tools, "redis_cluster_faults", &[("ROUNDS", "200")], &arguments);
+    let counted = text.lines().find_map(|line| line.split_once("200 rounds: ")).expect("it counts what was lost");
+    note(counted.1);
+}
