@@ -92,13 +92,14 @@ fn a_runtime_that_is_dropped_takes_nobody_elses_wait_along() {
     let waits = first.block_on(async {
         let waits = Request::begin(&ann, &here).await.session.ended();
         after_ms(50).await;
-        waits
+        [waits]
     });
     drop(first);
     second.block_on(async {
         let again = Request::begin(&ann, &here).await.session.ended();
         there.revoke_all("ann").await.unwrap();
         soon("who waits in the runtime that lives is told nothing", again).await;
+        let [waits] = waits;
         soon("who waited before", waits).await;
     });
 }
@@ -363,7 +364,7 @@ async fn ten_thousand_who_gave_up_do_not_keep_the_last_one_waiting() {
 #[cfg(target_os = "linux")]
 fn resident_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
 }
 
 #[cfg(target_os = "linux")]

@@ -42,7 +42,9 @@ async fn what_was_confirmed_survives_kill_9_and_what_was_ended_stays_ended() {
         for writer in 0..WRITERS {
             let (store, told) = (store.clone(), Arc::clone(&told));
             writers.spawn(async move {
-                let tell = |number: u64, what: Told| drop(told.lock().unwrap().insert(number, what));
+                let tell = |number: u64, what: Told| {
+                    told.lock().unwrap().insert(number, what);
+                };
                 for visit in 0.. {
                     let number = ((round * WRITERS + writer) << 20) + visit * 2;
                     let user = format!("user {number}");
@@ -82,7 +84,8 @@ async fn what_was_confirmed_survives_kill_9_and_what_was_ended_stays_ended() {
         writers.join_all().await;
         server.restart().await;
         let store = server.store();
-        for (number, told) in told.lock().unwrap().drain().collect::<Vec<_>>() {
+        let told: Vec<_> = told.lock().unwrap().drain().collect();
+        for (number, told) in told {
             let found = store.load(&key(number), NOW).await.unwrap();
             match (told, found) {
                 (Told::Ended, Load::Gone(tombstone)) => {

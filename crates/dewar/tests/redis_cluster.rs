@@ -624,11 +624,14 @@ fn listens(store: &RedisStore) -> Arc<Mutex<Vec<Ending>>> {
 /// Until this has been told; what was told before it.
 async fn is_told(told: &Mutex<Vec<Ending>>, wanted: &Ending) -> Vec<Ending> {
     for _ in 0..500 {
-        let mut told = told.lock().unwrap();
-        if let Some(at) = told.iter().position(|ending| ending == wanted) {
-            return told.drain(..=at).collect();
+        let take = || {
+            let mut told = told.lock().unwrap();
+            let at = told.iter().position(|ending| ending == wanted)?;
+            Some(told.drain(..=at).collect())
+        };
+        if let Some(before) = take() {
+            return before;
         }
-        drop(told);
         sleep(Duration::from_millis(10)).await;
     }
     panic!("nobody told of {wanted:?}");

@@ -128,10 +128,10 @@ impl Cluster {
         let (at, stands): (u64, Value) = self.nodes.ask("rename", call.repeatable()).await?;
         if stands == Value::Int(GONE) {
             let pending = Call::script(&scripts::PENDING, &from.to_string(), now).repeatable();
-            if let Value::BulkString(_) = self.nodes.ask("rename", pending).await? {
-                if let Said::Late = self.put(&moving.to, &moving.record, Some(at), now).await? {
-                    return Err(late());
-                }
+            if let Value::BulkString(_) = self.nodes.ask("rename", pending).await?
+                && let Said::Late = self.put(&moving.to, &moving.record, Some(at), now).await?
+            {
+                return Err(late());
             }
         }
         let everyones = self.everyones().await?;
