@@ -3,7 +3,7 @@
 mod support;
 
 use dewar::store::{memory::MemoryStore, redis::RedisStore, sqlite::SqliteStore};
-use support::{mysql_server, races, redis_cluster::Cluster, redis_server::Server, stores::Directory};
+use support::{races, redis_server::Server, stores::Directory};
 
 const REQUESTS: u32 = 10_000;
 
@@ -21,18 +21,4 @@ async fn ten_thousand_requests_at_once_lose_nothing_on_redis() {
     let server = Server::start(&[]);
     let store = RedisStore::open(&server.url()).unwrap();
     races::crowd(races::manager(store), REQUESTS).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs MariaDB or MySQL; cargo xtask live"]
-async fn ten_thousand_requests_at_once_lose_nothing_on_mysql() {
-    let server = mysql_server::Server::start(&[]).await;
-    races::crowd(races::manager(server.store()), REQUESTS).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs redis-server; cargo xtask live"]
-async fn ten_thousand_requests_at_once_lose_nothing_on_a_cluster() {
-    let cluster = Cluster::start();
-    races::crowd(races::manager(cluster.open()), REQUESTS).await;
 }

@@ -61,7 +61,7 @@ fn racing_requests_on_mysql_lose_nothing(tools: &Tools) {
 }
 
 fn ten_thousand_requests_at_once_on_mariadb_and_mysql_lose_nothing(tools: &Tools) {
-    run_on_both(tools, "crowd", &[], "on_mysql");
+    run_on_both(tools, "crowd_mysql", &[], "");
 }
 
 fn what_was_confirmed_survives_a_kill_of_mariadb_and_of_mysql(tools: &Tools) {

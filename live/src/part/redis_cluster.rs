@@ -1,6 +1,6 @@
 //! The crate's own tests that need a Redis Cluster: `cargo test` leaves them out, this part runs them.
 
-use super::redis::run_ignored;
+use super::redis::{run_ignored, run_on};
 use crate::{
     suite::{Part, note, scenarios},
     tools::{CARGO, REDIS, Tools, cargo_test},
@@ -14,6 +14,7 @@ pub(crate) static PART: Part = Part {
         the_store_in_a_cluster_keeps_its_promises,
         slots_that_move_and_nodes_that_die_are_met,
         racing_requests_on_a_cluster_lose_nothing,
+        ten_thousand_requests_at_once_on_a_cluster_lose_nothing,
     ],
 };
 
@@ -22,7 +23,7 @@ pub(crate) static KILLS: Part = Part {
     name: "redis-cluster-kills",
     about: "a primary of a Redis Cluster is killed in the middle of writes, 200 times",
     needs: &[&REDIS, &CARGO],
-    scenarios: scenarios![two_hundred_primaries_are_killed],
+    scenarios: scenarios![two_hundred_primaries_are_killed, five_thousand_histories_on_a_cluster_equal_the_model],
 };
 
 fn the_store_in_a_cluster_keeps_its_promises(tools: &Tools) {
@@ -34,7 +35,11 @@ fn slots_that_move_and_nodes_that_die_are_met(tools: &Tools) {
 }
 
 fn racing_requests_on_a_cluster_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "races_redis_cluster");
+    run_on(tools, "races_redis_cluster", &[("HISTORIES", "300")]);
+}
+
+fn ten_thousand_requests_at_once_on_a_cluster_lose_nothing(tools: &Tools) {
+    run_ignored(tools, "crowd_redis_cluster");
 }
 
 fn two_hundred_primaries_are_killed(tools: &Tools) {
@@ -42,4 +47,8 @@ fn two_hundred_primaries_are_killed(tools: &Tools) {
     let text = cargo_test(tools, "redis_cluster_faults", &[("ROUNDS", "200")], &arguments);
     let counted = text.lines().find_map(|line| line.split_once("200 rounds: ")).expect("it counts what was lost");
     note(counted.1);
+}
+
+fn five_thousand_histories_on_a_cluster_equal_the_model(tools: &Tools) {
+    run_on(tools, "races_redis_cluster", &[("HISTORIES", "5000")]);
 }
