@@ -164,6 +164,28 @@ async fn to_log_out_everywhere_else_spares_this_one_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn to_log_out_everywhere_else_spares_one_that_is_not_written_yet() {
+    for (old, new) in unequal().await {
+        for moving in [Moving::prepare(old.clone(), new.clone()), Moving::start(old.clone(), new.clone())] {
+            let epoch = moving.epoch(Some("ann")).await.unwrap();
+            // It was in a cookie, and is taken over in this request.
+            let taken_over = Record { epoch: Some(epoch), guarded_until: Some(hours(1)), ..anns("x") };
+            for _ in 0..2 {
+                moving.revoke("ann", Revoke::AllBut { lineage: 7, epoch }, ended(1), NOW).await.unwrap();
+            }
+            let id = key(1);
+            let stranger = Record { lineage: 8, ..taken_over.clone() };
+            assert_eq!(moving.create(&id, ONE, stranger, None, NOW).await.unwrap(), Create::Outdated);
+            let created = moving.create(&id, ONE, taken_over, None, NOW).await.unwrap();
+            assert!(matches!(created, Create::Created(_)), "{created:?}");
+            assert_eq!(moving.revoke("ann", Revoke::All, ended(2), NOW).await.unwrap(), 1);
+            old.purge(100, hours(2)).await.unwrap();
+            new.purge(100, hours(2)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_was_logged_out_spares_nothing_and_comes_back_nowhere() {
     for (old, new) in unequal().await {
         let prepared = Moving::prepare(old.clone(), new.clone());
@@ -219,6 +241,23 @@ async fn a_delete_that_lands_late_loses_no_session() {
     let done = moving.replace(&key(1), ONE, TWO, anns("after"), NOW).await;
     old.landed().await;
     assert!(lives(&moving, &key(1), NOW).await, "{done:?}, and the session is gone");
+}
+
+#[tokio::test]
+async fn a_log_out_that_was_not_done_loses_no_session_at_its_next_write() {
+    let (old, new) = (Faulty::default(), MemoryStore::new());
+    old.create(&key(1), ONE, anns("before"), None, NOW).await.unwrap();
+    let moving = Moving::start(old.clone(), new.clone());
+    old.fail(Verb::Delete, 1, Fault::NotDone);
+    moving.delete(&key(1), None, ended(1), NOW).await.unwrap_err();
+    for (at, next, now) in [(ONE, TWO, NOW), (TWO, ONE, NOW.after(GONE_FOR + Duration::from_secs(1)))] {
+        let replaced = moving.replace(&key(1), at, next, anns("after"), now).await.unwrap();
+        assert_eq!(replaced, Replace::Replaced(next));
+        for server in [Moving::prepare(old.clone(), new.clone()), moving.clone()] {
+            assert!(lives(&server, &key(1), now).await, "at {now}");
+        }
+    }
+    assert_eq!(old.count(NOW).await.unwrap(), 0, "it does not move when the tombstone has run out");
 }
 
 #[tokio::test]

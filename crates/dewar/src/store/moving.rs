@@ -9,6 +9,9 @@
 //!
 //! Who is killed after the first step leaves a copy that nobody reaches, and that runs out; after the second, a session that the next request puts in its
 //! place. [`Moving::prepare`] and [`Moving::start`] keep to the same steps, so servers with either may run side by side.
+//!
+//! A session is dead where neither store has it: a log-out that reached only one of them was not done, and is an error. Each store counts its own epochs. A
+//! session that moves begins in the present one of the new store, and a revocation goes through both stores twice, so that it meets what moves meanwhile.
 
 use std::fmt;
 
@@ -31,21 +34,34 @@ mod steps;
 /// # let _ = store;
 /// ```
 ///
-/// Four deployments, each of which may run beside the one before and be taken back:
+/// Four deployments, there:
 ///
 /// | | the servers say | new sessions | a session that is written to |
 /// | --- | --- | --- | --- |
 /// | before | `.store(old)` | old | stays |
 /// | 1 | `.store(Moving::prepare(old, new))` | old | stays where it is |
 /// | 2 | `.store(Moving::start(old, new))` | new | moves |
-/// | after the longest idle timeout | `.store(new)` | new | |
+/// | when `old.count(now)` is 0 | `.store(new)` | new | |
 ///
-/// To go back from 2, deploy 1: what has moved is found. To go back to the old store alone, deploy 1 on all servers, and then move the other way:
-/// `Moving::start(new, old)`. A session that moved here stays until the tombstone that it left there has run out, an idle timeout after its move, or
-/// until its id is renewed.
+/// And back, from 2: first 1 again, where what has moved is found, and from there
 ///
-/// Loading costs one round trip more for a session that is in the other store. A user's sessions are listed and ended in both;
-/// a [`Cap`] counts those in the store that the log-in goes to. Records of another framework do not move: their framework would not find them.
+/// | | the servers say | new sessions | a session that is written to |
+/// | --- | --- | --- | --- |
+/// | 3 | `.store(Moving::prepare(new, old))` | new | stays where it is |
+/// | 4 | `.store(Moving::start(new, old))` | old | moves back |
+/// | when `new.count(now)` is 0 | `.store(old)` | old | |
+///
+/// Change all servers before the next step: only neighbours run side by side, in this order or the other way round (before, 1, 2, after; 1, 3, 4, after). Between 1 and
+/// 3 one thing is not kept: a cookie of before there was a store that is first used at both in the same moment may begin a session in each.
+///
+/// A session that has moved leaves a mark until it would have run out. While the mark of its way here stands, it does not move back, unless its id is renewed; so to go
+/// there and back and there again may take two idle timeouts, and only the count tells that a store is empty.
+///
+/// To load a session that is in the other store, or in none, costs one round trip more; a write and a touch cost one more each. A user's sessions are listed and ended in
+/// both; a [`Cap`] counts those in the store that the log-in goes to. A session whose server was killed in the middle of its move is in no list until its next
+/// request, and ends with all others of its user. Where several answers were lost, a copy that nobody reaches counts in `count` and for a cap until it runs out.
+///
+/// Records of another framework do not move: their framework would not find them. Neither of the two stores may be a `Moving` itself: their marks look the same.
 ///
 /// # Security
 ///
@@ -331,10 +347,10 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
     ) -> Result<u64, StoreError> {
         let (in_old, in_new) = match which {
             // Each store counts epochs by itself, so each is told its own.
-            Revoke::AllBut { lineage, epoch } => match self.epochs_of_lineage(principal, lineage, epoch, now).await? {
-                Some((old, new)) => (Revoke::AllBut { lineage, epoch: old }, Revoke::AllBut { lineage, epoch: new }),
-                None => (Revoke::All, Revoke::All),
-            },
+            Revoke::AllBut { lineage, epoch } => {
+                let (old, new) = self.epochs_of_lineage(principal, lineage, epoch, now).await?;
+                (Revoke::AllBut { lineage, epoch: old }, Revoke::AllBut { lineage, epoch: new })
+            }
             _ => (which, which),
         };
         let mut ended = 0;

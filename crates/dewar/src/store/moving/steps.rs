@@ -237,35 +237,40 @@ impl<Old: SessionAdmin, New: SessionAdmin> Moving<Old, New> {
         let principal = record.principal.as_deref();
         let here = at!(self, side, store => store.epoch(principal).await)?;
         let there = at!(self, side.other(), store => store.epoch(principal).await)?;
-        // Every revocation raises both, so the later of both, which the caller was given, tells whether there was one since.
-        Ok(Some(match began.cmp(&here.max(there)) {
-            Ordering::Less => began.min(here.saturating_sub(1)),
-            Ordering::Equal => here,
-            Ordering::Greater => began,
-        }))
+        Ok(Some(counted(began, here, there)))
     }
 
-    /// The epochs, in the old and the new store, in which a lineage may pass a revocation. `None`: it has ended.
+    /// The epoch that a lineage began in, as the old and the new store count: the caller may have it from either.
     pub(super) async fn epochs_of_lineage(
         &self,
         principal: &str,
         lineage: u64,
         began: u64,
         now: Timestamp,
-    ) -> Result<Option<(u64, u64)>, StoreError> {
+    ) -> Result<(u64, u64), StoreError> {
         if began == u64::MAX {
-            return Ok(Some((began, began)));
+            return Ok((began, began));
         }
         // Before it is looked for: whoever ends it after that raises both.
         let (old, new) = (self.old.epoch(Some(principal)).await?, self.new.epoch(Some(principal)).await?);
         if let Some(epoch) = epoch_in(&self.old, principal, lineage, now).await? {
-            return Ok(Some((epoch, new)));
+            return Ok((epoch, new));
         }
         if let Some(epoch) = epoch_in(&self.new, principal, lineage, now).await? {
-            return Ok(Some((old, epoch)));
+            return Ok((old, epoch));
         }
-        // One that is not written yet.
-        Ok((began >= old.max(new)).then_some((old, new)))
+        // It is not written yet, or it has ended.
+        Ok((counted(began, old, new), counted(began, new, old)))
+    }
+}
+
+/// An epoch of the later of both stores as this one counts, which is in the epoch `here`. Every revocation raises both, so the later of both tells whether
+/// there was one since: then it has passed here, too.
+fn counted(began: u64, here: u64, there: u64) -> u64 {
+    match began.cmp(&here.max(there)) {
+        Ordering::Less => began.min(here.saturating_sub(1)),
+        Ordering::Equal => here,
+        Ordering::Greater => began,
     }
 }
 
