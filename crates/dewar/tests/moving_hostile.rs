@@ -7,8 +7,8 @@ use std::time::Duration;
 use dewar::{
     AtMax, Clock, Lifetime, SessionManager, SessionManagerBuilder,
     store::{
-        Create, GONE_FOR, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreKey, Timestamp,
-        Tombstone, Touch, Version, Why, memory::MemoryStore, moving::Moving, sqlite::SqliteStore,
+        Create, Delete, GONE_FOR, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreKey,
+        Timestamp, Tombstone, Touch, Version, Why, memory::MemoryStore, moving::Moving, sqlite::SqliteStore,
     },
     testing::Visitor,
 };
@@ -161,6 +161,74 @@ async fn to_log_out_everywhere_else_spares_this_one_wherever_it_is() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn to_log_out_everywhere_else_spares_what_moved_in_the_same_request() {
+    for (old, new) in unequal().await {
+        let mut visitor = log_in(&manager(old.clone()), "ann").await;
+        let moving = manager(Moving::start(old.clone(), new.clone()));
+        let request = Request::begin(&visitor, &moving).await;
+        request.session.insert("n", 1u32);
+        request.session.commit().await.unwrap();
+        assert_eq!(moving.revoke_others(&request.session).await.unwrap(), 0);
+        visitor.receive(&request.end().await.unwrap());
+        assert_eq!(principal_at(&visitor, &moving).await.as_deref(), Some("ann"));
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_taken_over_ends_with_everybody() {
+    for (old, new) in unequal().await {
+        for moving in [Moving::prepare(old.clone(), new.clone()), Moving::start(old.clone(), new.clone())] {
+            let (epoch, id) = (moving.epoch(Some("ann")).await.unwrap(), key(1));
+            let taken_over = Record { epoch: Some(epoch), guarded_until: Some(later(60)), ..anns("x") };
+            let created = moving.create(&id, ONE, taken_over, None, NOW).await.unwrap();
+            assert!(matches!(created, Create::Created(_)), "{created:?}");
+            assert_eq!(moving.revoke_everyone(ended(1), NOW).await.unwrap(), 1);
+            old.purge(100, hours(2)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_meets_what_moves_meanwhile_at_whatever_server_it_is_made() {
+    for (which, everyones) in [(Revoke::All, false), (Revoke::Lineage(7), false), (Revoke::All, true)] {
+        for is_turned in [false, true] {
+            let (old, new) = (Faulty::default(), Faulty::default());
+            old.create(&key(1), ONE, anns("x"), None, NOW).await.unwrap();
+            let moving = Moving::start(old.clone(), new.clone());
+            let (first, second) = if is_turned { (&new, &old) } else { (&old, &new) };
+            let revoking = Moving::prepare(first.clone(), second.clone());
+            second.fail(Verb::Revoke, 1, Fault::Slow(Duration::from_millis(30)));
+            let mut revocation = Box::pin(async {
+                match everyones {
+                    true => revoking.revoke_everyone(ended(1), NOW).await,
+                    false => revoking.revoke("ann", which, ended(1), NOW).await,
+                }
+            });
+            assert!(poll!(&mut revocation).is_pending());
+            moving.replace(&key(1), ONE, TWO, anns("y"), NOW).await.unwrap();
+            revocation.await.unwrap();
+            assert!(!lives(&moving, &key(1), NOW).await, "{which:?}, {everyones}, {is_turned}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_out_meets_what_moves_meanwhile() {
+    let (old, new) = (Faulty::default(), Faulty::default());
+    old.create(&key(1), ONE, anns("x"), None, NOW).await.unwrap();
+    let (prepared, id) = (Moving::prepare(old.clone(), new.clone()), key(1));
+    new.fail(Verb::Delete, 1, Fault::Slow(Duration::from_millis(30)));
+    let mut log_out = Box::pin(prepared.delete(&id, None, ended(1), NOW));
+    assert!(poll!(&mut log_out).is_pending());
+    let moving = Moving::start(old.clone(), new.clone());
+    // And who moves it is killed before it is under its key.
+    new.fail(Verb::Rename, 1, Fault::NotDone);
+    moving.replace(&id, ONE, TWO, anns("y"), NOW).await.unwrap_err();
+    assert_eq!(log_out.await.unwrap(), Delete::Deleted);
+    assert!(!lives(&moving, &id, NOW.after(GONE_FOR + Duration::from_secs(1))).await, "it comes back");
 }
 
 #[tokio::test]

@@ -354,7 +354,7 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
             _ => (which, which),
         };
         let mut ended = 0;
-        // Once for what is in the new store and moves no more, and once more for what left the old one meanwhile; each as often as the other.
+        // Twice: what moves while one store is gone through is met where it went, or came from.
         for _ in 0..2 {
             ended += self.old.revoke(principal, in_old, tombstone.clone(), now).await?;
             ended += self.new.revoke(principal, in_new, tombstone.clone(), now).await?;
