@@ -16,6 +16,7 @@ use support::{
     endings::{self, Servers},
     faulty::{Fault, Faulty},
     http::secret,
+    moves::SideBySide,
     races,
     site::{Request, after_ms, visit},
     stores::{Directory, NOW, key, record},
@@ -65,6 +66,12 @@ async fn every_race_where_sessions_move() {
 async fn two_thousand_histories_of_racing_clients_equal_the_model() {
     let (old, new) = stores();
     support::histories::run(Moving::start(old, new), 2_000, &[1], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_on_servers_side_by_side_equal_the_model_though_the_stores_count_apart() {
+    support::histories::run(SideBySide::new(), 2_000, &[1], false).await;
+    support::histories::run_losing(SideBySide::new(), 500).await;
 }
 
 #[tokio::test]

@@ -9,17 +9,20 @@
 //!
 //! Who is killed after the first step leaves a copy that nobody reaches, and that runs out; after the second, a session that the next request puts in its
 //! place. [`Moving::prepare`] and [`Moving::start`] keep to the same steps, so servers with either may run side by side.
+//!
+//! A session is dead where neither store has it: a log-out that reached only one of them was not done, and is an error. Each store counts its own epochs. A
+//! session that moves begins in the present one of the new store, and a revocation goes through both stores twice, so that it meets what moves meanwhile.
 
 use std::fmt;
 
+use self::steps::{ATTEMPTS, Moved, Place, Side, at, contended, is_copy, on_its_way};
 use super::{
     Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    TellEnding, Timestamp, Tombstone, Touch, Version, Why,
+    TellEnding, Timestamp, Tombstone, Touch, Version,
 };
 use crate::runtime::Task;
 
-/// How often somebody else may be faster.
-const ATTEMPTS: u32 = 8;
+mod steps;
 
 /// Two stores of our own, while sessions move from the one to the other.
 ///
@@ -31,21 +34,34 @@ const ATTEMPTS: u32 = 8;
 /// # let _ = store;
 /// ```
 ///
-/// Four deployments, each of which may run beside the one before and be taken back:
+/// Four deployments, there:
 ///
 /// | | the servers say | new sessions | a session that is written to |
 /// | --- | --- | --- | --- |
 /// | before | `.store(old)` | old | stays |
 /// | 1 | `.store(Moving::prepare(old, new))` | old | stays where it is |
 /// | 2 | `.store(Moving::start(old, new))` | new | moves |
-/// | after the longest idle timeout | `.store(new)` | new | |
+/// | when `old.count(now)` is 0 | `.store(new)` | new | |
 ///
-/// To go back from 2, deploy 1: what has moved is found. To go back to the old store alone, deploy 1 on all servers, and then move the other way:
-/// `Moving::start(new, old)`. A session that moved here stays until the tombstone that it left there has run out, an idle timeout after its move, or
-/// until its id is renewed.
+/// And back, from 2: first 1 again, where what has moved is found, and from there
 ///
-/// Loading costs one round trip more for a session that is in the other store. A user's sessions are listed and ended in both;
-/// a [`Cap`] counts those in the store that the log-in goes to. Records of another framework do not move: their framework would not find them.
+/// | | the servers say | new sessions | a session that is written to |
+/// | --- | --- | --- | --- |
+/// | 3 | `.store(Moving::prepare(new, old))` | new | stays where it is |
+/// | 4 | `.store(Moving::start(new, old))` | old | moves back |
+/// | when `new.count(now)` is 0 | `.store(old)` | old | |
+///
+/// Change all servers before the next step: only neighbours run side by side, in this order or the other way round (before, 1, 2, after; 1, 3, 4, after). Between 1 and
+/// 3 one thing is not kept: a cookie of before there was a store that is first used at both in the same moment may begin a session in each.
+///
+/// A session that has moved leaves a mark until it would have run out. While the mark of its way here stands, it does not move back, unless its id is renewed; so to go
+/// there and back and there again may take two idle timeouts, and only the count tells that a store is empty.
+///
+/// To load a session that is in the other store, or in none, costs one round trip more; a write and a touch cost one more each. A user's sessions are listed and ended in
+/// both; a [`Cap`] counts those in the store that the log-in goes to. A session whose server was killed in the middle of its move is in no list until its next
+/// request, and ends with all others of its user. Where several answers were lost, a copy that nobody reaches counts in `count` and for a cap until it runs out.
+///
+/// Records of another framework do not move: their framework would not find them. Neither of the two stores may be a `Moving` itself: their marks look the same.
 ///
 /// # Security
 ///
@@ -76,191 +92,10 @@ impl<Old, New> fmt::Debug for Moving<Old, New> {
     }
 }
 
-/// Where a session is.
-#[allow(clippy::large_enum_variant)] // One at a time, on its way.
-enum Place {
-    Old(Record, Version),
-    New(Record, Version),
-    Dead(Option<Tombstone>),
-    Malformed,
-}
-
-/// How a move ended.
-enum Moved {
-    Done,
-    /// Somebody else wrote, or moved it, first.
-    Conflict,
-    Dead(Tombstone),
-    /// Its user's sessions were ended since it began.
-    Outdated,
-    /// The tombstone of an earlier move, the other way, still stands under its key.
-    Stays,
-}
-
-/// Marks the tombstone of a session that is in the new store: no manager draws this.
-const MARK: u64 = 0x6d6f_7665_6400_0000;
-
-fn moved_to(there: &StoreKey, record: &Record, now: Timestamp) -> Tombstone {
-    let successor = Some(there.clone());
-    let until = record.guarded_until.max(Some(record.expires()));
-    Tombstone::new(Why::Renewed { successor }, MARK, now).until(until)
-}
-
-/// The key that the session has on its way to the new store.
-fn on_its_way(tombstone: &Tombstone) -> Option<&StoreKey> {
-    match &tombstone.why {
-        Why::Renewed { successor } if tombstone.nonce == MARK => successor.as_ref(),
-        _ => None,
-    }
-}
-
-/// Whether the other store has to be asked, where this one has nothing but what a move left.
-fn is_elsewhere(stands: Option<&Tombstone>) -> bool {
-    stands.is_none_or(|stands| on_its_way(stands).is_some())
-}
-
-fn fresh_key() -> Result<StoreKey, StoreError> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key)
-        .map_err(|error| StoreError::new("moving: no random numbers").because(error.to_string()))?;
-    Ok(StoreKey::from_digest(key))
-}
-
-fn contended() -> StoreError {
-    StoreError::new("moving: others kept writing to this session first")
-}
-
-impl<Old: SessionAdmin, New: SessionAdmin> Moving<Old, New> {
-    /// Finds a session. Where it has moved, but is not yet under its key, that is done.
-    async fn place(&self, key: &StoreKey, now: Timestamp) -> Result<Place, StoreError> {
-        if self.moves {
-            // Where most of them are; one that stands there has moved, or began there.
-            match self.new.load(key, now).await? {
-                Load::Found(record, version) => return Ok(Place::New(record, version)),
-                // It moved the other way before.
-                Load::Gone(tombstone) if on_its_way(&tombstone).is_some() => {}
-                Load::Gone(tombstone) => return Ok(Place::Dead(Some(tombstone))),
-                Load::Malformed => return Ok(Place::Malformed),
-                Load::Missing => {}
-            }
-        }
-        let tombstone = match self.old.load(key, now).await? {
-            Load::Found(record, version) => return Ok(Place::Old(record, version)),
-            Load::Malformed => return Ok(Place::Malformed),
-            Load::Missing if self.moves => return Ok(Place::Dead(None)),
-            Load::Missing => None,
-            Load::Gone(tombstone) => Some(tombstone),
-        };
-        match tombstone.as_ref().map(on_its_way) {
-            Some(Some(there)) => self.arrive(key, there, now).await?,
-            Some(None) => return Ok(Place::Dead(tombstone)),
-            None => {}
-        }
-        Ok(match self.new.load(key, now).await? {
-            Load::Found(record, version) => Place::New(record, version),
-            Load::Gone(tombstone) if on_its_way(&tombstone).is_some() => Place::Dead(None),
-            Load::Gone(tombstone) => Place::Dead(Some(tombstone)),
-            Load::Missing => Place::Dead(None),
-            Load::Malformed => Place::Malformed,
-        })
-    }
-
-    /// The third step of a move.
-    async fn arrive(&self, key: &StoreKey, there: &StoreKey, now: Timestamp) -> Result<(), StoreError> {
-        for _ in 0..ATTEMPTS {
-            let Load::Found(record, version) = self.new.load(there, now).await? else { return Ok(()) };
-            let tombstone = Tombstone::new(Why::Renewed { successor: Some(key.clone()) }, MARK, now);
-            let renamed = self.new.rename(there, Some(version), key, version, record, tombstone, None, now).await;
-            match renamed {
-                Ok(Rename::Renamed(_) | Rename::Gone(_)) => return Ok(()),
-                Ok(Rename::Conflict) => {}
-                // Its user's were ended: this one, too.
-                Ok(Rename::Outdated | Rename::Full) => {
-                    let ended = Tombstone::new(Why::Ended, version.bits(), now);
-                    self.new.delete(there, None, ended.clone(), now).await?;
-                    self.new.delete(key, None, ended, now).await?;
-                    return Ok(());
-                }
-                // Something stands under its key.
-                Err(error) => match self.new.load(key, now).await? {
-                    Load::Gone(tombstone) => {
-                        self.new.delete(there, None, tombstone, now).await?;
-                        return Ok(());
-                    }
-                    Load::Found(..) => return Ok(()),
-                    Load::Missing | Load::Malformed => return Err(error),
-                },
-            }
-        }
-        Err(contended())
-    }
-
-    /// Moves a session that was read in the state `at`, and which is to be `record` in the state `version` from then on.
-    async fn go(
-        &self,
-        key: &StoreKey,
-        at: Version,
-        version: Version,
-        record: Record,
-        now: Timestamp,
-    ) -> Result<Moved, StoreError> {
-        match self.new.load(key, now).await? {
-            Load::Gone(tombstone) if on_its_way(&tombstone).is_some() => return Ok(Moved::Stays),
-            _ => {}
-        }
-        let there = fresh_key()?;
-        let moved = moved_to(&there, &record, now);
-        // A session of nobody's does not say in which epoch it began: in none that is later than everybody's.
-        let epoch = match record.principal {
-            Some(_) => record.epoch,
-            None => Some(self.old.epoch(None).await?),
-        };
-        let record = Record { epoch, ..record };
-        match self.new.create(&there, version, record, None, now).await? {
-            Create::Created(_) => {}
-            Create::Outdated | Create::Full => return Ok(Moved::Outdated),
-            Create::Exists | Create::Gone(_) => return Err(StoreError::new("moving: a random key is taken")),
-        }
-        let left = match self.old.delete(key, Some(at), moved.clone(), now).await {
-            Ok(left) => left,
-            // Nobody knows whether it was done: the old store tells.
-            Err(error) => match self.old.load(key, now).await {
-                Ok(Load::Gone(stands)) => Delete::Gone(Some(stands)),
-                Ok(Load::Found(_, stands)) if stands == at => {
-                    self.give_up(&there, now).await?;
-                    return Err(error);
-                }
-                Ok(Load::Found(..)) => Delete::Conflict,
-                Ok(Load::Missing) => Delete::Gone(None),
-                Ok(Load::Malformed) | Err(_) => return Err(error),
-            },
-        };
-        match left {
-            Delete::Deleted => {}
-            Delete::Gone(Some(stands)) if stands.why == moved.why => {}
-            Delete::Gone(Some(stands)) if on_its_way(&stands).is_none() => {
-                self.give_up(&there, now).await?;
-                return Ok(Moved::Dead(stands));
-            }
-            Delete::Conflict | Delete::Gone(_) => {
-                self.give_up(&there, now).await?;
-                return Ok(Moved::Conflict);
-            }
-        }
-        self.arrive(key, &there, now).await?;
-        Ok(Moved::Done)
-    }
-
-    /// Removes a copy that nobody reaches.
-    async fn give_up(&self, there: &StoreKey, now: Timestamp) -> Result<(), StoreError> {
-        self.new.delete(there, None, Tombstone::new(Why::Ended, MARK, now), now).await.map(drop)
-    }
-}
-
 impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
     async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
         Ok(match self.place(key, now).await? {
-            Place::Old(record, version) | Place::New(record, version) => Load::Found(record, version),
+            Place::Live(_, record, version) => Load::Found(record, version),
             Place::Dead(Some(tombstone)) => Load::Gone(tombstone),
             Place::Dead(None) => Load::Missing,
             Place::Malformed => Load::Malformed,
@@ -276,19 +111,16 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
         now: Timestamp,
     ) -> Result<Create, StoreError> {
         // What came from a cookie may be created by two servers at once: both do it in the same store.
-        if self.moves && record.guarded_until.is_none() {
-            return match self.old.load(key, now).await? {
-                Load::Found(..) => Ok(Create::Exists),
-                Load::Gone(tombstone) if on_its_way(&tombstone).is_none() => Ok(Create::Gone(tombstone)),
-                _ => self.new.create(key, version, record, cap, now).await,
-            };
+        let side = if self.moves && record.guarded_until.is_none() { Side::New } else { Side::Old };
+        if self.load_at(side.other(), key, now).await? != Load::Missing {
+            match self.place(key, now).await? {
+                Place::Live(..) | Place::Malformed => return Ok(Create::Exists),
+                Place::Dead(Some(tombstone)) => return Ok(Create::Gone(tombstone)),
+                Place::Dead(None) => {}
+            }
         }
-        match self.place(key, now).await? {
-            Place::New(..) => return Ok(Create::Exists),
-            Place::Dead(Some(tombstone)) => return Ok(Create::Gone(tombstone)),
-            _ => {}
-        }
-        Ok(match self.old.create(key, version, record, cap, now).await? {
+        let record = Record { epoch: self.epoch_at(side, &record, None).await?, ..record };
+        Ok(match at!(self, side, store => store.create(key, version, record, cap, now).await)? {
             Create::Gone(tombstone) if on_its_way(&tombstone).is_some() => Create::Exists,
             other => other,
         })
@@ -303,38 +135,25 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
         for _ in 0..ATTEMPTS {
-            if self.moves {
-                match self.new.replace(key, at, version, record.clone(), now).await? {
-                    Replace::Gone(stands) if is_elsewhere(stands.as_ref()) => {}
-                    other => return Ok(other),
-                }
-            } else {
-                match self.old.replace(key, at, version, record.clone(), now).await? {
-                    Replace::Gone(stands) if is_elsewhere(stands.as_ref()) => {}
-                    other => return Ok(other),
-                }
-            }
-            match self.place(key, now).await? {
+            let (side, was, stands) = match self.place(key, now).await? {
+                Place::Live(side, was, stands) => (side, was, stands),
                 Place::Dead(tombstone) => return Ok(Replace::Gone(tombstone)),
                 Place::Malformed => return Ok(Replace::Conflict),
-                Place::New(_, stands) if stands != at => return Ok(Replace::Conflict),
-                Place::New(..) => match self.new.replace(key, at, version, record.clone(), now).await? {
-                    Replace::Gone(None) => {}
-                    other => return Ok(other),
-                },
-                Place::Old(_, stands) if stands != at => return Ok(Replace::Conflict),
-                Place::Old(..) if !self.moves => {}
-                Place::Old(was, _) => {
-                    // Where it stays, its epoch is its own; where it goes, it is the one that it began in.
-                    let record = Record { epoch: record.epoch.or(was.epoch), ..record.clone() };
-                    match self.go(key, at, version, record.clone(), now).await? {
-                        Moved::Done => return Ok(Replace::Replaced(version)),
-                        Moved::Conflict => return Ok(Replace::Conflict),
-                        Moved::Dead(tombstone) => return Ok(Replace::Gone(Some(tombstone))),
-                        // Or it is about to be ended where it is.
-                        Moved::Stays | Moved::Outdated => return self.old.replace(key, at, version, record, now).await,
-                    }
+            };
+            if stands != at {
+                return Ok(Replace::Conflict);
+            }
+            if self.moves && side == Side::Old {
+                match self.go(key, at, version, record.clone(), now).await? {
+                    Moved::Done => return Ok(Replace::Replaced(version)),
+                    Moved::NotDone => continue,
+                    Moved::Stays => {}
                 }
+            }
+            let record = Record { epoch: self.epoch_at(side, &record, Some(&was)).await?, ..record.clone() };
+            match at!(self, side, store => store.replace(key, at, version, record, now).await)? {
+                Replace::Gone(_) => {}
+                other => return Ok(other),
             }
         }
         Err(contended())
@@ -348,33 +167,24 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
         now: Timestamp,
     ) -> Result<Touch, StoreError> {
         for _ in 0..ATTEMPTS {
-            if self.moves {
-                match self.new.touch(key, at, idle_expires, now).await? {
-                    Touch::Gone(stands) if is_elsewhere(stands.as_ref()) => {}
-                    other => return Ok(other),
-                }
-            } else {
-                match self.old.touch(key, at, idle_expires, now).await? {
-                    Touch::Gone(stands) if is_elsewhere(stands.as_ref()) => {}
-                    other => return Ok(other),
-                }
-            }
-            match self.place(key, now).await? {
+            let (side, was, stands) = match self.place(key, now).await? {
+                Place::Live(side, was, stands) => (side, was, stands),
                 Place::Dead(tombstone) => return Ok(Touch::Gone(tombstone)),
                 Place::Malformed => return Ok(Touch::Conflict),
-                Place::New(_, stands) if stands != at => return Ok(Touch::Conflict),
-                Place::New(..) => match self.new.touch(key, at, idle_expires, now).await? {
-                    Touch::Gone(None) => {}
-                    other => return Ok(other),
-                },
-                Place::Old(_, stands) if stands != at => return Ok(Touch::Conflict),
-                Place::Old(..) if !self.moves => {}
-                Place::Old(was, _) => match self.go(key, at, at, Record { idle_expires, ..was }, now).await? {
+            };
+            if stands != at {
+                return Ok(Touch::Conflict);
+            }
+            if self.moves && side == Side::Old {
+                match self.go(key, at, at, Record { idle_expires, ..was }, now).await? {
                     Moved::Done => return Ok(Touch::Touched),
-                    Moved::Conflict => {}
-                    Moved::Dead(tombstone) => return Ok(Touch::Gone(Some(tombstone))),
-                    Moved::Stays | Moved::Outdated => return self.old.touch(key, at, idle_expires, now).await,
-                },
+                    Moved::NotDone => continue,
+                    Moved::Stays => {}
+                }
+            }
+            match at!(self, side, store => store.touch(key, at, idle_expires, now).await)? {
+                Touch::Gone(_) => {}
+                other => return Ok(other),
             }
         }
         Err(contended())
@@ -387,39 +197,16 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
-        let nonce = tombstone.nonce;
+        let Some(at) = at else { return self.delete_whatever(key, tombstone, now).await };
         for _ in 0..ATTEMPTS {
-            // Whatever its version, this leaves the tombstone where a move would arrive: the one that stands, where one does.
-            let left = match self.old.load(key, now).await? {
-                Load::Gone(stands) if on_its_way(&stands).is_none() => stands.until(Some(tombstone.until)),
-                _ => tombstone.clone(),
+            let side = match self.place(key, now).await? {
+                Place::Live(side, _, stands) if stands == at => side,
+                Place::Live(..) | Place::Malformed => return Ok(Delete::Conflict),
+                Place::Dead(dead) => return Ok(Delete::Gone(dead)),
             };
-            let in_new = match self.new.delete(key, at, left, now).await? {
-                Delete::Gone(stands) => stands.filter(|stands| on_its_way(stands).is_none()),
+            match at!(self, side, store => store.delete(key, Some(at), tombstone.clone(), now).await)? {
+                Delete::Gone(_) => {}
                 other => return Ok(other),
-            };
-            if in_new.is_some() && at.is_some() {
-                return Ok(Delete::Gone(in_new));
-            }
-            let left = in_new.clone().unwrap_or_else(|| tombstone.clone());
-            let in_old = match self.old.delete(key, at, left, now).await? {
-                Delete::Gone(stands) => stands,
-                other => return Ok(other),
-            };
-            let Some(there) = in_old.as_ref().and_then(on_its_way) else {
-                return Ok(Delete::Gone(if self.moves { in_new.or(in_old) } else { in_old.or(in_new) }));
-            };
-            if at.is_none() {
-                // It cannot arrive any more.
-                return Ok(match self.new.delete(there, None, tombstone, now).await? {
-                    Delete::Deleted => Delete::Deleted,
-                    Delete::Gone(Some(found)) if found.nonce == nonce => Delete::Deleted,
-                    _ => Delete::Gone(in_new),
-                });
-            }
-            self.arrive(key, there, now).await?;
-            if let Delete::Gone(None) = self.new.delete(key, at, tombstone.clone(), now).await? {
-                return Ok(Delete::Gone(None));
             }
         }
         Err(contended())
@@ -437,29 +224,26 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         for _ in 0..ATTEMPTS {
-            match self.place(from, now).await? {
+            let (side, was, stands) = match self.place(from, now).await? {
+                Place::Live(side, was, stands) => (side, was, stands),
                 Place::Dead(dead) => return Ok(Rename::Gone(dead)),
                 Place::Malformed => return Ok(Rename::Conflict),
-                Place::New(..) => {
-                    return self.new.rename(from, at, to, version, record, tombstone, cap, now).await;
+            };
+            if at.is_some_and(|at| at != stands) {
+                return Ok(Rename::Conflict);
+            }
+            // First the move, as the session is: then it is one step of one store.
+            if self.moves && side == Side::Old {
+                match self.go(from, stands, stands, was.clone(), now).await? {
+                    Moved::Done | Moved::NotDone => continue,
+                    Moved::Stays => {}
                 }
-                Place::Old(_, stands) if at.is_some_and(|at| at != stands) => return Ok(Rename::Conflict),
-                Place::Old(..) if !self.moves => {
-                    let renamed = self.old.rename(from, at, to, version, record.clone(), tombstone.clone(), cap, now);
-                    match renamed.await? {
-                        Rename::Gone(Some(dead)) if on_its_way(&dead).is_some() => {}
-                        other => return Ok(other),
-                    }
-                }
-                // First the move, as the session is: then it is one step of one store.
-                Place::Old(was, stands) => match self.go(from, stands, stands, was, now).await? {
-                    Moved::Done | Moved::Conflict => {}
-                    Moved::Dead(dead) => return Ok(Rename::Gone(Some(dead))),
-                    Moved::Outdated => return Ok(Rename::Outdated),
-                    Moved::Stays => {
-                        return self.old.rename(from, at, to, version, record, tombstone, cap, now).await;
-                    }
-                },
+            }
+            let record = Record { epoch: self.epoch_at(side, &record, Some(&was)).await?, ..record.clone() };
+            let left = tombstone.clone();
+            match at!(self, side, store => store.rename(from, at, to, version, record, left, cap, now).await)? {
+                Rename::Gone(_) => {}
+                other => return Ok(other),
             }
         }
         Err(contended())
@@ -482,6 +266,50 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
     }
 }
 
+impl<Old: SessionAdmin, New: SessionAdmin> Moving<Old, New> {
+    /// Whatever its version, and wherever it is by now.
+    async fn delete_whatever(
+        &self,
+        key: &StoreKey,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
+        let nonce = tombstone.nonce;
+        // One tombstone for both: the one that stands, where one does.
+        let left = match self.place(key, now).await? {
+            Place::Dead(Some(stands)) => stands.until(Some(tombstone.until)),
+            _ => tombstone,
+        };
+        // The new store first: what moves from here on cannot arrive there.
+        let in_new = self.new.delete(key, None, left.clone(), now).await?;
+        let in_old = self.old.delete(key, None, left.clone(), now).await?;
+        let mut answers = if self.moves { vec![in_new, in_old] } else { vec![in_old, in_new] };
+        let first = if self.moves { Side::New } else { Side::Old };
+        // Nor can what has left one of them, and is on its way to the other.
+        for (number, side) in [first, first.other()].into_iter().enumerate() {
+            if let Delete::Gone(Some(stands)) = &answers[number]
+                && let Some(there) = on_its_way(stands)
+            {
+                let there = there.clone();
+                let ended = at!(self, side.other(), store => store.delete(&there, None, left.clone(), now).await)?;
+                answers.push(match ended {
+                    // Whoever brought it there met the tombstone above.
+                    Delete::Gone(Some(found)) if found.nonce == nonce => Delete::Deleted,
+                    other => other,
+                });
+            }
+        }
+        let mut dead = None;
+        for answer in answers {
+            match answer {
+                Delete::Gone(stands) => dead = dead.or(stands.filter(|stands| on_its_way(stands).is_none())),
+                done => return Ok(done),
+            }
+        }
+        Ok(Delete::Gone(dead))
+    }
+}
+
 impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
     async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
         Ok(self.old.count(now).await? + self.new.count(now).await?)
@@ -495,14 +323,17 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
-        let mut all = self.new.list(principal, after, limit, now).await?;
-        all.extend(self.old.list(principal, after, limit, now).await?);
+        // In the direction in which they move, so that none is missed.
+        let in_old = page(&self.old, principal, after, limit, now).await?;
+        let mut all = page(&self.new, principal, after, limit, now).await?;
+        all.extend(in_old);
         all.sort_by_key(|(key, ..)| key.digest());
         all.dedup_by(|(one, ..), (other, ..)| one == other);
         all.truncate(limit);
         Ok(all)
     }
 
+    /// The later of both: it rises with every revocation, which raises both.
     async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
         Ok(self.new.epoch(principal).await?.max(self.old.epoch(principal).await?))
     }
@@ -514,36 +345,28 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
         tombstone: Tombstone,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let mut ended = self.new.revoke(principal, which, tombstone.clone(), now).await?;
-        ended += self.old.revoke(principal, which, tombstone.clone(), now).await?;
-        if let Revoke::Lineage(_) = which {
-            // It may have moved in between, from which no epoch keeps it.
-            return Ok(ended + self.new.revoke(principal, which, tombstone, now).await?);
-        }
-        // What begins in the one from here on has to be admitted by the other.
-        let (in_new, in_old) = (self.new.epoch(Some(principal)).await?, self.old.epoch(Some(principal)).await?);
-        let raised = Timestamp::from_millis(in_new.max(in_old));
-        if in_old < in_new {
-            ended += self.old.revoke(principal, which, tombstone, raised).await?;
-        } else if in_new < in_old {
-            ended += self.new.revoke(principal, which, tombstone, raised).await?;
+        let (in_old, in_new) = match which {
+            // Each store counts epochs by itself, so each is told its own.
+            Revoke::AllBut { lineage, epoch } => {
+                let (old, new) = self.epochs_of_lineage(principal, lineage, epoch, now).await?;
+                (Revoke::AllBut { lineage, epoch: old }, Revoke::AllBut { lineage, epoch: new })
+            }
+            _ => (which, which),
+        };
+        let mut ended = 0;
+        // Twice: what moves while one store is gone through is met where it went, or came from.
+        for _ in 0..2 {
+            ended += self.old.revoke(principal, in_old, tombstone.clone(), now).await?;
+            ended += self.new.revoke(principal, in_new, tombstone.clone(), now).await?;
         }
         Ok(ended)
     }
 
     async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
         let mut ended = 0;
-        // Twice: what moves while the old store is gone through is met where it went.
         for _ in 0..2 {
-            ended += self.new.revoke_everyone(tombstone.clone(), now).await?;
             ended += self.old.revoke_everyone(tombstone.clone(), now).await?;
-        }
-        let (in_new, in_old) = (self.new.epoch(None).await?, self.old.epoch(None).await?);
-        let raised = Timestamp::from_millis(in_new.max(in_old));
-        if in_old < in_new {
-            ended += self.old.revoke_everyone(tombstone, raised).await?;
-        } else if in_new < in_old {
-            ended += self.new.revoke_everyone(tombstone, raised).await?;
+            ended += self.new.revoke_everyone(tombstone.clone(), now).await?;
         }
         Ok(ended)
     }
@@ -561,5 +384,25 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionAdmin for Moving<Old, New> {
 
     fn needs_purging(&self) -> bool {
         self.old.needs_purging() || self.new.needs_purging()
+    }
+}
+
+/// One page of a store without the copies on their way; as long as it can be.
+async fn page(
+    store: &impl SessionAdmin,
+    principal: Option<&str>,
+    after: Option<&StoreKey>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
+    let (mut page, mut after) = (Vec::new(), after.cloned());
+    loop {
+        let found = store.list(principal, after.as_ref(), limit, now).await?;
+        let is_last = found.len() < limit;
+        after = found.last().map(|(key, ..)| key.clone());
+        page.extend(found.into_iter().filter(|(key, ..)| !is_copy(key)));
+        if is_last || page.len() >= limit {
+            return Ok(page);
+        }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use dewar::{
     SessionManager,
-    store::{SessionAdmin, Timestamp, moving::Moving},
+    store::{
+        Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
+        Timestamp, Tombstone, Touch, Version, Why, memory::MemoryStore, moving::Moving,
+    },
     testing::Visitor,
 };
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -84,5 +87,125 @@ where
     let after = manager(new);
     for visitor in &visitors {
         assert_eq!(count(visitor, &after).await, Some(8));
+    }
+}
+
+/// Two servers side by side, of which the one moves sessions and the other does not yet: each call goes to either. The old store counts its epochs faster.
+#[derive(Clone)]
+pub struct SideBySide {
+    old: MemoryStore,
+    prepared: Moving<MemoryStore, MemoryStore>,
+    moving: Moving<MemoryStore, MemoryStore>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl SideBySide {
+    pub fn new() -> Self {
+        let (old, new) = (MemoryStore::new(), MemoryStore::new());
+        let (prepared, moving) = (Moving::prepare(old.clone(), new.clone()), Moving::start(old.clone(), new.clone()));
+        Self { old, prepared, moving, calls: Arc::default() }
+    }
+
+    fn any(&self) -> &Moving<MemoryStore, MemoryStore> {
+        // Neither in turns, nor by any clock.
+        let call = self.calls.fetch_add(1, SeqCst);
+        if call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 < 2 { &self.prepared } else { &self.moving }
+    }
+
+    async fn count_on(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..3 {
+            self.old.revoke("somebody", Revoke::All, Tombstone::new(Why::Ended, 1, now), now).await?;
+        }
+        Ok(())
+    }
+}
+
+impl SessionStore for SideBySide {
+    async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
+        self.any().load(key, now).await
+    }
+
+    async fn create(
+        &self,
+        key: &StoreKey,
+        version: Version,
+        record: Record,
+        cap: Option<&Cap>,
+        now: Timestamp,
+    ) -> Result<Create, StoreError> {
+        self.any().create(key, version, record, cap, now).await
+    }
+
+    async fn replace(
+        &self,
+        key: &StoreKey,
+        at: Version,
+        version: Version,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<Replace, StoreError> {
+        self.any().replace(key, at, version, record, now).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: Version, idle: Timestamp, now: Timestamp) -> Result<Touch, StoreError> {
+        self.any().touch(key, at, idle, now).await
+    }
+
+    async fn delete(
+        &self,
+        key: &StoreKey,
+        at: Option<Version>,
+        tombstone: Tombstone,
+        now: Timestamp,
+    ) -> Result<Delete, StoreError> {
+        self.any().delete(key, at, tombstone, now).await
+    }
+
+    async fn rename(
+        &self,
+        from: &StoreKey,
+        at: Option<Version>,
+        to: &StoreKey,
+        version: Version,
+        record: Record,
+        tombstone: Tombstone,
+        cap: Option<&Cap>,
+        now: Timestamp,
+    ) -> Result<Rename, StoreError> {
+        self.any().rename(from, at, to, version, record, tombstone, cap, now).await
+    }
+}
+
+impl SessionAdmin for SideBySide {
+    async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.any().count(now).await
+    }
+
+    async fn list(
+        &self,
+        principal: Option<&str>,
+        after: Option<&StoreKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(StoreKey, Record, Version)>, StoreError> {
+        self.any().list(principal, after, limit, now).await
+    }
+
+    async fn epoch(&self, principal: Option<&str>) -> Result<u64, StoreError> {
+        self.any().epoch(principal).await
+    }
+
+    async fn revoke(&self, user: &str, which: Revoke, left: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        self.count_on(now).await?;
+        self.any().revoke(user, which, left, now).await
+    }
+
+    async fn revoke_everyone(&self, left: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
+        self.count_on(now).await?;
+        self.any().revoke_everyone(left, now).await
+    }
+
+    async fn purge(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
+        self.any().purge(limit, now).await
     }
 }
