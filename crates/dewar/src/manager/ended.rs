@@ -359,7 +359,10 @@ impl Watch {
         let mut telling = Telling { watched: Arc::clone(watched), store: Arc::clone(store), task: None, tells: true };
         let mut moments = 0;
         loop {
-            telling.begin();
+            // One that ended is begun again after a while, and the store is asked meanwhile.
+            if moments % ASKED_BEHIND == 0 {
+                telling.begin();
+            }
             let mut pause = runtime.sleep(ASKED_EVERY);
             loop {
                 while let Some(key) = watched.next() {

@@ -1,7 +1,6 @@
 //! What the server tells of sessions that ended, in whatever process: `LISTEN`, on one connection of its own.
 
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
@@ -14,6 +13,7 @@ use tokio_postgres::AsyncMessage;
 
 use super::{
     connection::Connection,
+    direct::is_direct,
     failure::Failure,
     rows::{int8, unescaped},
     schema::Schema,
@@ -40,35 +40,38 @@ pub(super) fn task(connection: &Connection, tell: TellEnding) -> Option<Task> {
     let (servers, schema) = (connection.servers()?, Arc::clone(&connection.schema));
     Some(Box::pin(async move {
         loop {
-            let Err(error) = listen(&servers, &schema, &tell).await;
-            tracing::debug!(%error, "postgres: endings are not told of for a moment");
+            match listen(&servers, &schema, &tell).await {
+                // Behind a pooler nobody is told: the store is to be asked.
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "postgres: endings are not told of for a moment"),
+            }
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }))
 }
 
-/// Tells until the connection is lost.
-async fn listen(
-    servers: &managed::Pool<Servers>,
-    schema: &Schema,
-    tell: &TellEnding,
-) -> Result<Infallible, StoreError> {
+/// Tells until the connection is lost. Ends at once where there is a pooler in between.
+async fn listen(servers: &managed::Pool<Servers>, schema: &Schema, tell: &TellEnding) -> Result<(), StoreError> {
     let (client, wire) = servers.manager().connect().await?;
     let says = async {
         let mut has_begun = false;
         loop {
             let said = async {
                 if !has_begun {
+                    if !is_direct(&client).await? {
+                        return Ok(false);
+                    }
                     schema.stands(&client).await?;
                     client.batch_execute(&schema.statements.begin_to_listen).await?;
                 }
                 client.query_typed(&schema.statements.go_on_listening, &[int8(&TOLD_FOR)]).await?;
-                Ok::<_, Failure>(())
+                Ok::<_, Failure>(true)
             };
             match tokio::time::timeout(ANSWER_LIMIT, said).await {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => return failure.while_trying_to("listen"),
-                Err(_) => return StoreError::new("postgres: cannot listen: no answer"),
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return Ok(()),
+                Ok(Err(failure)) => return Err(failure.while_trying_to("listen")),
+                Err(_) => return Err(StoreError::new("postgres: cannot listen: no answer")),
             }
             if !has_begun {
                 has_begun = true;
@@ -81,9 +84,9 @@ async fn listen(
     let (mut says, mut hears) = (pin!(says), pin!(hears(wire, &channel, tell)));
     let either = poll_fn(|context| match hears.as_mut().poll(context) {
         Poll::Pending => says.as_mut().poll(context),
-        ended => ended,
+        Poll::Ready(error) => Poll::Ready(Err(error)),
     });
-    Err(either.await)
+    either.await
 }
 
 async fn hears(mut wire: Wire, channel: &str, tell: &TellEnding) -> StoreError {
