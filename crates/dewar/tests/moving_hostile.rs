@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dewar::{
     AtMax, Clock, Lifetime, SessionManager, SessionManagerBuilder,
@@ -129,7 +129,7 @@ async fn the_end_of_everybody_ends_what_moved_to_a_file_after_a_clock_was_hours_
 async fn unequal() -> [(MemoryStore, MemoryStore); 2] {
     let [one, two] = [(MemoryStore::new(), MemoryStore::new()), (MemoryStore::new(), MemoryStore::new())];
     for ahead in [&one.0, &two.1] {
-        let in_hours = Timestamp::from(std::time::SystemTime::now()).after(Duration::from_secs(5 * 3600));
+        let in_hours = hours(5).max(Timestamp::from(SystemTime::now()).after(Duration::from_secs(5 * 3600)));
         ahead.revoke("ann", Revoke::All, ended(1), in_hours).await.unwrap();
     }
     [one, two]
@@ -516,7 +516,7 @@ async fn a_lost_answer_lists_no_session_twice() {
     let mut visitor = log_in(&manager(old.clone()), "ann").await;
     let moving = manager(Moving::start(old, new.clone()));
     moved_and_left_a_copy(&mut visitor, &moving, &new).await;
-    assert_eq!(new.list(Some("ann"), None, 10, Timestamp::from(std::time::SystemTime::now())).await.unwrap().len(), 2);
+    assert_eq!(new.list(Some("ann"), None, 10, Timestamp::from(SystemTime::now())).await.unwrap().len(), 2);
     assert_eq!(moving.sessions_of("ann").await.unwrap().len(), 1);
 }
 
