@@ -406,6 +406,7 @@ impl Inner {
             Ok(Done::Kept(Kept { mut at, epoch, cookie, merged })) => {
                 if let Origin::Former { id, .. } = &job.origin {
                     // Whoever waits for its end may have begun before it stood there.
+                    self.watched.is_stored(id.key());
                     self.watched.told(Ending::Of(id.key().clone()));
                 }
                 at.unseen = merged.is_some();

@@ -187,7 +187,7 @@ impl Shared {
     }
 
     /// What stands under this key may not be missing any more.
-    fn is_stored(&self, key: &StoreKey) {
+    pub(super) fn is_stored(&self, key: &StoreKey) {
         if let Some(waiters) = self.lock().waiting.get_mut(key) {
             waiters.iter_mut().for_each(|waiter| waiter.may_be_missing = false);
         }

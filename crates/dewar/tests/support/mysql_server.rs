@@ -33,12 +33,22 @@ impl Server {
         let copied = Command::new("cp").arg("-a").arg(template()).arg(directory.path().join("data")).status();
         assert!(copied.unwrap().success());
         fs::write(directory.path().join("init.sql"), init()).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).into()).collect();
-        let child = spawn(directory.path(), port, &arguments);
-        let mut server = Self { directory, arguments, child, port };
-        server.wait().await;
-        server
+        let spawned = |directory: &Directory| {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            (spawn(directory.path(), port, &arguments), port)
+        };
+        let (child, port) = spawned(&directory);
+        let mut server = Self { directory, arguments: arguments.clone(), child, port };
+        // A port that was free a moment ago may be another test's by now.
+        for _ in 0..5 {
+            match server.stands().await {
+                Ok(()) => return server,
+                Err(log) if log.contains("in use") => (server.child, server.port) = spawned(&server.directory),
+                Err(log) => panic!("the server ended: {log}"),
+            }
+        }
+        panic!("no port is free");
     }
 
     /// Of the store's user, in the database `site`.
@@ -90,7 +100,7 @@ impl Server {
     /// Starts it again, on the same port and files.
     pub(crate) async fn restart(&mut self) {
         self.child = spawn(self.directory.path(), self.port, &self.arguments);
-        self.wait().await;
+        self.stands().await.unwrap_or_else(|log| panic!("the server ended: {log}"));
     }
 
     /// Sends a signal by its name.
@@ -104,8 +114,8 @@ impl Server {
         Conn::new(opts.db_name(Some("site")).prefer_socket(false)).await
     }
 
-    /// Waits until it answers, and sees that the one that does is our own.
-    async fn wait(&mut self) {
+    /// Waits until it answers, and sees that the one that does is our own. Where it ended, what it wrote.
+    async fn stands(&mut self) -> Result<(), String> {
         let start = Instant::now();
         let mut connection = loop {
             match tokio::time::timeout(Duration::from_secs(1), self.try_admin()).await {
@@ -113,7 +123,9 @@ impl Server {
                 other => {
                     let ended = self.child.try_wait().unwrap();
                     let log = || fs::read_to_string(self.path().join("log")).unwrap_or_default();
-                    assert!(ended.is_none(), "the server ended: {ended:?}\n{}", log());
+                    if let Some(status) = ended {
+                        return Err(format!("{status}\n{}", log()));
+                    }
                     assert!(start.elapsed() < Duration::from_secs(60), "it does not answer: {other:?}\n{}", log());
                 }
             }
@@ -123,6 +135,7 @@ impl Server {
         let file: String = row.take(0).unwrap();
         let id = fs::read_to_string(&file).unwrap();
         assert_eq!(id.trim(), self.child.id().to_string(), "another server answers on our port");
+        Ok(())
     }
 }
 
