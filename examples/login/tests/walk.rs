@@ -594,7 +594,7 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
     for (name, value, said) in [
         ("SECRET_KEY", "short", "16 is the least"),
         ("PORT", "many", "PORT"),
-        ("SESSION_STORE", "cobol:", "SESSION_STORE: a store's URL begins with memory:, sqlite: or redis:"),
+        ("SESSION_STORE", "cobol:", "SESSION_STORE: a store's address begins with memory:, sqlite:, postgres:, "),
         ("ALLOW_HTTP", "perhaps", "ALLOW_HTTP"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_login"));

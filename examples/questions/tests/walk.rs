@@ -173,7 +173,7 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         (&[("TEMPLATES_DIR", "nowhere")], "set TEMPLATES_DIR"),
         (&[("PORT", "many")], "PORT"),
         (&[("SESSION_DIALECT", "cobol")], "flask"),
-        (&[("SESSION_STORE", "cobol:")], "SESSION_STORE: a store's URL begins with memory:, sqlite: or redis:"),
+        (&[("SESSION_STORE", "cobol:")], "SESSION_STORE: a store's address begins with memory:, sqlite:, postgres:, "),
         (&[("SESSION_STORE", "sqlite:")], "sqlite:sessions.db"),
         (&[store, ("SESSION_DIALECT", "flask")], "leave out SESSION_DIALECT to use the store"),
         (&[store, ("SESSION_DIALECT", "sealed")], "or SESSION_STORE to use the cookie"),

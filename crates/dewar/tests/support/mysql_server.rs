@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -177,6 +178,9 @@ fn template() -> PathBuf {
     let version = version(&program()).expect("the server says its version");
     let name: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
     let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // One of this process makes it.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if template.exists() {
         return template;
     }
@@ -201,7 +205,7 @@ fn template() -> PathBuf {
     };
     let made = make.arg(format!("--datadir={}", data.display())).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Another test may have been faster.
+    // Another process may have been faster.
     let part = template.with_extension(std::process::id().to_string());
     assert!(Command::new("cp").arg("-a").arg(&data).arg(&part).status().unwrap().success());
     if fs::rename(&part, &template).is_err() {
