@@ -14,22 +14,25 @@ pub(crate) static PART: Part = Part {
     scenarios: scenarios![
         the_store_in_mariadb_keeps_its_promises,
         the_store_in_mysql_keeps_its_promises,
-        a_mariadb_that_fails_at_night_is_met,
-        a_mysql_that_fails_at_night_is_met,
         whoever_is_not_the_server_learns_nothing,
-        racing_requests_on_mariadb_lose_nothing,
-        racing_requests_on_mysql_lose_nothing,
-        ten_thousand_requests_at_once_on_mariadb_and_mysql_lose_nothing,
-        what_was_confirmed_survives_a_kill_of_mariadb_and_of_mysql,
     ],
 };
 
-/// What takes long: the histories and kills of a night.
+/// What takes long: faults, races, the histories and kills of a night.
 pub(crate) static LONG: Part = Part {
     name: "mysql-long",
     about: "200 kills of MariaDB and of MySQL, and 10,000 histories on each, with answers that get lost",
     needs: &[&MARIADB, &MYSQL, &CARGO],
-    scenarios: scenarios![two_hundred_kills_lose_nothing, ten_thousand_histories_equal_the_model],
+    scenarios: scenarios![
+        a_mariadb_that_fails_at_night_is_met,
+        a_mysql_that_fails_at_night_is_met,
+        racing_requests_on_mariadb_lose_nothing,
+        racing_requests_on_mysql_lose_nothing,
+        ten_thousand_requests_at_once_on_mariadb_and_mysql_lose_nothing,
+        what_was_confirmed_survives_a_kill_of_mariadb_and_of_mysql,
+        two_hundred_kills_lose_nothing,
+        ten_thousand_histories_equal_the_model,
+    ],
 };
 
 fn the_store_in_mariadb_keeps_its_promises(tools: &Tools) {

@@ -8,11 +8,10 @@ use crate::{
 
 pub(crate) static PART: Part = Part {
     name: "redis-servers",
-    about: "the Redis store over TLS, through fail-overs by sentinels, and on Redis 8.0, Valkey 8.1 and 9.1",
+    about: "the Redis store over TLS, and on Redis 8.0, Valkey 8.1 and 9.1",
     needs: &[&REDIS, &REDIS_8_0, &VALKEY_8_1, &VALKEY_9_1, &OPENSSL, &CARGO],
     scenarios: scenarios![
         only_a_server_that_is_trusted_is_spoken_to,
-        a_fail_over_is_survived_and_what_it_loses_is_counted,
         redis_8_0_keeps_the_promises,
         valkey_8_1_keeps_the_promises,
         valkey_9_1_keeps_the_promises,
@@ -25,9 +24,12 @@ const FAILOVERS: &str = "5";
 /// The same for `--long`.
 pub(crate) static LONG: Part = Part {
     name: "fail-overs",
-    about: "200 fail-overs of each kind: what a replica confirmed is never lost",
+    about: "fail-overs by sentinels, five and 200 of each kind, with what they lose",
     needs: &[&REDIS, &OPENSSL, &CARGO],
-    scenarios: scenarios![two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed],
+    scenarios: scenarios![
+        a_fail_over_is_survived_and_what_it_loses_is_counted,
+        two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed,
+    ],
 };
 
 fn only_a_server_that_is_trusted_is_spoken_to(tools: &Tools) {
@@ -56,7 +58,7 @@ fn valkey_9_1_keeps_the_promises(tools: &Tools) {
 
 fn keeps_the_promises(tools: &Tools, server: &Tool) {
     let program = tools.path(server).display().to_string();
-    for file in ["redis_store", "redis_index", "redis_faults", "redis_tls", "redis_sentinel", "races_redis"] {
-        run_on(tools, file, &[("REDIS_SERVER", program.as_str()), ("HISTORIES", "500")]);
+    for file in ["redis_store", "redis_index", "redis_tls"] {
+        run_on(tools, file, &[("REDIS_SERVER", program.as_str())]);
     }
 }
