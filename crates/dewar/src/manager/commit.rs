@@ -421,10 +421,8 @@ impl Inner {
                 Ok(Outcome::Written)
             }
             Ok(Done::Ended) => {
-                match &job.origin {
-                    Origin::Stored(at) => self.watched.told(Ending::Of(at.key.clone())),
-                    Origin::Former { id, .. } => self.watched.told(Ending::Of(id.key().clone())),
-                    _ => {}
+                if let Ok(key) = self.key_of(&job) {
+                    self.watched.told(Ending::Of(key));
                 }
                 happened.tell(&self.listeners);
                 let cookies = self.removal()?;

@@ -207,11 +207,7 @@ impl Shared {
     /// They go on under another key.
     fn follow(&self, from: &StoreKey, to: StoreKey, is_meant: impl Fn(&Waiter) -> bool) {
         let mut watching = self.lock();
-        let Some(waiters) = watching.waiting.remove(from) else { return };
-        let (meant, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_meant);
-        if !others.is_empty() {
-            watching.waiting.insert(from.clone(), others);
-        }
+        let meant = watching.take(from, is_meant);
         if !meant.is_empty() {
             watching.waiting.entry(to.clone()).or_default().extend(meant);
             watching.look_at(to);
@@ -219,15 +215,7 @@ impl Shared {
     }
 
     fn end(&self, key: &StoreKey, is_meant: impl Fn(&Waiter) -> bool) {
-        let ended = {
-            let mut watching = self.lock();
-            let waiters = watching.waiting.remove(key).unwrap_or_default();
-            let (ended, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_meant);
-            if !others.is_empty() {
-                watching.waiting.insert(key.clone(), others);
-            }
-            ended
-        };
+        let ended = self.lock().take(key, is_meant);
         // Their wakers run here, and may come back.
         ended.into_iter().for_each(|waiter| {
             let _ = waiter.end.send(());
@@ -240,6 +228,16 @@ impl Shared {
 }
 
 impl Watching {
+    /// Those of a key who are meant; the others go on waiting.
+    fn take(&mut self, key: &StoreKey, is_meant: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let waiters = self.waiting.remove(key).unwrap_or_default();
+        let (meant, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(is_meant);
+        if !others.is_empty() {
+            self.waiting.insert(key.clone(), others);
+        }
+        meant
+    }
+
     fn look_at(&mut self, key: StoreKey) {
         self.told.insert(key);
         self.wake();

@@ -556,7 +556,7 @@ impl Inner {
         }
     }
 
-    fn key_of(&self, job: &Job) -> Result<StoreKey, Error> {
+    pub(super) fn key_of(&self, job: &Job) -> Result<StoreKey, Error> {
         match &job.origin {
             Origin::Stored(at) => Ok(at.key.clone()),
             Origin::Former { id, .. } => Ok(id.key().clone()),
