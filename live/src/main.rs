@@ -3,6 +3,7 @@
 
 mod generate;
 mod http;
+mod own_tests;
 mod part;
 mod peer;
 mod process;

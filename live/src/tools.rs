@@ -11,8 +11,6 @@ use std::{
     process::Command,
 };
 
-use crate::process::Process;
-
 /// A program that a part needs, and what it takes to have it.
 #[derive(Debug)]
 pub(crate) struct Tool {
@@ -146,18 +144,6 @@ impl Tools {
     pub(crate) fn path(&self, tool: &Tool) -> &Path {
         self.ready.iter().find(|(name, _)| *name == tool.name).map_or(Path::new(""), |(_, path)| path)
     }
-}
-
-/// Runs tests of one of the crate's files, and returns what Cargo printed. It panics where one fails.
-///
-/// Cargo's own settings are in the environment, so that it builds where it has built before.
-pub(crate) fn cargo_test(tools: &Tools, file: &str, settings: &[(&str, &str)], arguments: &[&str]) -> String {
-    let mut cargo = Command::new(tools.path(&CARGO));
-    cargo.current_dir(root()).envs(settings.iter().copied());
-    cargo.args(["test", "--package", "dewar", "--test", file]).args(arguments);
-    let (status, text) = Process::start("cargo test", &mut cargo).finish();
-    assert!(status.success(), "crates/dewar/tests/{file}.rs: cargo test ended with {status}");
-    text
 }
 
 /// A command in the repository's folder, without the environment of whoever runs the suite.

@@ -116,7 +116,7 @@ pub use web::{
 };
 
 /// The examples of the pages in `docs/`, compiled and run.
-#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express"))]
+#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express", feature = "sqlite"))]
 mod docs {
     #[doc = include_str!("../../../docs/coming-from-express.md")]
     mod coming_from_express {}
@@ -132,4 +132,6 @@ mod docs {
     mod on_call {}
     #[doc = include_str!("../../../docs/wasm.md")]
     mod wasm {}
+    #[doc = include_str!("../../../docs/which-store.md")]
+    mod which_store {}
 }

@@ -1,8 +1,9 @@
 //! The long proofs: generated histories of racing clients, as many as a night would see.
 
 use crate::{
-    suite::{Part, note, scenarios},
-    tools::{CARGO, POSTGRES, REDIS, Tools, cargo_test},
+    own_tests::OwnTests,
+    suite::{Part, scenarios},
+    tools::{CARGO, POSTGRES, REDIS, Tools},
 };
 
 pub(crate) static PART: Part = Part {
@@ -18,28 +19,25 @@ pub(crate) static PART: Part = Part {
 };
 
 fn ten_thousand_histories_on_redis_equal_the_model(tools: &Tools) {
-    run(tools, "races_redis", 10_000);
+    run(tools, "redis::races", 10_000);
 }
 
 fn ten_thousand_histories_on_postgresql_equal_the_model(tools: &Tools) {
-    run(tools, "races_postgres", 10_000);
+    run(tools, "postgres::races", 10_000);
 }
 
 fn a_hundred_thousand_histories_on_sqlite_equal_the_model(tools: &Tools) {
-    run(tools, "races_sqlite", 100_000);
+    run(tools, "stores::races_sqlite", 100_000);
 }
 
 fn a_million_histories_in_memory_equal_the_model(tools: &Tools) {
-    run(tools, "races_memory", 1_000_000);
+    run(tools, "stores::races_memory", 1_000_000);
 }
 
 /// It panics where a history differs from the model: what was printed has its seed.
-fn run(tools: &Tools, file: &str, histories: usize) {
-    let settings = [("HISTORIES", histories.to_string()), ("LOSES", "1".to_owned())];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let arguments = ["--release", "--", "--include-ignored", "--nocapture", "histories"];
-    let text = cargo_test(tools, file, &settings, &arguments);
+fn run(tools: &Tools, module: &str, histories: usize) {
+    let tests = OwnTests::of(module).only("histories").with("HISTORIES", histories).with("LOSES", 1).in_release();
+    let text = tests.run(tools);
     let equal = format!("{histories} histories equal the model");
-    assert!(text.contains(&equal), "crates/dewar/tests/{file}.rs did not print {equal:?}");
-    note(&equal);
+    assert!(text.contains(&equal), "{module} did not print {equal:?}");
 }

@@ -1,7 +1,7 @@
 //! Sessions that move from one store of ours to another, on real servers.
 
 use crate::{
-    part::redis::run_ignored,
+    own_tests::OwnTests,
     suite::{Part, scenarios},
     tools::{CARGO, POSTGRES, REDIS, Tools},
 };
@@ -14,5 +14,5 @@ pub(crate) static PART: Part = Part {
 };
 
 fn a_thousand_visits_move_and_none_loses_anything(tools: &Tools) {
-    run_ignored(tools, "moving_servers");
+    OwnTests::of("stores::moving_servers").run(tools);
 }

@@ -1,9 +1,9 @@
 //! The crate's own tests that need a PostgreSQL: `cargo test` leaves them out, this part runs them.
 
 use crate::{
-    part::redis::run_ignored,
-    suite::{Part, note, scenarios},
-    tools::{CARGO, OPENSSL, PGBOUNCER, POSTGRES, Tools, cargo_test},
+    own_tests::OwnTests,
+    suite::{Part, scenarios},
+    tools::{CARGO, OPENSSL, PGBOUNCER, POSTGRES, Tools},
 };
 
 pub(crate) static PART: Part = Part {
@@ -28,15 +28,15 @@ pub(crate) static LONG: Part = Part {
 };
 
 fn the_store_in_postgresql_keeps_its_promises(tools: &Tools) {
-    run_ignored(tools, "postgres_store");
+    OwnTests::of("postgres::store").run(tools);
 }
 
 fn addresses_of_postgresql_are_what_they_say_and_nobody_is_between(tools: &Tools) {
-    run_ignored(tools, "postgres_address");
+    OwnTests::of("postgres::address").run(tools);
 }
 
 fn a_postgresql_that_fails_at_night_is_met(tools: &Tools) {
-    run_ignored(tools, "postgres_faults");
+    OwnTests::of("postgres::faults").run(tools);
 }
 
 fn a_primary_that_is_killed_five_times_loses_nothing_that_was_confirmed(tools: &Tools) {
@@ -48,24 +48,15 @@ fn a_primary_that_is_killed_two_hundred_times_loses_nothing_that_was_confirmed(t
 }
 
 fn racing_requests_on_postgresql_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "races_postgres");
+    OwnTests::of("postgres::races").run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_postgresql_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "crowd_postgres");
+    OwnTests::of("crowd::postgres").run(tools);
 }
 
 /// It panics where anything was lost.
 fn kills(tools: &Tools, rounds: u32) {
-    let settings = [("ROUNDS", rounds.to_string())];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let text =
-        cargo_test(tools, "postgres_kills", &settings, &["--", "--ignored", "--nocapture", "--test-threads", "1"]);
-    for line in text.lines().filter(|line| line.contains("confirmed")) {
-        note(line);
-    }
-    assert!(
-        text.contains(&format!("{rounds} rounds")),
-        "crates/dewar/tests/postgres_kills.rs did not say how many rounds it ran"
-    );
+    let text = OwnTests::of("postgres::kills").with("ROUNDS", rounds).one_after_another().run(tools);
+    assert!(text.contains(&format!("{rounds} rounds")), "postgres::kills did not say how many rounds it ran");
 }

@@ -1,8 +1,9 @@
 //! The crate's own tests that need a redis-server: `cargo test` leaves them out, this part runs them.
 
 use crate::{
-    suite::{Part, note, scenarios},
-    tools::{CARGO, REDIS, Tools, cargo_test},
+    own_tests::OwnTests,
+    suite::{Part, scenarios},
+    tools::{CARGO, REDIS, Tools},
 };
 
 pub(crate) static PART: Part = Part {
@@ -19,43 +20,21 @@ pub(crate) static PART: Part = Part {
 };
 
 fn the_store_in_redis_keeps_its_promises(tools: &Tools) {
-    run_ignored(tools, "redis_store");
+    OwnTests::of("redis::store").run(tools);
 }
 
 fn the_index_of_users_in_redis_is_kept_and_mended(tools: &Tools) {
-    run_ignored(tools, "redis_index");
+    OwnTests::of("redis::index").run(tools);
 }
 
 fn a_redis_that_fails_at_night_is_met(tools: &Tools) {
-    run_ignored(tools, "redis_faults");
+    OwnTests::of("redis::faults").run(tools);
 }
 
 fn racing_requests_on_redis_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "races_redis");
+    OwnTests::of("redis::races").run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "crowd");
-}
-
-/// Runs the ignored tests of one file. It panics where one fails or none was there; what Cargo printed is shown then.
-pub(super) fn run_ignored(tools: &Tools, file: &str) {
-    run_on(tools, file, &[]);
-}
-
-/// The same with these settings.
-pub(super) fn run_on(tools: &Tools, file: &str, settings: &[(&str, &str)]) {
-    let text = cargo_test(tools, file, settings, &["--quiet", "--", "--ignored", "--nocapture"]);
-    for line in text.lines().filter(|line| line.contains("fail-overs")) {
-        note(line);
-    }
-    let passed = passed(&text);
-    assert!(passed > 0, "crates/dewar/tests/{file}.rs: no test was run");
-    note(&format!("{passed} tests of crates/dewar/tests/{file}.rs passed"));
-}
-
-/// `test result: ok. 4 passed; 0 failed; ...`
-fn passed(text: &str) -> usize {
-    let line = text.lines().find_map(|line| line.strip_prefix("test result: ok. "));
-    line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(0)
+    OwnTests::of("crowd::one_machine").run(tools);
 }

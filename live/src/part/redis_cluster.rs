@@ -1,9 +1,9 @@
 //! The crate's own tests that need a Redis Cluster: `cargo test` leaves them out, this part runs them.
 
-use super::redis::{run_ignored, run_on};
 use crate::{
-    suite::{Part, note, scenarios},
-    tools::{CARGO, REDIS, Tools, cargo_test},
+    own_tests::OwnTests,
+    suite::{Part, scenarios},
+    tools::{CARGO, REDIS, Tools},
 };
 
 pub(crate) static PART: Part = Part {
@@ -27,32 +27,26 @@ pub(crate) static KILLS: Part = Part {
 };
 
 fn the_store_in_a_cluster_keeps_its_promises(tools: &Tools) {
-    run_ignored(tools, "redis_cluster");
+    OwnTests::of("redis_cluster::store").run(tools);
 }
 
 fn slots_that_move_and_nodes_that_die_are_met(tools: &Tools) {
-    run_ignored(tools, "redis_cluster_faults");
+    OwnTests::of("redis_cluster::faults").run(tools);
 }
 
 fn racing_requests_on_a_cluster_lose_nothing(tools: &Tools) {
-    let text = cargo_test(tools, "races_redis_cluster", &[], &["--quiet", "--", "--ignored", "--skip", "histories"]);
-    assert!(
-        text.contains("test result: ok. 3 passed"),
-        "crates/dewar/tests/races_redis_cluster.rs: three tests are expected"
-    );
+    OwnTests::of("redis_cluster::races").run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_a_cluster_lose_nothing(tools: &Tools) {
-    run_ignored(tools, "crowd_redis_cluster");
+    OwnTests::of("crowd::redis_cluster").run(tools);
 }
 
 fn two_hundred_primaries_are_killed(tools: &Tools) {
-    let arguments = ["--", "--ignored", "--nocapture", "is_killed"];
-    let text = cargo_test(tools, "redis_cluster_faults", &[("ROUNDS", "200")], &arguments);
-    let counted = text.lines().find_map(|line| line.split_once("200 rounds: ")).expect("it counts what was lost");
-    note(counted.1);
+    let text = OwnTests::of("redis_cluster::faults").only("is_killed").with("ROUNDS", 200).run(tools);
+    assert!(text.contains("200 rounds: "), "redis_cluster::faults did not say how many rounds it ran");
 }
 
 fn five_thousand_histories_on_a_cluster_equal_the_model(tools: &Tools) {
-    run_on(tools, "races_redis_cluster", &[("HISTORIES", "5000")]);
+    OwnTests::of("redis_cluster::races").only("histories").with("HISTORIES", 5000).run(tools);
 }

@@ -1,7 +1,7 @@
 //! The crate's own tests of its Redis store, on every server that it is promised for.
 
-use super::redis::{run_ignored, run_on};
 use crate::{
+    own_tests::OwnTests,
     suite::{Part, scenarios},
     tools::{CARGO, OPENSSL, REDIS, REDIS_8_0, Tool, Tools, VALKEY_8_1, VALKEY_9_1},
 };
@@ -19,7 +19,7 @@ pub(crate) static PART: Part = Part {
 };
 
 /// How many fail-overs each of the tests has that count what is lost.
-const FAILOVERS: &str = "5";
+const FAILOVERS: u32 = 5;
 
 /// The same for `--long`.
 pub(crate) static LONG: Part = Part {
@@ -33,15 +33,15 @@ pub(crate) static LONG: Part = Part {
 };
 
 fn only_a_server_that_is_trusted_is_spoken_to(tools: &Tools) {
-    run_ignored(tools, "redis_tls");
+    OwnTests::of("redis::tls").run(tools);
 }
 
 fn a_fail_over_is_survived_and_what_it_loses_is_counted(tools: &Tools) {
-    run_on(tools, "redis_sentinel", &[("FAILOVERS", FAILOVERS)]);
+    OwnTests::of("redis::sentinel").with("FAILOVERS", FAILOVERS).run(tools);
 }
 
 fn two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed(tools: &Tools) {
-    run_on(tools, "redis_sentinel", &[("FAILOVERS", "200")]);
+    OwnTests::of("redis::sentinel").with("FAILOVERS", 200).run(tools);
 }
 
 fn redis_8_0_keeps_the_promises(tools: &Tools) {
@@ -57,8 +57,8 @@ fn valkey_9_1_keeps_the_promises(tools: &Tools) {
 }
 
 fn keeps_the_promises(tools: &Tools, server: &Tool) {
-    let program = tools.path(server).display().to_string();
-    for file in ["redis_store", "redis_index", "redis_tls"] {
-        run_on(tools, file, &[("REDIS_SERVER", program.as_str())]);
+    let program = tools.path(server).display();
+    for module in ["redis::store", "redis::index", "redis::tls"] {
+        OwnTests::of(module).with("REDIS_SERVER", &program).run(tools);
     }
 }

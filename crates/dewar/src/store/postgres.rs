@@ -95,7 +95,7 @@ use tokio_postgres::Row;
 
 use self::{
     connection::Connection,
-    rows::{Columns, Grave, Key, Value, bytea, int8, millis, owner, signed, text},
+    rows::{Columns, Key, TombstoneColumns, Value, bytea, int8, millis, owner, signed, text},
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
@@ -274,10 +274,10 @@ impl SessionStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Delete, StoreError> {
         let key = Key::of(key);
-        let grave = Grave::of(&tombstone);
+        let tombstone = TombstoneColumns::of(&tombstone);
         let (bytes, at, now) = (key.bytes(), at.map(|at| at.bits() as i64), millis(now));
         let mut values: Vec<Value<'_>> = vec![bytea(&bytes), text(&key.name), int8(&at), int8(&now)];
-        values.extend(grave.values());
+        values.extend(tombstone.values());
         let row = self.0.ask_one(&self.statements().delete, &values).await?;
         match answer(&row)? {
             DONE => Ok(Delete::Deleted),
@@ -299,14 +299,14 @@ impl SessionStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Rename, StoreError> {
         let (from, to) = (Key::of(from), Key::of(to));
-        let (columns, room, grave) = (Columns::of(&to, &record), Room::of(cap), Grave::of(&tombstone));
+        let (columns, room, tombstone) = (Columns::of(&to, &record), Room::of(cap), TombstoneColumns::of(&tombstone));
         let (from, at, to) = (from.bytes(), at.map(|at| at.bits() as i64), to.bytes());
         let (bits, now) = (version.bits() as i64, millis(now));
         let mut values = vec![bytea(&to), int8(&bits), int8(&now)];
         values.extend(columns.values());
         values.extend(room.values());
         values.extend([bytea(&from), int8(&at)]);
-        values.extend(grave.values());
+        values.extend(tombstone.values());
         let row = self.0.ask_one(&self.statements().rename, &values).await?;
         match answer(&row)? {
             DONE => Ok(Rename::Renamed(written(&row, &record, version)?)),
@@ -384,22 +384,22 @@ impl SessionAdmin for PostgresStore {
             Revoke::AllBut { lineage, epoch } => (None, Some(lineage as i64), signed(epoch)),
             Revoke::Lineage(lineage) => (Some(lineage as i64), None, 0),
         };
-        let (owner, grave, now) = (owner(principal), Grave::of(&tombstone), millis(now));
+        let (owner, tombstone, now) = (owner(principal), TombstoneColumns::of(&tombstone), millis(now));
         let mut values = vec![bytea(&owner), int8(&one), int8(&but), int8(&began), int8(&now)];
-        values.extend(grave.values());
+        values.extend(tombstone.values());
         let row = self.0.ask_one(&self.statements().revoke, &values).await?;
         number(&row, 0)
     }
 
     async fn revoke_everyone(&self, tombstone: Tombstone, now: Timestamp) -> Result<u64, StoreError> {
-        let (grave, now) = (Grave::of(&tombstone), millis(now));
+        let (tombstone, now) = (TombstoneColumns::of(&tombstone), millis(now));
         let raise = &self.statements().raise_everybodys;
         let row = self.0.ask_one(raise, &[int8(&now)]).await?;
         let epoch: i64 = row.try_get(0).map_err(unknown)?;
         let (mut count, mut last) = (0, Vec::new());
         loop {
             let mut values = vec![int8(&epoch), bytea(&last), int8(&ENDED_AT_ONCE), int8(&now)];
-            values.extend(grave.values());
+            values.extend(tombstone.values());
             let row = self.0.ask_one(&self.statements().end_begun_before, &values).await?;
             count += number(&row, 0)?;
             match row.try_get::<_, Option<Vec<u8>>>(1).map_err(unknown)? {
@@ -438,12 +438,12 @@ impl SessionAdmin for PostgresStore {
 /// A cap in columns.
 struct Room {
     most: Option<i64>,
-    end: Grave,
+    end: TombstoneColumns,
 }
 
 impl Room {
     fn of(cap: Option<&Cap>) -> Self {
-        let end = cap.and_then(|cap| cap.end_oldest.as_ref()).map(Grave::of).unwrap_or_default();
+        let end = cap.and_then(|cap| cap.end_oldest.as_ref()).map(TombstoneColumns::of).unwrap_or_default();
         Self { most: cap.map(|cap| cap.most.get().into()), end }
     }
 

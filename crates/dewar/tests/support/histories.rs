@@ -10,7 +10,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::Poll,
     time::Duration,
@@ -18,6 +21,7 @@ use std::{
 
 use dewar::{
     Clock, Error, Session, SessionLayer, SessionManager,
+    runtime::{Runtime, Task, Tokio},
     store::{SessionAdmin, Timestamp},
 };
 use http::{HeaderMap, header};
@@ -732,6 +736,11 @@ impl Model {
             return Outcome::Saved;
         }
         if job.logs_in() {
+            if was_renewed && job.intent == Intent::LogIn {
+                // It is one session more beside the one that the other request goes on in.
+                self.lineages += 1;
+                job.view.lineage = self.lineages;
+            }
             self.begin_new(job);
             return Outcome::Saved;
         }
@@ -1131,8 +1140,9 @@ struct Site {
     /// As it was before there was a store.
     before: SessionManager,
     manager: SessionManager,
-    /// The tasks that are always there.
-    tasks: usize,
+    tasks: Tasks,
+    /// Those that are always there.
+    at_rest: usize,
     /// Whether the store loses answers now.
     loses: Arc<AtomicBool>,
 }
@@ -1141,26 +1151,54 @@ impl Site {
     async fn new(store: Yielding<impl SessionAdmin>, revokes_at_once: bool) -> Self {
         let (loses, prints) = (store.loses.clone(), store.prints);
         let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
-        let layer = SessionLayer::new(secret()).unwrap().clock(clock.clone());
+        let tasks = Tasks::default();
+        let layer = SessionLayer::new(secret()).unwrap().clock(clock.clone()).runtime(tasks.clone());
         let before = layer.manager().unwrap();
         let manager = layer.store(store).manager().unwrap();
         manager.open(&HeaderMap::new()).await.unwrap();
-        // A store that connects when it is first asked has its tasks from then on.
-        dewar::testing::Visitor::prepared(&manager, |session| session.insert("first", 1)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        Self { clock, before, manager, tasks: alive_tasks(), loses, revokes_at_once, prints }
+        let at_rest = tasks.alive();
+        Self { clock, before, manager, tasks, at_rest, loses, revokes_at_once, prints }
     }
 
     /// Waits until no commit is under way.
     async fn settle(&self) {
-        while alive_tasks() > self.tasks {
+        while self.tasks.alive() > self.at_rest {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn alive_tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+/// The managers' own tasks, counted: those of a store's connections come and go beside them.
+#[derive(Clone, Default)]
+struct Tasks(Arc<AtomicUsize>);
+
+impl Tasks {
+    fn alive(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Runtime for Tasks {
+    fn spawn(&self, task: Task) {
+        self.0.fetch_add(1, SeqCst);
+        let alive = Alive(self.clone());
+        Tokio.spawn(Box::pin(async move {
+            let _alive = alive;
+            task.await;
+        }));
+    }
+
+    fn sleep(&self, time: Duration) -> Task {
+        Tokio.sleep(time)
+    }
+}
+
+struct Alive(Tasks);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// One history: what really runs, and every world that it may be in.

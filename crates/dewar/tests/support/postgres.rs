@@ -2,14 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use dewar::store::{Create, Record, SessionStore, Timestamp, Tombstone, Version, Why, postgres::PostgresStore};
+use dewar::store::postgres::PostgresStore;
 use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
-use super::{
-    postgres_server::Server,
-    stores::{NOW, key, record},
-};
+use super::postgres_server::Server;
 
 pub(crate) async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
@@ -33,30 +30,6 @@ pub(crate) fn open(server: &Server) -> PostgresStore {
 /// With these settings: `schema=a&pool=2`.
 pub(crate) fn with(server: &Server, settings: &str) -> PostgresStore {
     PostgresStore::open(&format!("{}?{settings}", server.url())).unwrap()
-}
-
-pub(crate) fn version(bits: u64) -> Version {
-    Version::from_bits(bits)
-}
-
-pub(crate) fn ended(nonce: u64) -> Tombstone {
-    Tombstone::new(Why::Ended, nonce, NOW)
-}
-
-pub(crate) fn later(seconds: u64) -> Timestamp {
-    NOW.after(Duration::from_secs(seconds))
-}
-
-pub(crate) fn of(principal: &str, lineage: u64) -> Record {
-    Record { principal: Some(principal.into()), lineage, ..record(b"x") }
-}
-
-/// Stands in the version of its number; the epoch it carries.
-pub(crate) async fn create(store: &PostgresStore, number: u64, record: &Record) -> u64 {
-    match store.create(&key(number), version(number), record.clone(), None, NOW).await.unwrap() {
-        Create::Created(written) => written.epoch,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// On the one of both that is written to.

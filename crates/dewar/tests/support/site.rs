@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Router, body::Body, handler::Handler, routing::get};
-use dewar::{Clock, Error, Session, SessionLayer, SessionManager, store::Timestamp, testing::Visitor};
+use dewar::{
+    Clock, Error, Session, SessionLayer, SessionManager, SessionManagerBuilder,
+    store::{SessionAdmin, Timestamp},
+    testing::Visitor,
+};
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, header};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -43,11 +47,7 @@ impl Site {
     }
 
     pub async fn user(&self, user: &str) -> Visitor {
-        let prepared = Visitor::prepared(&self.manager, |session| {
-            session.insert("n", 0u32);
-            session.set_principal(user);
-        });
-        prepared.await.unwrap()
+        log_in(&self.manager, user).await
     }
 
     pub async fn get<H: Handler<T, ()>, T: 'static>(&self, visitor: &mut Visitor, handler: H) -> Response<Body> {
@@ -60,6 +60,27 @@ impl Site {
         self.store.fail(Verb::Load, 1, Fault::NotDone);
         assert!(session.commit().await.unwrap_err().is_store());
     }
+}
+
+pub fn builder(store: impl SessionAdmin) -> SessionManagerBuilder {
+    SessionManager::builder(secret()).unwrap().store(store)
+}
+
+pub fn manager(store: impl SessionAdmin) -> SessionManager {
+    builder(store).build().unwrap()
+}
+
+/// A browser in which somebody has logged in; the session has an entry.
+pub async fn log_in(manager: &SessionManager, user: &str) -> Visitor {
+    let prepared = Visitor::prepared(manager, |session| {
+        session.insert("n", 0u32);
+        session.set_principal(user);
+    });
+    prepared.await.unwrap()
+}
+
+pub async fn principal_at(visitor: &Visitor, manager: &SessionManager) -> Option<String> {
+    Request::begin(visitor, manager).await.session.principal()
 }
 
 /// A request that has opened its session and not yet answered.

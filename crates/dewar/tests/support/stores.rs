@@ -3,12 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use dewar::{
     dialect::SessionId,
-    store::{Record, StoreKey, Timestamp},
+    store::{Create, Load, Record, SessionStore, StoreKey, Timestamp, Tombstone, Version, Why},
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -35,6 +36,34 @@ pub(crate) fn record(data: &[u8]) -> Record {
         guarded_until: None,
         extra: Bytes::new(),
     }
+}
+
+pub(crate) fn version(bits: u64) -> Version {
+    Version::from_bits(bits)
+}
+
+pub(crate) fn ended(nonce: u64) -> Tombstone {
+    Tombstone::new(Why::Ended, nonce, NOW)
+}
+
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    NOW.after(Duration::from_secs(seconds))
+}
+
+pub(crate) fn of(principal: &str, lineage: u64) -> Record {
+    Record { principal: Some(principal.into()), lineage, ..record(b"x") }
+}
+
+/// Stands in the version of its number; the epoch it carries.
+pub(crate) async fn create(store: &impl SessionStore, number: u64, record: &Record) -> u64 {
+    match store.create(&key(number), version(number), record.clone(), None, NOW).await.unwrap() {
+        Create::Created(written) => written.epoch,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn lives(store: &impl SessionStore, key: &StoreKey, now: Timestamp) -> bool {
+    matches!(store.load(key, now).await.unwrap(), Load::Found(..))
 }
 
 /// A directory of its own, removed at the end.

@@ -125,7 +125,7 @@ impl<'a> Columns<'a> {
 
 /// What a tombstone is in `dewar.tombstone_1`; all of it NULL where there is none.
 #[derive(Default)]
-pub(super) struct Grave {
+pub(super) struct TombstoneColumns {
     why: Option<i32>,
     nonce: Option<i64>,
     made: Option<i64>,
@@ -134,7 +134,7 @@ pub(super) struct Grave {
     successor_name: Option<String>,
 }
 
-impl Grave {
+impl TombstoneColumns {
     pub(super) fn of(tombstone: &Tombstone) -> Self {
         let (why, successor) = match &tombstone.why {
             Why::Ended => (0, None),

@@ -1,0 +1,14 @@
+//! The formats: what other frameworks wrote, and what their dialects keep.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod express;
+mod express_vectors;
+mod flask_vectors;
+mod seams;
+mod values;
+mod wire_json;
+mod wire_msgpack;
+mod wire_properties;
+mod wire_vectors;

@@ -1,0 +1,10 @@
+//! The store in MySQL and MariaDB, each test with a server of its own: `cargo xtask live mysql`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod kills;
+mod races;
+mod store;
+mod tls;
