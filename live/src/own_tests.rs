@@ -8,6 +8,9 @@ use crate::{
     tools::{CARGO, Tools, root},
 };
 
+/// How many generated histories run on each server, of the thousands that `--long` runs.
+pub(crate) const HISTORIES: u32 = 1_000;
+
 /// The tests of one module of one of the crate's test programs, `redis::store` for `crates/dewar/tests/redis/store.rs`.
 pub(crate) struct OwnTests<'a> {
     module: &'a str,

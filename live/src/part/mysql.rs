@@ -1,7 +1,7 @@
 //! The crate's own tests that need a MariaDB or MySQL server: `cargo test` leaves them out, this part runs them, on both.
 
 use crate::{
-    own_tests::OwnTests,
+    own_tests::{HISTORIES, OwnTests},
     suite::{Part, scenarios},
     tools::{CARGO, MARIADB, MYSQL, OPENSSL, Tool, Tools},
 };
@@ -14,22 +14,23 @@ pub(crate) static PART: Part = Part {
         the_store_in_mariadb_keeps_its_promises,
         the_store_in_mysql_keeps_its_promises,
         whoever_is_not_the_server_learns_nothing,
+        a_mariadb_that_fails_at_night_is_met,
+        a_mysql_that_fails_at_night_is_met,
+        racing_requests_on_mariadb_lose_nothing,
+        racing_requests_on_mysql_lose_nothing,
+        ten_thousand_requests_at_once_on_mariadb_lose_nothing,
+        five_kills_of_mariadb_and_of_mysql_lose_nothing_that_was_confirmed,
     ],
 };
 
-/// What takes long: faults, races, the histories and kills of a night.
+/// What takes a night.
 pub(crate) static LONG: Part = Part {
     name: "mysql-long",
     about: "200 kills of MariaDB and of MySQL, and 10,000 histories on each, with answers that get lost",
     needs: &[&MARIADB, &MYSQL, &CARGO],
     scenarios: scenarios![
-        a_mariadb_that_fails_at_night_is_met,
-        a_mysql_that_fails_at_night_is_met,
-        racing_requests_on_mariadb_lose_nothing,
-        racing_requests_on_mysql_lose_nothing,
-        ten_thousand_requests_at_once_on_mariadb_and_mysql_lose_nothing,
-        what_was_confirmed_survives_a_kill_of_mariadb_and_of_mysql,
-        two_hundred_kills_lose_nothing,
+        ten_thousand_requests_at_once_on_mysql_lose_nothing,
+        two_hundred_kills_of_mariadb_and_of_mysql_lose_nothing_that_was_confirmed,
         ten_thousand_histories_equal_the_model,
     ],
 };
@@ -55,22 +56,26 @@ fn whoever_is_not_the_server_learns_nothing(tools: &Tools) {
 }
 
 fn racing_requests_on_mariadb_lose_nothing(tools: &Tools) {
-    run(tools, &MARIADB, OwnTests::of("mysql::races"));
+    run(tools, &MARIADB, OwnTests::of("mysql::races").with("HISTORIES", HISTORIES));
 }
 
 fn racing_requests_on_mysql_lose_nothing(tools: &Tools) {
-    run(tools, &MYSQL, OwnTests::of("mysql::races"));
+    run(tools, &MYSQL, OwnTests::of("mysql::races").with("HISTORIES", HISTORIES));
 }
 
-fn ten_thousand_requests_at_once_on_mariadb_and_mysql_lose_nothing(tools: &Tools) {
-    run_on_both(tools, || OwnTests::of("crowd::mysql"));
+fn ten_thousand_requests_at_once_on_mariadb_lose_nothing(tools: &Tools) {
+    run(tools, &MARIADB, OwnTests::of("crowd::mysql"));
 }
 
-fn what_was_confirmed_survives_a_kill_of_mariadb_and_of_mysql(tools: &Tools) {
+fn ten_thousand_requests_at_once_on_mysql_lose_nothing(tools: &Tools) {
+    run(tools, &MYSQL, OwnTests::of("crowd::mysql"));
+}
+
+fn five_kills_of_mariadb_and_of_mysql_lose_nothing_that_was_confirmed(tools: &Tools) {
     run_on_both(tools, || OwnTests::of("mysql::kills").with("KILLS", 5));
 }
 
-fn two_hundred_kills_lose_nothing(tools: &Tools) {
+fn two_hundred_kills_of_mariadb_and_of_mysql_lose_nothing_that_was_confirmed(tools: &Tools) {
     run_on_both(tools, || OwnTests::of("mysql::kills").with("KILLS", 200));
 }
 

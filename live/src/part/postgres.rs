@@ -1,7 +1,7 @@
 //! The crate's own tests that need a PostgreSQL: `cargo test` leaves them out, this part runs them.
 
 use crate::{
-    own_tests::OwnTests,
+    own_tests::{HISTORIES, OwnTests},
     suite::{Part, scenarios},
     tools::{CARGO, OPENSSL, PGBOUNCER, POSTGRES, Tools},
 };
@@ -48,7 +48,7 @@ fn a_primary_that_is_killed_two_hundred_times_loses_nothing_that_was_confirmed(t
 }
 
 fn racing_requests_on_postgresql_lose_nothing(tools: &Tools) {
-    OwnTests::of("postgres::races").run(tools);
+    OwnTests::of("postgres::races").with("HISTORIES", HISTORIES).run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_postgresql_lose_nothing(tools: &Tools) {

@@ -1,7 +1,7 @@
 //! The crate's own tests that need a redis-server: `cargo test` leaves them out, this part runs them.
 
 use crate::{
-    own_tests::OwnTests,
+    own_tests::{HISTORIES, OwnTests},
     suite::{Part, scenarios},
     tools::{CARGO, REDIS, Tools},
 };
@@ -32,7 +32,7 @@ fn a_redis_that_fails_at_night_is_met(tools: &Tools) {
 }
 
 fn racing_requests_on_redis_lose_nothing(tools: &Tools) {
-    OwnTests::of("redis::races").run(tools);
+    OwnTests::of("redis::races").with("HISTORIES", HISTORIES).run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {

@@ -1,7 +1,7 @@
 //! The crate's own tests that need a Redis Cluster: `cargo test` leaves them out, this part runs them.
 
 use crate::{
-    own_tests::OwnTests,
+    own_tests::{HISTORIES, OwnTests},
     suite::{Part, scenarios},
     tools::{CARGO, REDIS, Tools},
 };
@@ -35,7 +35,7 @@ fn slots_that_move_and_nodes_that_die_are_met(tools: &Tools) {
 }
 
 fn racing_requests_on_a_cluster_lose_nothing(tools: &Tools) {
-    OwnTests::of("redis_cluster::races").run(tools);
+    OwnTests::of("redis_cluster::races").with("HISTORIES", HISTORIES).run(tools);
 }
 
 fn ten_thousand_requests_at_once_on_a_cluster_lose_nothing(tools: &Tools) {

@@ -25,7 +25,7 @@ async fn a_log_out_during_the_take_over_is_final() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs MariaDB or MySQL; cargo xtask live"]
-async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+async fn generated_histories_of_racing_clients_equal_the_model() {
     let server = Server::start(&[]).await;
     crate::support::histories::run(server.store(), 5_000, &crate::support::histories::EVERY_PAUSE, true).await;
 }

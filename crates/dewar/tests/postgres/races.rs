@@ -30,7 +30,7 @@ async fn a_log_out_during_the_take_over_is_final() {
 // On one thread: what a client does while its commit is under way is done before anything comes of that.
 #[tokio::test]
 #[ignore = "needs PostgreSQL; cargo xtask live"]
-async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+async fn generated_histories_of_racing_clients_equal_the_model() {
     let server = Server::start(&[]);
     let store = with(&server, "pool=4");
     crate::support::histories::run(store, 5_000, &crate::support::histories::EVERY_PAUSE, true).await;

@@ -26,7 +26,7 @@ async fn a_log_out_during_the_take_over_is_final() {
 /// The server's own clock decides what expires here, so these histories are short; the longer ones run on the other stores.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server; cargo xtask live"]
-async fn five_thousand_histories_of_racing_clients_equal_the_model() {
+async fn generated_histories_of_racing_clients_equal_the_model() {
     let cluster = Cluster::start();
     crate::support::histories::run(cluster.open(), 5_000, &[1], false).await;
 }

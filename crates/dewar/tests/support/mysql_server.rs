@@ -203,6 +203,7 @@ fn template() -> PathBuf {
         make.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M"]);
         make
     };
+    make.env("TMPDIR", directory.path());
     let made = make.arg(format!("--datadir={}", data.display())).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     // Another process may have been faster.
@@ -242,6 +243,8 @@ fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
     } else {
         command.args(["--mysqlx=OFF", "--disable-log-bin", "--innodb-redo-log-capacity=8M", "--secure-file-priv=NULL"]);
     }
+    // A server that starts deletes the temporary tables of all that share its folder.
+    command.env("TMPDIR", directory);
     let log = fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("the server can be started")

@@ -186,8 +186,11 @@ fn its_user() -> Option<(u32, u32)> {
     (number(&["-u"]) == 0).then(|| (number(&["-u", "postgres"]), number(&["-g", "postgres"])))
 }
 
-/// Debian has a folder for each version; elsewhere the programs are on the path.
+/// `POSTGRES_PROGRAMS`, for another version. Debian has a folder for each; elsewhere the programs are on the path.
 fn folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("POSTGRES_PROGRAMS") {
+        return folder.into();
+    }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let folders = versions.map(|version| version.path().join("bin")).filter(|folder| folder.join("postgres").exists());
     folders.max().unwrap_or_default()
