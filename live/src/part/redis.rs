@@ -14,6 +14,7 @@ pub(crate) static PART: Part = Part {
         the_store_in_redis_keeps_its_promises,
         the_index_of_users_in_redis_is_kept_and_mended,
         a_redis_that_fails_at_night_is_met,
+        what_attackers_tried_on_redis_changes_nothing,
         racing_requests_on_redis_lose_nothing,
         ten_thousand_requests_at_once_on_redis_lose_nothing,
     ],
@@ -29,6 +30,10 @@ fn the_index_of_users_in_redis_is_kept_and_mended(tools: &Tools) {
 
 fn a_redis_that_fails_at_night_is_met(tools: &Tools) {
     OwnTests::of("redis::faults").run(tools);
+}
+
+fn what_attackers_tried_on_redis_changes_nothing(tools: &Tools) {
+    OwnTests::of("redis::attacked").run(tools);
 }
 
 fn racing_requests_on_redis_lose_nothing(tools: &Tools) {

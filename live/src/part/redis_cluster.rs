@@ -13,6 +13,7 @@ pub(crate) static PART: Part = Part {
     scenarios: scenarios![
         the_store_in_a_cluster_keeps_its_promises,
         slots_that_move_and_nodes_that_die_are_met,
+        what_attackers_tried_on_a_cluster_changes_nothing,
         racing_requests_on_a_cluster_lose_nothing,
         ten_thousand_requests_at_once_on_a_cluster_lose_nothing,
     ],
@@ -32,6 +33,10 @@ fn the_store_in_a_cluster_keeps_its_promises(tools: &Tools) {
 
 fn slots_that_move_and_nodes_that_die_are_met(tools: &Tools) {
     OwnTests::of("redis_cluster::faults").run(tools);
+}
+
+fn what_attackers_tried_on_a_cluster_changes_nothing(tools: &Tools) {
+    OwnTests::of("redis_cluster::attacked").run(tools);
 }
 
 fn racing_requests_on_a_cluster_lose_nothing(tools: &Tools) {

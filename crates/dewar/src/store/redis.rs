@@ -365,12 +365,12 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         let server = match &self.0 {
             Place::Server(server) => server,
-            Place::Cluster(cluster) => return cluster.ping().await,
+            Place::Cluster(cluster) => return cluster.ping(now).await,
         };
-        let _: Value = server.ask("ping", Request::Read(&cmd("PING"))).await?;
+        let _: i64 = server.ask("ping", Request::Repeatable(&scripts::PROBE.key("dewar-probed"))).await?;
         Ok(())
     }
 

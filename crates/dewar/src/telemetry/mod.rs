@@ -170,6 +170,12 @@ pub(crate) fn log_set_aside(log: &std::path::Path, aside: &std::path::Path) {
     );
 }
 
+/// A record that stands under a name of ours could not be read.
+#[cfg(feature = "redis")]
+pub(crate) fn unlisted(error: &crate::store::StoreError, key: &crate::store::StoreKey) {
+    tracing::warn!(%error, %key, "a session is in no list");
+}
+
 /// A thread could not be started for what has to go on; whoever waits for it is told.
 pub(crate) fn no_thread(error: &std::io::Error) {
     tracing::error!(%error, "no thread could be started for a session's task");

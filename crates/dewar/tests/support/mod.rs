@@ -7,6 +7,7 @@ pub mod browser;
 pub mod certificates;
 pub mod endings;
 pub mod faulty;
+pub mod hang_ups;
 pub mod histories;
 pub mod http;
 pub mod moves;

@@ -20,6 +20,7 @@ where
 {
     an_epoch_that_was_never_raised_is_everybodys(Case::new(make).await).await;
     a_record_carries_the_epoch_it_began_in(Case::new(make).await).await;
+    a_record_that_is_given_to_somebody_begins_in_the_present_epoch(Case::new(make).await).await;
     an_epoch_only_rises(Case::new(make).await).await;
     revoke_ends_the_sessions_of_a_principal(Case::new(make).await).await;
     nothing_of_an_older_epoch_is_written(Case::new(make).await).await;
@@ -87,6 +88,19 @@ async fn a_record_carries_the_epoch_it_began_in<S: SessionAdmin>(case: Case<S>) 
     }
     let written = case.written(case.record(b"nobody's")).await;
     promise("the epoch of a record without a principal is zero", written.epoch, 0);
+}
+
+async fn a_record_that_is_given_to_somebody_begins_in_the_present_epoch<S: SessionAdmin>(case: Case<S>) {
+    let sentence = "a record that replace gives to somebody begins in the present epoch";
+    let ann = fresh_principal("ann");
+    let version = case.created(case.record(b"nobody's")).await;
+    case.revoke(&ann, Revoke::All).await;
+    let present = case.epoch(Some(&ann)).await;
+    let record = case.record_of(&ann);
+    let version = case.replaced(version, record.clone()).await;
+    promise(sentence, case.load().await, Load::Found(began(record, present), version));
+    promise("and the next revocation ends it", case.revoke(&ann, Revoke::All).await, 1);
+    case.is_gone("and the next revocation ends it", &case.ended()).await;
 }
 
 async fn an_epoch_only_rises<S: SessionAdmin>(case: Case<S>) {

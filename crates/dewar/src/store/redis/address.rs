@@ -69,6 +69,9 @@ impl Address {
         let (text, fragment) = text.split_once('#').map_or((text, None), |(text, fragment)| (text, Some(fragment)));
         check_fragment(fragment)?;
         let (names, query) = text.split_once('?').unwrap_or((text, ""));
+        if query.contains('@') {
+            return Err(wrong("an @ stands behind the ?; in a password a ? is written %3F, and an @ %40"));
+        }
         let settings = Settings::read(&scheme, query)?;
         let tcp = tcp_settings(limit);
         let place = match scheme.form {
@@ -181,6 +184,9 @@ impl<'a> Parts<'a> {
             return Err(wrong("two slashes and a host follow the scheme: redis://HOST:6379/"));
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if path.contains('@') {
+            return Err(wrong("an @ stands behind the /; in a password a / is written %2F, and an @ %40"));
+        }
         let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         let hosts: Vec<&str> = hosts.split(',').collect();
         if hosts.iter().any(|host| host.is_empty()) {
@@ -428,6 +434,11 @@ mod tests {
             ("redis://a/?wait=1&wait_timeout=0", "wait_timeout is a whole number from 1 on"),
             ("redis://a/?wait_timeout=5", "?wait=1&wait_timeout=500"),
             ("redis://:a#hunter2@host/", "%23"),
+            ("redis://:a?hunter2@host/", "%3F"),
+            ("redis+sentinel://:a?hunter2@host/live", "%3F"),
+            ("redis+cluster://:a?hunter2@host", "%3F"),
+            ("redis://:a/hunter2@host/", "%2F"),
+            ("redis+sentinel://:a/hunter2@host/live", "%2F"),
         ] {
             assert!(refused(text).contains(says), "{text}: {}", refused(text));
         }

@@ -53,6 +53,8 @@ use crate::store::{
 };
 
 const EPOCHS: &str = "dewar-epochs";
+/// Never there.
+const PROBED: &str = "dewar-probed";
 const PURGED: &str = "dewar-purged";
 
 /// How often an epoch is taken anew that was raised meanwhile.
@@ -230,15 +232,22 @@ impl Cluster {
     }
 
     pub(super) async fn load(&self, key: &StoreKey, now: Timestamp) -> Result<Load, StoreError> {
+        match self.read(key, now).await? {
+            Some(bytes) => layout::decode(key, bytes, now),
+            None => Ok(Load::Missing),
+        }
+    }
+
+    /// What stands there, once all that is on its way from there has arrived.
+    async fn read(&self, key: &StoreKey, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let name = key.to_string();
         let mut read = cmd("GET");
         read.arg(&name);
         let bytes: Option<Vec<u8>> = self.nodes.ask("load", Call::read(&name, read)).await?;
-        let Some(bytes) = bytes else { return Ok(Load::Missing) };
-        if let Some(moving) = layout::moving(&bytes) {
+        if let Some(moving) = bytes.as_deref().and_then(layout::moving) {
             self.arrive(key, &moving, now).await?;
         }
-        layout::decode(key, bytes, now)
+        Ok(bytes)
     }
 
     pub(super) async fn create(
@@ -341,16 +350,23 @@ impl Cluster {
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
         let bytes = layout::encode(&record, version);
-        let call = |is_anothers: &str| {
+        let call = |present: &[u8]| {
             let call = Call::script(&scripts::REPLACE, &key.to_string(), now).arg(&at.bits().to_be_bytes()[..]);
-            call.arg(&bytes[..]).arg(&key.digest()[..]).arg(is_anothers)
+            call.arg(&bytes[..]).arg(&key.digest()[..]).arg(present)
         };
-        let mut said = self.ask("replace", key, call(""), now).await?;
+        let mut said = self.ask("replace", key, call(b""), now).await?;
         if let Said::Anothers = said {
+            let mut present = 0;
             if record.principal.is_some() {
-                self.enlist(key, &Record { epoch: None, ..record.clone() }, None, None, now).await?;
+                let listed = self.enlist(key, &Record { epoch: None, ..record.clone() }, None, None, now).await?;
+                let Listed::In { epoch, .. } = listed else {
+                    // Its lineage has ended.
+                    self.end(key, &ended(now), &Meant::default(), false, now).await?;
+                    return Ok(Replace::Gone(None));
+                };
+                present = epoch.max(self.everyones().await?);
             }
-            said = self.ask("replace", key, call("anothers"), now).await?;
+            said = self.ask("replace", key, call(&present.to_be_bytes()), now).await?;
         }
         match said {
             Said::Nothing => Ok(Replace::Gone(None)),
@@ -453,8 +469,9 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.everyones().await.map(drop)
+    pub(super) async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        let probe = Call::script(&super::scripts::PROBE, PROBED, now).repeatable();
+        self.nodes.ask::<i64>("ping", probe).await.map(drop)
     }
 
     /// Once a day it is somebody's turn to purge.

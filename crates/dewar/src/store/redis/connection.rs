@@ -1,6 +1,7 @@
 //! Asking Redis, within a time limit, and once more where that is safe.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -47,6 +48,16 @@ enum Whose {
     Own(Arc<Own>),
     /// Its address changes.
     Sentinels(Arc<Sentinels>),
+}
+
+impl Whose {
+    /// What could not be done, with the server that was not reached, where there is one.
+    fn way_to<'a>(&self, what: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Own(own) => format!("{what}: {}", own.client.get_connection_info().addr()).into(),
+            Self::Theirs(_) | Self::Sentinels(_) => what.into(),
+        }
+    }
 }
 
 struct Own {
@@ -121,13 +132,14 @@ impl Connection {
         match tokio::time::timeout(self.limit, answer).await {
             Ok(answer) => answer.map_err(|failure| match failure {
                 Failure::Former { .. } if is_to_be_confirmed => failure.of(what).unconfirmed(),
+                failure if failure.is_of_the_connection() => failure.of(&self.whose.way_to(what)),
                 failure => failure.of(what),
             }),
             Err(_) => {
                 if let Whose::Sentinels(sentinels) = &self.whose {
                     sentinels.doubt(&progress);
                 }
-                let error = Failure::late(progress.failure, what, self.limit);
+                let error = Failure::late(progress.failure, &self.whose.way_to(what), self.limit);
                 Err(if is_to_be_confirmed { error.unconfirmed() } else { error })
             }
         }
@@ -147,12 +159,16 @@ impl Connection {
             return Ok(());
         }
         let mut info = cmd("INFO");
-        info.arg("cluster");
+        info.arg("server").arg("cluster");
         let request = Request::Read(&info);
         match self.attempts::<String>(&request, &mut Progress::default()).await {
             Ok(info) if info.contains("cluster_enabled:1") => Err(Failure::Server(RedisError::from((
                 ErrorKind::InvalidClientConfig,
                 "this server is a node of a cluster: write redis+cluster:// in the place of redis://, with one node or several, host:port,host:port",
+            )))),
+            Ok(info) if info.contains("redis_mode:sentinel") => Err(Failure::Server(RedisError::from((
+                ErrorKind::InvalidClientConfig,
+                "a sentinel answers there: write redis+sentinel://HOST:26379/SERVICE, with the name after `sentinel monitor`",
             )))),
             Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(()),
             Err(failure) => Err(failure),

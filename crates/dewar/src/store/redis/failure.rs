@@ -153,6 +153,9 @@ fn advice(error: &RedisError) -> Option<&'static str> {
         Some("NOREPLICAS") => {
             Some("nothing was written: the server has fewer replicas in reach than its min-replicas-to-write asks for")
         }
+        Some("READONLY") => Some(
+            "that server is a replica and only reads: write the primary's address, or redis+sentinel://HOST:26379/SERVICE",
+        ),
         Some("LOADING") => Some("the server is still loading its data"),
         _ if error.kind() == ErrorKind::Parse => {
             Some("what answers there is no Redis, or speaks TLS: rediss://HOST:PORT/")

@@ -21,6 +21,7 @@ use super::{
     scripts::{CLAIM_PURGE, END, END_LINEAGE, NOT_RAISED, RAISE, RAISE_EVERYONE, TAKE_OVER, UNLIST},
 };
 use crate::store::{Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version};
+use crate::telemetry;
 
 const PREFIX: &str = "dewar-sessions:";
 const FORMER_PREFIX: &str = "dewar-principal:";
@@ -92,8 +93,8 @@ impl Connection {
 
     /// Takes the keys out of all indexes whose record is no more.
     pub(super) async fn tidy_all(&self, now: Timestamp) -> Result<(), StoreError> {
-        for prefix in [FORMER_PREFIX, PREFIX] {
-            let mut scan = Scan::of(self, prefix);
+        for (prefix, kind) in [(FORMER_PREFIX, "zset"), (PREFIX, "hash")] {
+            let mut scan = Scan::of(self, prefix, kind);
             while let Some(names) = scan.next().await? {
                 for principal in names.iter().filter_map(|name| name.strip_prefix(prefix)) {
                     self.tidy(principal, now).await?;
@@ -171,7 +172,7 @@ impl Connection {
         now: Timestamp,
         ended: &mut u64,
     ) -> Result<bool, StoreError> {
-        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        let mut scan = Scan::of(self, StoreKey::PREFIX, "string");
         while let Some(names) = scan.next().await? {
             let keys: Vec<Digest> = names.iter().filter_map(|name| own(name)).collect();
             if !keys.is_empty() && !self.end(&keys, began, tombstone, now, ended).await? {
@@ -214,7 +215,7 @@ impl Connection {
     pub(super) async fn count(&self, now: Timestamp) -> Result<u64, StoreError> {
         // A scan may name a key twice.
         let mut living = HashSet::new();
-        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        let mut scan = Scan::of(self, StoreKey::PREFIX, "string");
         while let Some(mut names) = scan.next().await? {
             names.retain(|name| own(name).is_some());
             let mut reads = pipe();
@@ -249,7 +250,7 @@ impl Connection {
     /// The first keys after `after`: all of them are gone through, as Redis keeps them in no order.
     async fn keys_after(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError> {
         let mut first = BTreeSet::new();
-        let mut scan = Scan::of(self, StoreKey::PREFIX);
+        let mut scan = Scan::of(self, StoreKey::PREFIX, "string");
         while let Some(names) = scan.next().await? {
             for key in names.iter().filter_map(|name| own(name)) {
                 if after.is_none_or(|after| key > after) {
@@ -308,8 +309,11 @@ impl Connection {
             let found: Vec<Option<Vec<u8>>> = self.ask("list", Request::Reads(&reads)).await?;
             for (key, bytes) in keys.into_iter().zip(found) {
                 let Some(bytes) = bytes else { continue };
-                if let Load::Found(record, version) = layout::decode(&key, bytes, now)? {
-                    listed.push((key, record, version));
+                match layout::decode(&key, bytes, now) {
+                    Ok(Load::Found(record, version)) => listed.push((key, record, version)),
+                    Ok(_) => {}
+                    // Of a later release, or somebody else's: the others are listed all the same.
+                    Err(error) => telemetry::unlisted(&error, &key),
                 }
             }
         }
@@ -321,6 +325,8 @@ impl Connection {
 struct Scan<'a> {
     connection: &'a Connection,
     prefix: &'static str,
+    /// What ours are: a key of another kind is somebody else's.
+    kind: &'static str,
     /// `None`: it is over.
     cursor: Option<u64>,
     /// The process that gave the cursor, once one did.
@@ -328,8 +334,8 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn of(connection: &'a Connection, prefix: &'static str) -> Self {
-        Self { connection, prefix, cursor: Some(0), server: None }
+    fn of(connection: &'a Connection, prefix: &'static str, kind: &'static str) -> Self {
+        Self { connection, prefix, kind, cursor: Some(0), server: None }
     }
 
     /// A name that is no text is none of ours.
@@ -341,6 +347,7 @@ impl<'a> Scan<'a> {
         let Some(cursor) = self.cursor else { return Ok(None) };
         let mut reads = pipe();
         reads.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000);
+        reads.arg("TYPE").arg(self.kind);
         reads.cmd("INFO").arg("server");
         let ((next, names), info): ((u64, Vec<Vec<u8>>), String) =
             self.connection.ask("list", Request::Reads(&reads)).await?;

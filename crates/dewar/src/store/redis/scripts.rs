@@ -531,7 +531,13 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
         local ended = 0
         for at, key in ipairs(KEYS) do
             local digest = ARGV[5 + at]
-            local it = standing(key, digest)
+            local is_known, it = pcall(standing, key, digest)
+            if not is_known then
+                -- Whose it is, nobody can say: it may be theirs who are to be logged out.
+                put_tombstone(key, ARGV[2])
+                tell(key)
+                ended, it = ended + 1, {}
+            end
             local is_meant = ARGV[4] == 'everyone' or it.principal and ARGV[4] == 'p:' .. it.principal
             if it.lives and is_meant and it.lineage ~= ARGV[5] and number(it.epoch) < tonumber(ARGV[3]) then
                 unlist(it, digest)
@@ -593,8 +599,8 @@ pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
         local removed = 0
         for at, key in ipairs(KEYS) do
             local digest = ARGV[2 + at]
-            local it = standing(key, digest)
-            if not it.lives or it.principal ~= ARGV[2] then
+            local is_known, it = pcall(standing, key, digest)
+            if is_known and (not it.lives or it.principal ~= ARGV[2]) then
                 removed = removed + redis.call('HDEL', 'dewar-sessions:' .. ARGV[2], digest)
             end
         end
@@ -602,6 +608,10 @@ pub(super) static UNLIST: LazyLock<Script> = LazyLock::new(|| {
         "
     ))
 });
+
+/// Whether this server may be written to: it deletes what is not there
+pub(super) static PROBE: LazyLock<Script> =
+    LazyLock::new(|| script(concat!(without_room!(), "redis.call('DEL', KEYS[1]) return 2")));
 
 /// Whether it is the caller's turn to purge: once a day it is somebody's.
 pub(super) static CLAIM_PURGE: LazyLock<Script> = LazyLock::new(|| {

@@ -239,7 +239,7 @@ impl Cluster {
         now: Timestamp,
     ) -> Result<(u64, bool), StoreError> {
         let mut ended = 0;
-        let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX).await?;
+        let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX, "string").await?;
         while let Some(names) = scan.next().await? {
             let heads = scan.heads(&names).await.into_iter();
             let meant_by_head =

@@ -204,7 +204,7 @@ impl Cluster {
 
     /// Takes out of all indexes what they name in vain.
     pub(in super::super) async fn tidy_all(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut scan = Scan::of(&self.nodes, PREFIX).await?;
+        let mut scan = Scan::of(&self.nodes, PREFIX, "hash").await?;
         while let Some(names) = scan.next().await? {
             for principal in names.iter().filter_map(|name| name.strip_prefix(PREFIX)) {
                 self.look(principal, now).await?;

@@ -191,6 +191,10 @@ impl Nodes {
 
     async fn within_limit<T>(&self, what: &str, asked: impl Future<Output = RedisResult<T>>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.limit, asked).await {
+            Ok(Err(error)) if error.is_io_error() => {
+                let seeds: Vec<String> = self.shared.seeds.iter().map(|seed| seed.addr().to_string()).collect();
+                Err(failed(&format!("{what}: {}", seeds.join(", ")))(error))
+            }
             Ok(answer) => answer.map_err(failed(what)),
             Err(_) => {
                 // A node that says nothing may have been replaced.

@@ -10,6 +10,7 @@ use super::{
     nodes::{Address, Map},
     *,
 };
+use crate::telemetry;
 
 /// How often all keys are gone through anew where slots moved meanwhile.
 const PASSES: usize = 3;
@@ -21,6 +22,8 @@ pub(super) const HEAD: usize = 42;
 pub(super) struct Scan<'a> {
     nodes: &'a Nodes,
     prefix: &'static str,
+    /// What ours are: a key of another kind is somebody else's.
+    kind: &'static str,
     map: Arc<Map>,
     /// Which node is gone through, and where.
     at: usize,
@@ -31,10 +34,10 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) async fn of(nodes: &'a Nodes, prefix: &'static str) -> Result<Self, StoreError> {
+    pub(super) async fn of(nodes: &'a Nodes, prefix: &'static str, kind: &'static str) -> Result<Self, StoreError> {
         let map = nodes.map().await?;
         let last = map.primaries()[0].clone();
-        Ok(Self { nodes, prefix, map, at: 0, last, cursor: 0, server: None })
+        Ok(Self { nodes, prefix, kind, map, at: 0, last, cursor: 0, server: None })
     }
 
     /// A name that is no text is none of ours.
@@ -58,6 +61,7 @@ impl<'a> Scan<'a> {
     async fn page(&self, node: &Address) -> Result<(u64, Vec<String>, String), StoreError> {
         let mut reads = pipe();
         reads.cmd("SCAN").arg(self.cursor).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000);
+        reads.arg("TYPE").arg(self.kind);
         reads.cmd("INFO").arg("server");
         let ((next, names), info): ((u64, Vec<Vec<u8>>), String) = self.nodes.ask_node("list", node, &reads).await?;
         let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned();
@@ -97,12 +101,16 @@ impl Cluster {
         for _ in 0..PASSES {
             // A scan may name a key twice.
             let mut living = HashSet::new();
-            let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX).await?;
+            let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX, "string").await?;
             while let Some(names) = scan.next().await? {
                 for (key, head) in scan.heads(&names).await {
                     let lives = match head {
                         Some(head) => layout::is_live(&head, now),
-                        None => matches!(self.load(&StoreKey::from_digest(key), now).await?, Load::Found(..)),
+                        None => {
+                            let key = StoreKey::from_digest(key);
+                            let bytes = self.read(&key, now).await?;
+                            bytes.is_some_and(|bytes| matches!(layout::decode(&key, bytes, now), Ok(Load::Found(..))))
+                        }
                     };
                     if lives {
                         living.insert(key);
@@ -131,11 +139,15 @@ impl Cluster {
             for keys in keys.chunks(AT_ONCE) {
                 let loads = keys.iter().map(async |key| {
                     let key = StoreKey::from_digest(*key);
-                    self.load(&key, now).await.map(|found| (key, found))
+                    self.read(&key, now).await.map(|found| (key, found))
                 });
                 for found in join_all(loads).await {
-                    if let (key, Load::Found(record, version)) = found? {
-                        page.push((key, record, version));
+                    let (key, Some(bytes)) = found? else { continue };
+                    match layout::decode(&key, bytes, now) {
+                        Ok(Load::Found(record, version)) => page.push((key, record, version)),
+                        Ok(_) => {}
+                        // Of a later release, or somebody else's: the others are listed all the same.
+                        Err(error) => telemetry::unlisted(&error, &key),
                     }
                 }
             }
@@ -151,7 +163,7 @@ impl Cluster {
     async fn keys_after(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError> {
         for _ in 0..PASSES {
             let mut first = BTreeSet::new();
-            let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX).await?;
+            let mut scan = Scan::of(&self.nodes, StoreKey::PREFIX, "string").await?;
             while let Some(names) = scan.next().await? {
                 for key in names.iter().filter_map(|name| own(name)) {
                     if after.is_none_or(|after| key > after) {

@@ -102,8 +102,8 @@ pub(super) static RESTAMP: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// now, version, record, digest, whether it may be another principal's from then on. The answer has the epoch that it carries, and whether its
-/// index is to be told how long it lives.
+/// now, version, record, digest, the present epoch if it may be another principal's from then on. The answer has the epoch that it carries, and
+/// whether its index is to be told how long it lives.
 pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         records!(),
@@ -117,7 +117,11 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
         if is_anothers and ARGV[5] == '' then return 7 end
         reserve(KEYS[1], ARGV[3])
         local epoch = it.epoch
-        if not it.principal or epoch == PRESENT then epoch = before.epoch end
+        if not it.principal then
+            epoch = before.epoch
+        elseif epoch == PRESENT then
+            epoch = before.principal == it.principal and before.epoch or ARGV[5]
+        end
         put(KEYS[1], carrying(ARGV[3], epoch), it)
         if is_anothers then return { before.principal or '', before.lineage } end
         if it.principal then
@@ -239,7 +243,13 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
         records!(),
         moving!(),
         r"
-        local it = standing(KEYS[1], ARGV[3])
+        local is_known, it = pcall(standing, KEYS[1], ARGV[3])
+        if not is_known then
+            -- Whose it is, nobody can say: it may be theirs who are to be logged out.
+            put_tombstone(KEYS[1], ARGV[2])
+            tell(KEYS[1])
+            return { '', ZERO }
+        end
         if it.tombstone then return is_moving(it.tombstone) and it.tombstone or 0 end
         if not it.lives then
             if ARGV[8] == '' then return 0 end
