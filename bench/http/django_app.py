@@ -38,7 +38,8 @@ settings.configure(
         }
     },
     INSTALLED_APPS=["django.contrib.sessions"],
-    MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
+    # As a new project has them; the second one sets Content-Length.
+    MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware", "django.middleware.common.CommonMiddleware"],
     ROOT_URLCONF=__name__,
     SECRET_KEY=secrets.token_urlsafe(32),
     SESSION_COOKIE_SECURE=True,
