@@ -30,6 +30,12 @@ pub(crate) async fn measure(url: &str) {
     fill(&unlogged, SESSIONS).await;
     let manager = Manager::new(url.parse().expect("an address"), NoTls);
     let pool = Pool::builder(manager).max_size(PostgresStore::DEFAULT_POOL.get()).build().expect("a pool");
+    // The store's are open, too: one after the other they are colder than one alone.
+    let mut open = Vec::new();
+    while open.len() < pool.status().max_size {
+        open.push(pool.get().await.expect("a server"));
+    }
+    drop(open);
     let digests = Rc::new(keys.iter().map(|key| key.digest().to_vec()).collect());
     interleave(&[
         &Ours { name: "postgres".into(), store, keys: keys.clone() },
