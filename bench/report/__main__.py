@@ -7,7 +7,7 @@ import tables
 
 def main():
     head = f"# Measurements\n\nWritten by `bench/run`; the raw output is in `raw/`.\n\n{raw.machine()}.\n"
-    parts = [tables.inprocess(), tables.http(), tables.allocations(), tables.codecs(), tables.stores(), tables.growth()]
+    parts = [tables.inprocess(), tables.http(), tables.http_postgres(), tables.allocations(), tables.codecs(), tables.stores(), tables.growth()]
     (raw.RESULTS / "table.md").write_text("\n".join([head, *(part for part in parts if part)]))
     for name, plot in [("request", plots.request), ("http", plots.http), ("codecs", plots.codecs), ("stores", plots.stores)]:
         if picture := plot():

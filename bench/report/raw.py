@@ -28,16 +28,20 @@ HTTP_NAMES = {
     "axum-session": "axum_session, in memory",
     "sqlite": "dewar, SQLite",
     "tower-sessions-sqlite": "tower-sessions, SQLite (SQLx)",
+    "postgres": "dewar, PostgreSQL",
+    "tower-sessions-postgres": "tower-sessions, PostgreSQL (SQLx)",
     "redis": "dewar, Redis",
     "tower-sessions-redis": "tower-sessions, Redis (fred)",
     "actix": "actix-web, no session",
     "actix-cookie": "actix-session, cookie",
     "actix-redis": "actix-session, Redis",
     "flask-gunicorn": "Flask under gunicorn",
+    "django-postgres": "Django under gunicorn, PostgreSQL",
     "express": "Express, no session",
     "express-cookie": "Express, cookie-session",
     "express-memory": "Express, express-session in memory",
     "express-redis": "Express, express-session on Redis",
+    "express-postgres": "Express, express-session on PostgreSQL",
 }
 SCENARIOS = ["untouched", "read", "write", "login"]
 
@@ -89,6 +93,6 @@ class Http:
         self.sessions = int(row[7])
 
 
-def http():
+def http(run="http"):
     """Of (sessions, scenario, peer)."""
-    return {(row[0], row[1], row[2]): Http(row) for row in rows("http")}
+    return {(row[0], row[1], row[2]): Http(row) for row in rows(run)}

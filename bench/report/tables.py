@@ -114,14 +114,22 @@ def stores():
         aims.append(("SQLite, CPU of a load, 32 in flight / rusqlite", each["sqlite: load", "32"][1] / each["rusqlite: load", "1"][1], 3, False))
         aims.append(("SQLite, time of a durable replace, 32 in flight / rusqlite, 32 a transaction", each["sqlite: replace", "32"][0] / each["rusqlite: replace, 32 a transaction", "1"][0], 1.2, False))
     for many in ("1", "32"):
-        if ("redis: load", many) in each:
-            for ours, theirs in (("redis: load", "redis client: GET"), ("redis: replace", "redis client: the same script")):
-                for at, kind in ((0, "time"), (1, "CPU")):
-                    aims.append((f"{ours}, {many} in flight, {kind} / {theirs}", each[ours, many][at] / each[theirs, many][at], 1.15, False))
+        for name, theirs, time, cpu in (
+            ("redis", ("redis client: GET", "redis client: the same script"), 1.15, 1.15),
+            ("postgres", ("postgres client: the same statement of a load", "postgres client: the same statement of a replace"), 1.2, 1.3),
+            ("mysql", ("mysql_async: the same SELECT", "mysql_async: the same UPDATE"), 1.2, 1.3),
+        ):
+            for verb, client in zip(("load", "replace"), theirs):
+                ours = f"{name}: {verb}"
+                if (ours, many) in each:
+                    for at, kind, aim in ((0, "time", time), (1, "CPU", cpu)):
+                        aims.append((f"{ours}, {many} in flight, {kind} / {client}", each[ours, many][at] / each[client, many][at], aim, False))
         for verb in ("load", "replace"):
-            ours, theirs = f"redis cluster: {verb}", f"redis, in the same run: {verb}"
-            if (ours, many) in each:
-                aims.append((f"{ours}, {many} in flight, time / one server", each[ours, many][0] / each[theirs, many][0], 1.1, False))
+            one = f"redis over TCP: {verb}"
+            for nodes in ("1", "3"):
+                ours = f"redis cluster, nodes: {nodes}: {verb}"
+                if (ours, many) in each:
+                    aims.append((f"{ours}, {many} in flight, time / one server", each[ours, many][0] / each[one, many][0], 1.1, False))
     return text + "\n" + aims_table(aims)
 
 
@@ -135,39 +143,68 @@ def growth():
     return text + table(["", "how many, or bytes", "microseconds each", "times the first of its kind"], body)
 
 
+COLUMNS = [("1", scenario) for scenario in SCENARIOS] + [("100000", scenario) for scenario in ("read", "write")]
+HEADS = ["", *(scenario if sessions == "1" else f"{scenario}, 100,000" for sessions, scenario in COLUMNS)]
+
+
+def peers(found, cell):
+    """A row a peer, of what one of them did and what bare axum did in the same scenario."""
+    body = []
+    for peer in (peer for peer in HTTP_NAMES if ("1", "read", peer) in found):
+        measured = [(found.get((*column, peer)), found[(*column, "bare")]) for column in COLUMNS]
+        body.append([HTTP_NAMES[peer], *(cell(one, bare) if one else "-" for one, bare in measured)])
+    return table(HEADS, body)
+
+
+def fewer(found):
+    there = {peer: one.sessions for (sessions, _, peer), one in found.items() if one.sessions < int(sessions)}
+    names = ", ".join(f"{HTTP_NAMES[peer]} {count:,}" for peer, count in there.items())
+    return [f"Fewer where a peer makes no more in the time it has: {names}."] if names else []
+
+
+def costs(found):
+    out = ["Microseconds of the server's CPU for each request, and how many times that of bare axum:\n"]
+    out.append(peers(found, lambda one, bare: f"{one.cpu:,.1f} / {one.cpu / bare.cpu:.2f}"))
+    out.append("Microseconds beyond bare axum, compared within a round:\n")
+    out.append(peers(found, lambda one, _: f"{one.beyond:,.2f}"))
+    out.append("Requests a second; the client runs on the same machine:\n")
+    out.append(peers(found, lambda one, _: f"{one.a_second:,.0f}"))
+    return out
+
+
+def http_postgres():
+    found = raw.http("http-postgres")
+    if not found:
+        return ""
+    out = ["## HTTP, sessions in PostgreSQL\n", "As above, in a run of their own beside one server, which takes its part of the same two cores. Each peer has up to 16"]
+    out.append("connections, Django's one worker one; a write is committed before it is answered (`synchronous_commit` as the server has it).")
+    out += [*fewer(found), "", *costs(found)]
+    aims = []
+    for scenario, sessions in [("read", "1"), ("write", "1"), ("read", "100000"), ("write", "100000")]:
+        ours = found[sessions, scenario, "postgres"]
+        many = "" if sessions == "1" else ", 100,000 sessions"
+        for peer in ("tower-sessions-postgres", "express-postgres", "django-postgres"):
+            theirs = found.get((sessions, scenario, peer))
+            if theirs:
+                aims.append((f"{scenario}{many}: requests a second / {HTTP_NAMES[peer]}", ours.a_second / theirs.a_second, 1, True))
+                aims.append((f"{scenario}{many}: CPU / {HTTP_NAMES[peer]}", ours.cpu / theirs.cpu, 1, False))
+    return "\n".join([*out, aims_table(aims)])
+
+
 def http():
     found = raw.http()
     if not found:
         return ""
-    columns = [("1", scenario) for scenario in SCENARIOS] + [("100000", scenario) for scenario in ("read", "write")]
-    heads = [scenario if sessions == "1" else f"{scenario}, 100,000" for sessions, scenario in columns]
-
-    def each(cell):
-        peers = [peer for peer in HTTP_NAMES if ("1", "read", peer) in found]
-        body = []
-        for peer in peers:
-            measured = [(found.get((*column, peer)), found[(*column, "bare")]) for column in columns]
-            body.append([HTTP_NAMES[peer], *(cell(one, bare) if one else "-" for one, bare in measured)])
-        return table(["", *heads], body)
-
-    there = {peer: one.sessions for (sessions, _, peer), one in found.items() if one.sessions < int(sessions)}
-    fewer = ", ".join(f"{HTTP_NAMES[peer]} {count:,}" for peer, count in there.items())
     out = ["## HTTP\n", "Servers of one thread behind a socket; 16 connections that stay open, each asking again when it is answered; a session"]
     out.append("of 292 bytes. One cookie, then 100,000 sessions in turn. What a client asks for is checked before it is measured.")
-    if fewer:
-        out.append(f"Fewer where a peer makes no more in the time it has: {fewer}.")
+    out += fewer(found)
     out.append("Both SQLite peers have a write on the disk before they answer: WAL with synchronous=FULL.\n")
-    out.append("Microseconds of the server's CPU for each request, and how many times that of bare axum:\n")
-    out.append(each(lambda one, bare: f"{one.cpu:,.1f} / {one.cpu / bare.cpu:.2f}"))
-    out.append("Microseconds beyond bare axum, compared within a round:\n")
-    out.append(each(lambda one, _: f"{one.beyond:,.2f}"))
-    out.append("Requests a second; the client runs on the same machine:\n")
-    out.append(each(lambda one, _: f"{one.a_second:,.0f}"))
+    out += costs(found)
     if any(one.redis for one in found.values()):
         out.append("Microseconds of the Redis server's own CPU for each request:\n")
         on_redis = [peer for peer in HTTP_NAMES if getattr(found.get(("1", "read", peer)), "redis", None) is not None]
-        body = [[HTTP_NAMES[peer], *(f"{found[(*column, peer)].redis:.1f}" for column in columns)] for peer in on_redis]
-        out.append(table(["", *heads], body))
+        body = [[HTTP_NAMES[peer], *(f"{found[(*column, peer)].redis:.1f}" for column in COLUMNS)] for peer in on_redis]
+        out.append(table(HEADS, body))
 
     aims = []
     for what, ours, theirs, scenario, sessions, aim in [

@@ -1,7 +1,7 @@
-// The routes of bench/peers in Express: node app.js express|express-cookie|express-memory|express-redis PORT
+// The routes of bench/peers in Express: node app.js express|express-cookie|express-memory|express-redis|express-postgres PORT
 //
-// The first has no session; the others are cookie-session, express-session in memory and on the Redis at REDIS_URL.
-// Their cookies are not Secure: both forms refuse to set such a one without TLS.
+// The first has no session; the others are cookie-session, express-session in memory, on the Redis at REDIS_URL and on the
+// PostgreSQL at POSTGRES_URL. Their cookies are not Secure: both forms refuse to set such a one without TLS.
 
 import { randomBytes } from 'node:crypto'
 import express from 'express'
@@ -38,9 +38,15 @@ switch (peer) {
     break
   }
   case 'express-memory':
-  case 'express-redis': {
+  case 'express-redis':
+  case 'express-postgres': {
     const { default: session } = await import('express-session')
-    const store = peer === 'express-redis' ? await redis() : new session.MemoryStore()
+    const stores = {
+      'express-memory': () => new session.MemoryStore(),
+      'express-redis': redis,
+      'express-postgres': () => postgres(session),
+    }
+    const store = await stores[peer]()
     app.use(session({ secret, store, resave: false, saveUninitialized: false, cookie: { sameSite: 'lax' } }))
     routes((request) => new Promise((resolve, reject) => {
       request.session.regenerate((error) => (error ? reject(error) : resolve()))
@@ -61,6 +67,13 @@ async function redis() {
   const client = createClient(path ? { socket: { path } } : { url })
   await client.connect()
   return new RedisStore({ client })
+}
+
+// As many connections as dewar's.
+async function postgres(session) {
+  const [{ default: connect }, { default: pg }] = await Promise.all([import('connect-pg-simple'), import('pg')])
+  const pool = new pg.Pool({ connectionString: process.env.POSTGRES_URL, max: 16 })
+  return new (connect(session))({ pool, createTableIfMissing: true })
 }
 
 function bare() {

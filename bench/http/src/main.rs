@@ -2,7 +2,7 @@
 //!
 //! `http [rounds] [milliseconds of a turn] [peers...]` prints one line per peer, scenario and number of sessions, tab
 //! separated. It starts the servers itself, on free ports of the loopback, and stops them. Redis is at REDIS_URL,
-//! a Python with Flask and gunicorn at PYTHON; what is missing is said and left out.
+//! PostgreSQL at POSTGRES_URL, a Python with Flask, Django and gunicorn at PYTHON; what is missing is said and left out.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; a Redis Cluster beside it where `REDIS_CLUSTER` is; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
+//! `stores`: the memory store and SQLite; MySQL, PostgreSQL and Redis where `MYSQL_URL`, `POSTGRES_URL` and `REDIS_URL` are set; Redis Cluster beside one server where `REDIS_CLUSTER` is; TCP, TLS and `WAIT` where `REDIS_WAYS` is. One line a measurement, tab separated:
 //! what, in flight, microseconds of wall time and of this process's CPU per operation. Names select some: `stores sqlite`.
 
 use std::{
@@ -13,10 +13,10 @@ use dewar::{
 };
 use tokio::task::LocalSet;
 
+mod beside;
 mod memory;
 mod mysql_store;
 mod postgres;
-mod redis_cluster;
 mod redis_store;
 mod sqlite;
 
@@ -91,10 +91,15 @@ async fn until<E: std::fmt::Debug>(end: Instant, mut once: impl AsyncFnMut(u64) 
     count
 }
 
-/// Loads of any of these sessions, in an order that no cache likes.
+/// In an order that no cache likes.
+fn spread(i: u64, task: u64, of: u64) -> usize {
+    ((i * 7_919 + task * 104_729) % of) as usize
+}
+
+/// Loads of any of these sessions.
 async fn loads(store: &impl SessionStore, keys: &[StoreKey], task: u64, end: Instant) -> u64 {
     until(end, async |i| {
-        let at = (i * 7_919 + task * 104_729) as usize % keys.len();
+        let at = spread(i, task, keys.len() as u64);
         store.load(&keys[at], NOW).await.map(|found| assert!(matches!(found, Load::Found(..))))
     })
     .await
@@ -198,9 +203,9 @@ async fn main() {
         Ok(ways) => redis_store::measure_ways(&ways).await,
         Err(_) => eprintln!("ways to redis: not measured, REDIS_WAYS is not set"),
     }
-    match (std::env::var("REDIS_URL"), std::env::var("REDIS_CLUSTER")) {
+    match std::env::var("REDIS_CLUSTER") {
         _ if !wants("cluster") => {}
-        (Ok(url), Ok(hosts)) => redis_cluster::measure(&url, &hosts).await,
-        _ => eprintln!("redis cluster: not measured, REDIS_URL and REDIS_CLUSTER (host:port,host:port) are not set"),
+        Ok(servers) => redis_store::measure_clusters(&servers).await,
+        Err(_) => eprintln!("redis cluster: not measured, REDIS_CLUSTER is not set"),
     }
 }

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use dewar::store::mysql::MysqlStore;
-use mysql_async::{Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row, Value, prelude::Queryable};
+use mysql_async::{Error, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row, Value, prelude::Queryable};
 
-use crate::{NOW, TURNS, fill, key, next, of_store, record, report, turn, until};
-
-const SESSIONS: u64 = 10_000;
+use crate::{
+    NOW,
+    beside::{Client, Ours, Raw, SESSIONS, interleave},
+    fill, key, next, record,
+};
 
 const CONNECTIONS: usize = 10;
 
@@ -29,72 +31,70 @@ pub(crate) async fn measure(url: &str) {
         .with_reset_connection(false);
     let opts = OptsBuilder::from_opts(Opts::from_url(url).expect("an address")).prefer_socket(false).pool_opts(pool);
     let pool = Pool::new(opts);
-    let names: Rc<Vec<_>> = Rc::new(keys.iter().map(ToString::to_string).collect());
-    for in_flight in [1, 32] {
-        let (mut load, mut raw_load, mut replace, mut raw_replace, mut touch) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..TURNS {
-            load.push(of_store!(loads, store, keys, in_flight));
-            raw_load.push(
-                turn(in_flight, |task, end| {
-                    let (pool, names) = (pool.clone(), Rc::clone(&names));
-                    async move {
-                        until(end, async |i| {
-                            let at = (i * 7_919 + task * 104_729) as usize % names.len();
-                            let mut connection = pool.get_conn().await?;
-                            let found: Option<Row> = connection.exec_first(LOAD, (&names[at],)).await?;
-                            let data: Vec<u8> = found.and_then(|mut row| row.take("data")).expect("it is there");
-                            assert_eq!(data.len(), 240);
-                            Ok::<_, mysql_async::Error>(())
-                        })
-                        .await
-                    }
-                })
-                .await,
-            );
-            replace.push(of_store!(replaces, store, keys, in_flight));
-            raw_replace.push(
-                turn(in_flight, |task, end| {
-                    let pool = pool.clone();
-                    async move {
-                        let name = key(task).to_string();
-                        until(end, async |_| {
-                            let record = record();
-                            let expires = record.idle_expires.as_millis();
-                            let values: Vec<Value> = vec![
-                                next().bits().into(),
-                                expires.into(),
-                                record.created.as_millis().into(),
-                                record.idle_seconds.into(),
-                                expires.into(),
-                                Value::NULL,
-                                false.into(),
-                                Value::NULL,
-                                Value::NULL,
-                                record.data.to_vec().into(),
-                                0.into(),
-                                Value::NULL,
-                                Value::NULL,
-                                name.as_str().into(),
-                                NOW.as_millis().into(),
-                            ];
-                            let mut connection = pool.get_conn().await?;
-                            connection.exec_drop(REPLACE, values).await?;
-                            assert_eq!(connection.affected_rows(), 1);
-                            Ok::<_, mysql_async::Error>(())
-                        })
-                        .await
-                    }
-                })
-                .await,
-            );
-            touch.push(of_store!(touches, store, keys, in_flight));
-        }
-        report("mysql: load", in_flight, load);
-        report("mysql_async: the same SELECT", in_flight, raw_load);
-        report("mysql: replace", in_flight, replace);
-        report("mysql_async: the same UPDATE", in_flight, raw_replace);
-        report("mysql: touch", in_flight, touch);
+    // The store's are open, too: one after the other they are colder than one alone.
+    let mut open = Vec::new();
+    while open.len() < CONNECTIONS {
+        open.push(pool.get_conn().await.expect("a server"));
     }
+    drop(open);
+    let names = Rc::new(keys.iter().map(ToString::to_string).collect());
+    interleave(&[
+        &Ours { name: "mysql".into(), store: store.clone(), keys },
+        &Raw {
+            client: Mysql { pool, names },
+            load: "mysql_async: the same SELECT".into(),
+            replace: "mysql_async: the same UPDATE".into(),
+        },
+    ])
+    .await;
     crate::purge("mysql, 10000 sessions", &store).await;
+}
+
+#[derive(Clone)]
+struct Mysql {
+    pool: Pool,
+    names: Rc<Vec<String>>,
+}
+
+impl Client for Mysql {
+    type Error = Error;
+    type Writer = String;
+
+    async fn load(&mut self, at: usize) -> Result<(), Error> {
+        let mut connection = self.pool.get_conn().await?;
+        let found: Option<Row> = connection.exec_first(LOAD, (&self.names[at],)).await?;
+        let data: Vec<u8> = found.and_then(|mut row| row.take("data")).expect("it is there");
+        assert_eq!(data.len(), 240);
+        Ok(())
+    }
+
+    async fn writer(&mut self, task: u64) -> String {
+        key(task).to_string()
+    }
+
+    async fn write(&mut self, name: &mut String) -> Result<(), Error> {
+        let record = record();
+        let expires = record.idle_expires.as_millis();
+        let values: Vec<Value> = vec![
+            next().bits().into(),
+            expires.into(),
+            record.created.as_millis().into(),
+            record.idle_seconds.into(),
+            expires.into(),
+            Value::NULL,
+            false.into(),
+            Value::NULL,
+            Value::NULL,
+            record.data.to_vec().into(),
+            0.into(),
+            Value::NULL,
+            Value::NULL,
+            name.as_str().into(),
+            NOW.as_millis().into(),
+        ];
+        let mut connection = self.pool.get_conn().await?;
+        connection.exec_drop(REPLACE, values).await?;
+        assert_eq!(connection.affected_rows(), 1);
+        Ok(())
+    }
 }

@@ -1,83 +1,36 @@
-//! Redis beside its client alone: `GET` of the same bytes, and the store's own script with the same arguments.
+//! Redis and Redis Cluster beside their clients alone: `GET` of the same bytes, and the store's own script with the same arguments.
 
 use std::rc::Rc;
 
-use dewar::store::redis::RedisStore;
-use redis::Script;
+use dewar::store::{Load, SessionStore, StoreKey, redis::RedisStore};
+use redis::{
+    Client as Server, RedisError, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cmd,
+};
 
-use crate::{NOW, TURNS, fill, key, of_store, report, turn, until};
-
-const SESSIONS: u64 = 10_000;
-
-/// The store's script, for a record whose version is not asked for: the raw writer has nobody beside it.
-pub(crate) const REPLACE: &str = "
-    local now = tonumber(ARGV[1])
-    local head = redis.call('GETRANGE', KEYS[1], 0, 25)
-    if #head < 26 then return 0 end
-    if string.byte(head) > 2 then return redis.error_reply('DEWAR a record has an unknown format') end
-    local idle, absolute = struct.unpack('>I8I8', head, 11)
-    if idle <= now or absolute <= now then return 0 end
-    if ARGV[2] ~= '' and string.sub(head, 3, 10) ~= ARGV[2] then return 1 end
-    local principal = ARGV[5]
-    if principal ~= '' and redis.call('GETRANGE', KEYS[1], 38, 37 + #principal) ~= principal then return 3 end
-    redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-    return 2
-";
+use crate::{
+    NOW,
+    beside::{Client, Ours, Raw, SESSIONS, Side, interleave},
+    fill, key, next, record,
+};
 
 pub(crate) async fn measure(url: &str) {
     let store = RedisStore::open(url).expect("a URL");
     let keys = fill(&store, SESSIONS).await;
-    let client = redis::Client::open(url).expect("a URL").get_connection_manager().await.expect("a server");
-    let names: Rc<Vec<_>> = Rc::new(keys.iter().map(ToString::to_string).collect());
-    let script = Rc::new(Script::new(REPLACE));
-    for in_flight in [1, 32] {
-        let (mut load, mut get, mut replace, mut raw, mut touch) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..TURNS {
-            load.push(of_store!(loads, store, keys, in_flight));
-            get.push(
-                turn(in_flight, |task, end| {
-                    let (mut client, names) = (client.clone(), Rc::clone(&names));
-                    async move {
-                        until(end, async |i| {
-                            let at = (i * 7_919 + task * 104_729) as usize % names.len();
-                            let found: Vec<u8> = redis::cmd("GET").arg(&names[at]).query_async(&mut client).await?;
-                            assert!(found.len() > 240);
-                            Ok::<_, redis::RedisError>(())
-                        })
-                        .await
-                    }
-                })
-                .await,
-            );
-            replace.push(of_store!(replaces, store, keys, in_flight));
-            raw.push(
-                turn(in_flight, |task, end| {
-                    let (mut client, script) = (client.clone(), Rc::clone(&script));
-                    async move {
-                        let name = key(task).to_string();
-                        let record: Vec<u8> =
-                            redis::cmd("GET").arg(&name).query_async(&mut client).await.expect("it is there");
-                        until(end, async |_| {
-                            let mut call = script.key(&name);
-                            call.arg(NOW.as_millis()).arg("").arg(&record[..]).arg(86_400_000).arg(&[0_u8; 4][..]);
-                            let done: i64 = call.invoke_async(&mut client).await?;
-                            assert_eq!(done, 2);
-                            Ok::<_, redis::RedisError>(())
-                        })
-                        .await
-                    }
-                })
-                .await,
-            );
-            touch.push(of_store!(touches, store, keys, in_flight));
-        }
-        report("redis: load", in_flight, load);
-        report("redis client: GET", in_flight, get);
-        report("redis: replace", in_flight, replace);
-        report("redis client: the same script", in_flight, raw);
-        report("redis: touch", in_flight, touch);
-    }
+    let server = Server::open(url).expect("a URL");
+    let script = script_of(&store, std::slice::from_ref(&server)).await;
+    let connection = server.get_connection_manager().await.expect("a server");
+    interleave(&[
+        &Ours { name: "redis".into(), store, keys: keys.clone() },
+        &Raw {
+            client: Redis::new(connection, script, &keys),
+            load: "redis client: GET".into(),
+            replace: "redis client: the same script".into(),
+        },
+    ])
+    .await;
 }
 
 /// The same server over TCP, over TLS and with a replica that confirms each write: `name=address`, one a word.
@@ -88,17 +41,118 @@ pub(crate) async fn measure_ways(ways: &str) {
         stores.push((name, RedisStore::open(url).expect("a URL")));
     }
     let keys = fill(&stores[0].1, SESSIONS).await;
-    for in_flight in [1, 32] {
-        let mut found: Vec<_> = stores.iter().map(|_| (Vec::new(), Vec::new())).collect();
-        for _ in 0..TURNS {
-            for ((_, store), (load, replace)) in stores.iter().zip(&mut found) {
-                load.push(of_store!(loads, store, keys, in_flight));
-                replace.push(of_store!(replaces, store, keys, in_flight));
-            }
-        }
-        for ((name, _), (load, replace)) in stores.iter().zip(found) {
-            report(&format!("redis, {name}: load"), in_flight, load);
-            report(&format!("redis, {name}: replace"), in_flight, replace);
-        }
+    let sides: Vec<_> = stores
+        .into_iter()
+        .map(|(name, store)| Ours { name: format!("redis, {name}"), store, keys: keys.clone() })
+        .collect();
+    interleave(&sides.iter().map(|side| side as &dyn Side).collect::<Vec<_>>()).await;
+}
+
+/// One server, and clusters of one node and more beside it: words of `host:port,host:port`, of which the first is the server. A cluster of one
+/// node has as many connections and processes as the server has.
+pub(crate) async fn measure_clusters(servers: &str) {
+    let mut sides: Vec<Box<dyn Side>> = Vec::new();
+    for (at, hosts) in servers.split_whitespace().enumerate() {
+        let nodes: Vec<String> = hosts.split(',').map(|host| format!("redis://{host}")).collect();
+        let servers: Vec<Server> = nodes.iter().map(|node| Server::open(&**node).expect("an address")).collect();
+        let (name, url) = match at {
+            0 => ("redis over TCP".to_owned(), nodes[0].clone()),
+            _ => (format!("redis cluster, nodes: {}", nodes.len()), format!("redis+cluster://{hosts}")),
+        };
+        let store = RedisStore::open(&url).expect("an address");
+        let keys = fill(&store, SESSIONS).await;
+        let script = script_of(&store, &servers).await;
+        let (load, replace) = (format!("{name}, client: GET"), format!("{name}, client: the same script"));
+        let raw: Box<dyn Side> = if at == 0 {
+            let connection = servers[0].get_connection_manager().await.expect("a server");
+            Box::new(Raw { client: Redis::new(connection, script, &keys), load, replace })
+        } else {
+            let client = ClusterClient::new(nodes).expect("addresses");
+            let connection = client.get_async_connection().await.expect("a cluster");
+            Box::new(Raw { client: Redis::new(connection, script, &keys), load, replace })
+        };
+        sides.push(Box::new(Ours { name, store, keys }));
+        sides.push(raw);
     }
+    interleave(&sides.iter().map(|side| &**side).collect::<Vec<_>>()).await;
+}
+
+#[derive(Clone)]
+struct Redis<C> {
+    connection: C,
+    script: Rc<str>,
+    names: Rc<Vec<String>>,
+}
+
+impl<C> Redis<C> {
+    fn new(connection: C, script: String, keys: &[StoreKey]) -> Self {
+        Self { connection, script: script.into(), names: Rc::new(keys.iter().map(ToString::to_string).collect()) }
+    }
+}
+
+struct Writer {
+    name: String,
+    digest: [u8; 32],
+    record: Vec<u8>,
+}
+
+impl<C: ConnectionLike + Clone + 'static> Client for Redis<C> {
+    type Error = RedisError;
+    type Writer = Writer;
+
+    async fn load(&mut self, at: usize) -> Result<(), RedisError> {
+        let found: Vec<u8> = cmd("GET").arg(&self.names[at]).query_async(&mut self.connection).await?;
+        assert!(found.len() > 240);
+        Ok(())
+    }
+
+    async fn writer(&mut self, task: u64) -> Writer {
+        let (key, name) = (key(task), key(task).to_string());
+        let record = cmd("GET").arg(&name).query_async(&mut self.connection).await.expect("it is there");
+        Writer { name, digest: key.digest(), record }
+    }
+
+    /// Replaces the record by itself: its version is in its bytes 2 to 10.
+    async fn write(&mut self, writer: &mut Writer) -> Result<(), RedisError> {
+        let mut command = cmd("EVALSHA");
+        command.arg(&*self.script).arg(1).arg(&writer.name).arg(NOW.as_millis());
+        command.arg(&writer.record[2..10]).arg(&writer.record[..]).arg(&writer.digest[..]).arg("");
+        let done: i64 = command.query_async(&mut self.connection).await?;
+        assert_eq!(done, 2);
+        Ok(())
+    }
+}
+
+/// The digest of the script that a replace runs, as a server's log of slow commands has it.
+async fn script_of(store: &RedisStore, servers: &[Server]) -> String {
+    let mut connections = Vec::new();
+    for server in servers {
+        let mut connection = server.get_multiplexed_async_connection().await.expect("a server");
+        log_slower_than(&mut connection, 0).await;
+        connections.push(connection);
+    }
+    // Each node of a cluster loads the script when it is first asked for it.
+    for number in 0..64 {
+        let key = key(number);
+        let Ok(Load::Found(_, version)) = store.load(&key, NOW).await else { panic!("missing") };
+        store.replace(&key, version, next(), record(), NOW).await.expect("the store failed");
+    }
+    let mut script = None;
+    for connection in &mut connections {
+        // Number, time, duration, words, who.
+        type Entry = (Value, Value, Value, Vec<Vec<u8>>, Value, Value);
+        let log: Vec<Entry> = cmd("SLOWLOG").arg("GET").arg(128).query_async(connection).await.expect("a log");
+        let of_script = log.iter().find(|(_, _, _, words, ..)| words[0] == b"EVALSHA");
+        script = script.or(of_script.and_then(|(_, _, _, words, ..)| String::from_utf8(words[1].clone()).ok()));
+        log_slower_than(connection, 10_000).await;
+    }
+    script.expect("the store runs a script")
+}
+
+/// From here on.
+async fn log_slower_than(connection: &mut MultiplexedConnection, microseconds: u32) {
+    let mut set = cmd("CONFIG");
+    set.arg("SET").arg("slowlog-log-slower-than").arg(microseconds);
+    set.exec_async(connection).await.expect("a setting");
+    cmd("SLOWLOG").arg("RESET").exec_async(connection).await.expect("a log");
 }

@@ -1,7 +1,8 @@
-//! `serve <peer> <port>`: an application of `peers` on one thread. `sqlite` asks for SQLITE_FILE, `redis` for REDIS_URL.
+//! `serve <peer> <port>`: an application of `peers` on one thread. `postgres` asks for POSTGRES_URL, `sqlite` for SQLITE_FILE, `redis` for
+//! REDIS_URL.
 
 use axum::Router;
-use dewar::store::{redis::RedisStore, sqlite::SqliteStore};
+use dewar::store::{postgres::PostgresStore, redis::RedisStore, sqlite::SqliteStore};
 use peers::Peer;
 use tokio::net::TcpListener;
 
@@ -17,6 +18,10 @@ async fn main() {
 
 async fn app(peer: &str) -> Router {
     match peer {
+        "postgres" => {
+            let store = PostgresStore::open(&setting("POSTGRES_URL")).expect("an address");
+            peers::dewar(|layer| layer.store(store))
+        }
         "sqlite" => {
             let store = SqliteStore::open(setting("SQLITE_FILE")).expect("a file");
             peers::dewar(|layer| layer.store(store))

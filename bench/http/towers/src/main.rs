@@ -1,12 +1,15 @@
-//! `serve-towers tower-sessions-sqlite|tower-sessions-redis <port>`, on one thread. The one asks for SQLITE_FILE, the
-//! other for REDIS_URL.
+//! `serve-towers tower-sessions-postgres|tower-sessions-sqlite|tower-sessions-redis <port>`, on one thread. They ask for
+//! POSTGRES_URL, SQLITE_FILE and REDIS_URL.
 
 use axum::Router;
 use fred::prelude::{ClientLike, Config, Pool};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    postgres::PgPoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
 use tokio::net::TcpListener;
 use tower_sessions_redis_store::RedisStore;
-use tower_sessions_sqlx_store::SqliteStore;
+use tower_sessions_sqlx_store::{PostgresStore, SqliteStore};
 
 #[path = "../../../peers/src/session.rs"]
 mod session;
@@ -22,6 +25,7 @@ async fn main() {
     let mut arguments = std::env::args().skip(1);
     let (Some(peer), Some(port)) = (arguments.next(), arguments.next()) else { panic!("serve-towers <peer> <port>") };
     let app = match &*peer {
+        "tower-sessions-postgres" => postgres().await,
         "tower-sessions-sqlite" => sqlite().await,
         "tower-sessions-redis" => redis().await,
         _ => panic!("{peer} is not served here"),
@@ -29,6 +33,14 @@ async fn main() {
     let port: u16 = port.parse().expect("a port");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
     axum::serve(listener, app).await.expect("a listener");
+}
+
+/// As many connections as dewar's. SQLx pings one before each use, which is its default.
+async fn postgres() -> Router {
+    let pool = PgPoolOptions::new().max_connections(16).connect(&setting("POSTGRES_URL")).await.expect("a server");
+    let store = PostgresStore::new(pool);
+    store.migrate().await.expect("a schema of its own");
+    towers::app(store)
 }
 
 /// Durable as dewar's: SQLx's own default is `synchronous=FULL` without WAL.

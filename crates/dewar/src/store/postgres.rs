@@ -56,7 +56,7 @@
 //!
 //! # Unlogged
 //!
-//! `unlogged=true` makes the table of sessions without a write-ahead log: writes cost about half. After a crash of the server it is empty, and everybody is logged out; a replica
+//! `unlogged=true` makes the table of sessions without a write-ahead log: a write takes between a tenth and two thirds of the time, measured on a busy machine (`bench/run stores`). After a crash of the server it is empty, and everybody is logged out; a replica
 //! has none of it, so that a fail-over begins empty, too. Epochs are logged all the same. Tables of the one kind are refused by a process that is set to the other.
 //!
 //! # Faults
