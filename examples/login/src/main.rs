@@ -5,7 +5,11 @@ mod pages;
 mod settings;
 mod users;
 
-use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    net::IpAddr,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tokio::{net::TcpListener, signal, sync::watch};
@@ -32,6 +36,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    if settings.print_schema {
+        std::io::stdout().write_all(settings.schema()?.as_bytes())?;
+        return Ok(());
+    }
     let sessions = settings.session_layer()?;
     let manager = sessions.manager()?;
     // An application that cannot reach its store is not started: the one before it goes on.

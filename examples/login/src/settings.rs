@@ -46,6 +46,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "SESSION_STORE_NEXT", hide_env_values = true, value_name = "URL")]
     session_store_next: Option<String>,
 
+    /// Print the SQL that makes the tables of SESSION_STORE, for a database in which the application may not, and end
+    #[arg(long)]
+    pub(crate) print_schema: bool,
+
     /// The password of the user ada. Without it, one is made and printed
     #[arg(long, env = "DEMO_PASSWORD", hide_env_values = true)]
     demo_password: Option<String>,
@@ -62,9 +66,18 @@ Examples:
   SESSION_STORE=redis://localhost cargo run -p login     sessions in Redis or Valkey";
 
 impl Settings {
+    /// The SQL that makes the tables of the store.
+    pub(crate) fn schema(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let schema = store::open(self.url()).map_err(|error| format!("SESSION_STORE: {error}"))?.schema_sql();
+        Ok(schema.ok_or("SESSION_STORE: only PostgreSQL and MySQL have tables that somebody else could make")?)
+    }
+
+    fn url(&self) -> &str {
+        if self.session_store.is_empty() { "memory:" } else { &self.session_store }
+    }
+
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
-        let url = if self.session_store.is_empty() { "memory:" } else { &self.session_store };
-        let mut layer = self.on_store(SessionLayer::new(self.keyring()?)?, url)?;
+        let mut layer = self.on_store(SessionLayer::new(self.keyring()?)?, self.url())?;
         if self.allow_http.unwrap_or(self.is_for_this_machine()) {
             tracing::info!(
                 "the session cookie goes over plain HTTP too, for development: without HTTPS anybody on the way can read it"

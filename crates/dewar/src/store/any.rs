@@ -28,6 +28,27 @@ pub enum AnyStore {
     Redis(super::redis::RedisStore),
 }
 
+impl AnyStore {
+    /// The SQL that makes its tables, for whoever does not allow the application to: of PostgreSQL and MySQL. `None`: nothing has to be made.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), dewar::store::StoreError> {
+    /// let store = dewar::store::open("memory:")?;
+    /// assert_eq!(store.schema_sql(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schema_sql(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Some(store.schema_sql()),
+            #[cfg(feature = "mysql")]
+            Self::Mysql(_) => Some(super::mysql::schema_sql().into()),
+            _ => None,
+        }
+    }
+}
+
 /// Does the same with the store inside, whichever it is.
 macro_rules! each {
     ($any:expr, $store:ident => $does:expr) => {

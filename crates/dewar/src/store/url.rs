@@ -86,8 +86,10 @@ fn redis(url: &str) -> Result<AnyStore, StoreError> {
 }
 
 #[cfg(not(feature = "redis"))]
-fn redis(_url: &str) -> Result<AnyStore, StoreError> {
-    Err(StoreError::new("the feature `redis` is not enabled: cargo add dewar --features redis"))
+fn redis(url: &str) -> Result<AnyStore, StoreError> {
+    let has_tls = url.starts_with("rediss") || url.starts_with("valkeys");
+    let feature = if has_tls { "redis-tls" } else { "redis" };
+    Err(StoreError::new(format!("the feature `{feature}` is not enabled: cargo add dewar --features {feature}")))
 }
 
 #[cfg(feature = "postgres")]

@@ -56,7 +56,8 @@ impl Group {
             if let [primary] = primaries[..] {
                 return primary;
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "{} primaries", primaries.len());
+            // Sentinels on a busy machine put an election off.
+            assert!(start.elapsed() < Duration::from_secs(90), "{} primaries", primaries.len());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
