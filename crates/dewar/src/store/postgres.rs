@@ -35,9 +35,8 @@
 //! ```sql
 //! GRANT USAGE ON SCHEMA dewar TO app;
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dewar TO app;
-//! -- Only where PUBLIC was denied them by default (ALTER DEFAULT PRIVILEGES):
+//! -- Only where PUBLIC may not by default (ALTER DEFAULT PRIVILEGES):
 //! GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dewar TO app;
-//! GRANT USAGE ON TYPE dewar.record_1, dewar.tombstone_1 TO app;
 //! ```
 //!
 //! [`ping`](SessionStore::ping) looks whether they are there. Nothing that another user of the database may do stands in the way: the store takes locks

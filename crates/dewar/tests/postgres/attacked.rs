@@ -192,7 +192,6 @@ async fn a_right_that_is_missing_is_found_by_ping_and_named_by_every_call() {
         "USAGE ON SCHEMA dewar",
         "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dewar",
         "EXECUTE ON ALL FUNCTIONS IN SCHEMA dewar",
-        "USAGE ON TYPE dewar.record_1, dewar.tombstone_1",
     ] {
         let pinged = app.ping(NOW).await.unwrap_err().to_string();
         let deleted = app.delete(&key(1), None, ended(1), NOW).await.unwrap_err().to_string();
@@ -203,7 +202,7 @@ async fn a_right_that_is_missing_is_found_by_ping_and_named_by_every_call() {
         missing += 1;
         run(&server, &format!("GRANT {grant} TO app")).await;
     }
-    assert_eq!(missing, 4);
+    assert_eq!(missing, 3);
     owner.delete(&key(1), None, ended(1), NOW).await.unwrap();
     owner.purge(9, later(9_000)).await.unwrap();
     works(&app).await.unwrap();
@@ -362,7 +361,7 @@ async fn the_first_call_on_a_connection_in_the_middle_of_a_transaction_makes_no_
 async fn a_call_on_the_applications_pool_is_one_round_trip_and_never_taken_for_a_part_of_a_transaction() {
     let server = Server::start(&[]);
     let proxy = Proxy::start(&server).await;
-    let store = postgres_deadpool0_14::store(pool(&proxy.url(), 1, RecyclingMethod::Fast));
+    let store = postgres_deadpool0_14::store(pool(proxy.url().split('?').next().unwrap(), 1, RecyclingMethod::Fast));
     create(&store, 1, &of("ada", 1)).await;
     lives(&store, &key(1), NOW).await;
     store.count(NOW).await.unwrap();

@@ -213,8 +213,7 @@ impl Schema {
         self.refused(&format!(
             "{why}. Its owner makes it with what `PostgresStore::schema_sql` prints, and grants this user: GRANT USAGE ON SCHEMA \
              \"{name}\"; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{name}\"; and where PUBLIC may not by \
-             default: GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA \"{name}\"; GRANT USAGE ON TYPE \"{name}\".record_1, \
-             \"{name}\".tombstone_1",
+             default: GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA \"{name}\"",
             name = self.name
         ))
     }
@@ -295,8 +294,6 @@ const PING: &str = "SELECT (SELECT true FROM (SELECT FROM dewar.session LIMIT 1)
      SELECT pg_catalog.has_table_privilege(t.name, r.name) AS has \
      FROM pg_catalog.unnest(ARRAY['dewar.session', 'dewar.epoch', 'dewar.schema', 'dewar.turn']::pg_catalog.text[]) AS t (name), \
          pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']::pg_catalog.text[]) AS r (name) \
-     UNION ALL SELECT pg_catalog.has_type_privilege(t.name, 'USAGE'::pg_catalog.text) \
-     FROM pg_catalog.unnest(ARRAY['dewar.record_1', 'dewar.tombstone_1']::pg_catalog.text[]) AS t (name) \
      UNION ALL SELECT pg_catalog.has_function_privilege(p.oid, 'EXECUTE'::pg_catalog.text) FROM pg_catalog.pg_proc p \
      WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('dewar')::pg_catalog.oid \
          AND p.proname OPERATOR(pg_catalog.~~) '%\\_1'::pg_catalog.text) AS needed";
