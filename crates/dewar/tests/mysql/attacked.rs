@@ -59,14 +59,14 @@ async fn a_log_out_reaches_the_session_whatever_database_the_application_uses_me
     let server = Server::start(&[]).await;
     server.run("CREATE DATABASE tenant").await;
     server.run("GRANT ALL ON tenant.* TO dewar@'%'").await;
-    for (number, begins_with_tables) in [(1, false), (2, true)] {
+    for (number, has_tables) in [(1, false), (2, true)] {
         let pool = pool(&server, |opts| opts);
         // A pool resets its connections, as it does by default: not the database.
         pool.get_conn().await.unwrap().query_drop("USE tenant").await.unwrap();
         let store = mysql_async0_37::store(pool.clone());
         create(&store, number, &of("ada", 1)).await;
         pool.get_conn().await.unwrap().query_drop("USE tenant").await.unwrap();
-        assert!(lives(&server.store(), &key(number), NOW).await, "{begins_with_tables}");
+        assert!(lives(&server.store(), &key(number), NOW).await, "{has_tables}");
         assert_eq!(store.delete(&key(number), None, ended(1), NOW).await.unwrap(), Delete::Deleted);
         assert!(!lives(&server.store(), &key(number), NOW).await);
     }
@@ -119,7 +119,7 @@ async fn a_log_out_in_the_middle_of_the_applications_transaction_is_an_error_and
 // Settings.
 
 /// A few calls of every kind.
-async fn works(store: &(impl SessionStore + SessionAdmin)) -> Result<(), StoreError> {
+async fn works(store: &impl SessionAdmin) -> Result<(), StoreError> {
     let cap = Cap { most: 2.try_into().unwrap(), end_oldest: Some(ended(1)) };
     for n in 1..=5 {
         store.create(&key(n), version(n), of("ada", n), Some(&cap), NOW).await?;
@@ -227,13 +227,13 @@ async fn a_write_waits_as_long_as_the_store_says_whatever_the_server_gives_a_sta
     // An administrator has the same, and waits for nothing.
     admin.query_drop("BEGIN").await.unwrap();
     admin.query_drop(format!("SELECT id FROM dewar_session WHERE id = '{}' FOR UPDATE", key(1))).await.unwrap();
-    let deletes = tokio::spawn({
+    let renames = tokio::spawn({
         let store = store.clone();
         async move { store.rename(&key(1), None, &key(2), version(2), of("ada", 1), ended(1), None, NOW).await }
     });
     sleep(Duration::from_millis(1_200)).await;
     admin.query_drop("ROLLBACK").await.unwrap();
-    let renamed = deletes.await.unwrap();
+    let renamed = renames.await.unwrap();
     assert!(matches!(renamed, Ok(Rename::Renamed(_))), "{renamed:?}");
 }
 
