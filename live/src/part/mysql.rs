@@ -14,6 +14,7 @@ pub(crate) static PART: Part = Part {
         the_store_in_mariadb_keeps_its_promises,
         the_store_in_mysql_keeps_its_promises,
         whoever_is_not_the_server_learns_nothing,
+        what_attackers_tried_on_mysql_changes_nothing,
         a_mariadb_that_fails_at_night_is_met,
         a_mysql_that_fails_at_night_is_met,
         racing_requests_on_mariadb_lose_nothing,
@@ -41,6 +42,10 @@ fn the_store_in_mariadb_keeps_its_promises(tools: &Tools) {
 
 fn the_store_in_mysql_keeps_its_promises(tools: &Tools) {
     run(tools, &MYSQL, OwnTests::of("mysql::store"));
+}
+
+fn what_attackers_tried_on_mysql_changes_nothing(tools: &Tools) {
+    run_on_both(tools, || OwnTests::of("mysql::attacked"));
 }
 
 fn a_mariadb_that_fails_at_night_is_met(tools: &Tools) {

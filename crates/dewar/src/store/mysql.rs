@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `load`, `replace`, `touch`, `delete`, `create`, `list`, `count`, `epoch` | 1 |
 //! | `revoke`, each 500 rows of `purge` | 2 |
-//! | `rename`; `create` under a [`Cap`] | 3 |
+//! | `rename`; `create` under a [`Cap`]; `replace` that gives a record to a principal | 3 |
 //! | `revoke_everyone` | 3, and 4 for each 1000 sessions |
 //!
 //! That is where nothing unusual is met: a verb that was in vain asks once more, to say why; the first call on a connection prepares its
@@ -39,8 +39,8 @@
 //! Tables of somebody else's with these names, of a later release, or of an engine other than InnoDB are refused with what to do. A release adds columns and
 //! tables and changes none, so that the one before goes on beside it while a site is deployed.
 //!
-//! `sql_mode`, time zone and isolation of the server do not matter: each connection is set up once. `binlog_format` has to be `ROW` or `MIXED`, as it is unless it was changed. A session
-//! has to fit into `max_allowed_packet` (16 MB on MariaDB, 64 MB on MySQL, unless changed). A name of another framework's has at most 768 bytes, a principal 1024.
+//! The server's defaults for a session do not matter (`sql_mode`, time zone, isolation, `completion_type` and the like): each connection is set up once. `binlog_format` has to be `ROW` or `MIXED`, as it is unless it was changed. A session
+//! has to fit into `max_allowed_packet` (16 MB on MariaDB, 64 MB on MySQL, unless changed). A name of another framework's has at most 768 bytes, a principal 1024: nothing is written under a longer one, and it has no sessions.
 //!
 //! # Clocks
 //!
@@ -121,7 +121,7 @@ macro_rules! ask {
         loop {
             let mut lease = attempts.lease().await?;
             let outcome = {
-                let $connection = &mut *lease;
+                let $connection = &mut lease;
                 attempts.within($call).await
             };
             if let Some(answer) = attempts.settle(lease, outcome).await? {
@@ -170,7 +170,7 @@ impl MysqlStore {
 /// assert!(sql.starts_with("CREATE TABLE IF NOT EXISTS dewar_session"));
 /// ```
 pub fn schema_sql() -> &'static str {
-    schema::SQL
+    &schema::SQL
 }
 
 impl fmt::Debug for MysqlStore {
@@ -203,7 +203,7 @@ impl SessionStore for MysqlStore {
         record: Record,
         now: Timestamp,
     ) -> Result<Replace, StoreError> {
-        ask!(self, "replace", Once, connection => statements::replace(connection, key, at, version, &record, now))
+        ask!(self, "replace", Once, connection => steps::replace(connection, key, at, version, &record, now))
     }
 
     async fn touch(

@@ -4,8 +4,8 @@ use mysql_async::Pool;
 
 use super::mysql::MysqlStore;
 
-/// Keeps sessions through the application's own [`Pool`], in the database that its connections begin with, and so with its settings: its
-/// number of connections, TLS, and how long a lock is waited for.
+/// Keeps sessions through the application's own [`Pool`], in the database that its address or options name (whatever a connection uses
+/// meanwhile), and so with its settings: its number of connections, TLS, and how long a lock is waited for.
 ///
 /// `autocommit` has to be on, as it is unless somebody turned it off, and `character_set_client` and `character_set_connection` the same
 /// (`SET NAMES`): otherwise the store answers with errors. A pool that [resets](mysql_async::PoolOpts::with_reset_connection) its

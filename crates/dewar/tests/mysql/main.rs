@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacked;
 mod faults;
 mod kills;
 mod races;

@@ -16,8 +16,11 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What a server's own settings must not decide. How long a lock is waited for is less than the time limit, so that nobody goes on waiting for
 /// whom nobody waits.
 const SETUP: &str = "\
-    SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 2, \
-    sql_safe_updates = 0, sql_select_limit = DEFAULT; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00', completion_type = 'NO_CHAIN', \
+    innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
+    sql_big_selects = 1, sql_auto_is_null = 0, max_sort_length = 1024, unique_checks = 1, foreign_key_checks = 1 \
+    /*M! , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */; \
+    SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
 const FORM: &str = "an address is mysql://[user[:password]@]host[:port]/database";
 
@@ -36,6 +39,15 @@ pub(super) fn parse(url: &str) -> Result<Opts, StoreError> {
     let rest = ["mysql://", "mariadb://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let rest = rest.ok_or_else(|| refused(FORM))?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // It would be part of a password that reads as a database, a file or a setting.
+    if query.contains('@') || place.split_once('/').is_some_and(|(_, database)| database.contains('@')) {
+        return Err(refused(
+            "there is an @ behind the / of the database, or behind the ?: in a user's name and a password, write / as %2F and ? as %3F",
+        ));
+    }
+    if place.contains('#') {
+        return Err(refused("there is a #: in an address it is written as %23"));
+    }
     let settings = settings(query)?;
     let opts = Opts::from_url(&format!("mysql://{place}")).map_err(|_| refused(FORM))?;
     if opts.db_name().is_none() {
@@ -80,8 +92,10 @@ fn settings(query: &str) -> Result<Settings<'_>, StoreError> {
             }
             _ => {
                 let name = setting.split('=').next().unwrap_or_default();
+                let is_word = name.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
+                let which = if is_word { format!("{name:?}") } else { "of that name".into() };
                 return Err(refused(&format!(
-                    "there is no setting {name:?}: expected ssl-mode, ssl-ca, ssl-name, ssl-cert, ssl-key or connections"
+                    "there is no setting {which}: expected ssl-mode, ssl-ca, ssl-name, ssl-cert, ssl-key or connections"
                 )));
             }
         }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mysql_async::{Conn, DriverError, Error, IoError, Opts, Pool, consts::StatusFlags};
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, Pool, Row, Value, consts::StatusFlags, prelude::Queryable};
 use tokio::{
     runtime::Handle,
     time::{Instant as Moment, sleep, timeout_at},
@@ -144,23 +144,51 @@ const TOO_LARGE: &str = "the session is larger than the server's max_allowed_pac
 
 /// A connection of a pool. Whoever has it next finds it as new, unless it is [kept](Lease::keep): a transaction is rolled back then,
 /// an answer that nobody waits for is read to its end or the connection closed.
-pub(super) struct Lease(Conn);
+pub(super) struct Lease {
+    connection: Conn,
+    /// Where the tables are, in quotes. The application may `USE` another on its own connections.
+    database: String,
+}
 
 impl Lease {
-    fn new(mut connection: Conn) -> Self {
+    fn new(mut connection: Conn) -> Result<Self, Failure> {
         connection.reset_connection(true);
-        Self(connection)
+        let database = connection.opts().db_name().ok_or(NO_DATABASE)?;
+        let database = format!("`{}`", database.replace('`', "``"));
+        Ok(Self { connection, database })
     }
 
     /// Puts it back as it is. In the middle of nothing, that is.
     fn keep(mut self) {
-        let as_always = self.0.opts().pool_opts().reset_connection();
-        self.0.reset_connection(as_always);
+        let as_always = self.connection.opts().pool_opts().reset_connection();
+        self.connection.reset_connection(as_always);
+    }
+
+    /// The statement with the name of the database wherever it says `{db}`.
+    pub(super) fn named(&self, statement: &str) -> String {
+        statement.replace("{db}", &self.database)
+    }
+
+    pub(super) async fn first(&mut self, statement: &str, values: Vec<Value>) -> Result<Option<Row>, Failure> {
+        let statement = self.named(statement);
+        Ok(self.connection.exec_first(statement, values).await?)
+    }
+
+    pub(super) async fn all(&mut self, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, Failure> {
+        let statement = self.named(statement);
+        Ok(self.connection.exec(statement, values).await?)
+    }
+
+    /// How many rows were changed.
+    pub(super) async fn change(&mut self, statement: &str, values: Vec<Value>) -> Result<u64, Failure> {
+        let statement = self.named(statement);
+        self.connection.exec_drop(statement, values).await?;
+        Ok(self.connection.affected_rows())
     }
 
     /// Whether what was done is committed, as far as the last answer tells.
     fn is_committed(&self) -> bool {
-        self.0.last_ok_packet().is_none_or(|answer| {
+        self.connection.last_ok_packet().is_none_or(|answer| {
             let status = answer.status_flags();
             status.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT)
                 && !status.contains(StatusFlags::SERVER_STATUS_IN_TRANS)
@@ -172,13 +200,13 @@ impl Deref for Lease {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
-        &self.0
+        &self.connection
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
+        &mut self.connection
     }
 }
 
@@ -240,7 +268,7 @@ impl Attempts<'_> {
         let (pool, number) = shared.pool();
         self.number = number;
         let leased = timeout_at(self.until, async {
-            let mut lease = Lease::new(pool.get_conn().await?);
+            let mut lease = Lease::new(pool.get_conn().await?)?;
             if !shared.has_tables.load(Ordering::Acquire) {
                 let _one_at_a_time = shared.preparing.lock().await;
                 if !shared.has_tables.load(Ordering::Acquire) {
@@ -318,8 +346,13 @@ impl Attempts<'_> {
     }
 }
 
-const AUTOCOMMIT: Failure =
-    Failure::Told("autocommit is off on the application's connections, so nothing would be kept: SET autocommit = 1");
+const AUTOCOMMIT: Failure = Failure::Told(
+    "a connection of the application's is in the middle of a transaction, or its autocommit is off, so nothing would be kept: \
+     end each transaction, and SET autocommit = 1",
+);
+
+const NO_DATABASE: Failure =
+    Failure::Told("the application's pool names no database: write it into the address or the options of the pool");
 
 impl Shared {
     fn pool(&self) -> (Pool, u64) {

@@ -17,6 +17,8 @@ pub(super) const LONGEST_KEY: usize = 768;
 /// Of a principal, in bytes: with a key, what an index of InnoDB has room for.
 pub(super) const LONGEST_PRINCIPAL: usize = 1024;
 
+const LONG_PRINCIPAL: Failure = Failure::Told("a principal has more than 1024 bytes");
+
 /// Of a label, in bytes.
 const LONGEST_LABEL: usize = 65_535;
 
@@ -124,7 +126,7 @@ pub(super) fn fields(record: &Record, version: Version) -> Result<[Value; 12], F
     let principal = record.principal.as_deref().map(str::as_bytes);
     let label = record.label.as_deref().map(str::as_bytes);
     if principal.is_some_and(|principal| principal.len() > LONGEST_PRINCIPAL) {
-        return Err(Failure::Told("a principal has more than 1024 bytes"));
+        return Err(LONG_PRINCIPAL);
     }
     if label.is_some_and(|label| label.len() > LONGEST_LABEL) {
         return Err(Failure::Told("a label has more than 65535 bytes"));
@@ -169,11 +171,14 @@ pub(super) fn id(key: &StoreKey) -> Value {
 
 /// The column `id` of a key that is written.
 pub(super) fn new_id(key: &StoreKey) -> Result<Value, Failure> {
-    let id = key.to_string().into_bytes();
-    if id.len() > LONGEST_KEY {
+    if is_too_long(key) {
         return Err(Failure::Told("the name of another framework's record has more than 768 bytes"));
     }
-    Ok(id.into())
+    Ok(id(key))
+}
+
+pub(super) fn is_too_long(key: &StoreKey) -> bool {
+    key.to_string().len() > LONGEST_KEY
 }
 
 fn key(id: Vec<u8>) -> Result<StoreKey, Failure> {
@@ -185,11 +190,19 @@ fn text(bytes: Vec<u8>) -> Result<Box<str>, Failure> {
     Ok(text.into())
 }
 
-/// The row of `dewar_epoch` that is a principal's, or everybody's. Everybody's comes before the others.
+/// The row of `dewar_epoch` that is a principal's, or everybody's, where it is looked for. Everybody's comes before the others.
 pub(super) fn whose(principal: Option<&str>) -> Value {
     match principal {
         Some(principal) => format!("of {principal}").into_bytes().into(),
         None => EVERYBODY.into(),
+    }
+}
+
+/// The same row where it is written.
+pub(super) fn new_whose(principal: Option<&str>) -> Result<Value, Failure> {
+    match principal {
+        Some(principal) if principal.len() > LONGEST_PRINCIPAL => Err(LONG_PRINCIPAL),
+        principal => Ok(whose(principal)),
     }
 }
 

@@ -2,16 +2,20 @@
 //!
 //! A process of the release before may still be writing, while a site is being deployed: so columns and tables are only ever added.
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use std::sync::LazyLock;
 
-use super::{connection::Failure, rows::take, script::Script};
+use mysql_async::{Row, Value, prelude::Queryable};
+
+use super::{
+    connection::{Failure, Lease},
+    rows::take,
+    script::Script,
+};
 
 /// The version of the tables below.
 pub(super) const SCHEMA: i64 = 1;
 
-macro_rules! session {
-    () => {
-        "CREATE TABLE IF NOT EXISTS dewar_session (
+const SESSION: &str = "CREATE TABLE IF NOT EXISTS {db}.dewar_session (
     id               VARBINARY(768)  NOT NULL PRIMARY KEY,
     version          BIGINT          NOT NULL,
     gone             TINYINT         NOT NULL,
@@ -33,94 +37,73 @@ macro_rules! session {
     data             LONGBLOB,
     KEY dewar_session_expires (expires, gone),
     KEY dewar_session_principal (principal, id)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC"
-    };
-}
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC";
 
-macro_rules! epoch {
-    () => {
-        "CREATE TABLE IF NOT EXISTS dewar_epoch (
+const EPOCH: &str = "CREATE TABLE IF NOT EXISTS {db}.dewar_epoch (
     whose            VARBINARY(1027) NOT NULL PRIMARY KEY,
     epoch            BIGINT          NOT NULL,
     passes           BIGINT,
     KEY dewar_epoch_epoch (epoch)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC"
-    };
-}
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC";
 
-macro_rules! schema {
-    () => {
-        "CREATE TABLE IF NOT EXISTS dewar_schema (
+const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS {db}.dewar_schema (
     version          BIGINT          NOT NULL PRIMARY KEY,
     purged           BIGINT          NOT NULL
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC"
-    };
-}
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC";
 
-macro_rules! everybody {
+const EVERYBODY: &str = "INSERT IGNORE INTO {db}.dewar_epoch (whose, epoch) VALUES ('everybody', 0)";
+
+const VERSION: &str = "INSERT IGNORE INTO {db}.dewar_schema (version, purged) VALUES (1, 0)";
+
+/// The tables, and what stands in them from the beginning, for the database that is in use.
+pub(super) static SQL: LazyLock<String> = LazyLock::new(|| {
+    let statements = [SESSION, EPOCH, SCHEMA_TABLE, EVERYBODY, VERSION];
+    statements.map(|statement| statement.replace("{db}.", "") + ";\n").join("\n")
+});
+
+const TABLES: [(&str, &str); 3] = [("dewar_session", SESSION), ("dewar_epoch", EPOCH), ("dewar_schema", SCHEMA_TABLE)];
+
+const GET_VERSION: &str = "SELECT MAX(version) FROM {db}.dewar_schema";
+
+/// Where the server tells two names apart by their case, MariaDB's `information_schema` does not.
+macro_rules! ours {
     () => {
-        "INSERT IGNORE INTO dewar_epoch (whose, epoch) VALUES ('everybody', 0)"
+        "TABLE_SCHEMA = _utf8mb4 ? AND TABLE_NAME IN ('dewar_session', 'dewar_epoch', 'dewar_schema') AND \
+         (@@lower_case_table_names > 0 OR \
+         (CAST(TABLE_SCHEMA AS BINARY) = ? AND CAST(TABLE_NAME AS BINARY) = CAST(LOWER(TABLE_NAME) AS BINARY))) LIMIT 1000"
     };
 }
 
-macro_rules! version {
-    () => {
-        "INSERT IGNORE INTO dewar_schema (version, purged) VALUES (1, 0)"
-    };
-}
+const ENGINES: &str = concat!("SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE ", ours!());
 
-/// The tables, and what stands in them from the beginning.
-pub(super) const SQL: &str =
-    concat!(session!(), ";\n\n", epoch!(), ";\n\n", schema!(), ";\n\n", everybody!(), ";\n\n", version!(), ";\n");
-
-const TABLES: [(&str, &str); 3] =
-    [("dewar_session", session!()), ("dewar_epoch", epoch!()), ("dewar_schema", schema!())];
-
-const GET_VERSION: &str = "SELECT MAX(version) FROM dewar_schema";
-
-const ENGINES: &str = "\
-    SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES \
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('dewar_session', 'dewar_epoch', 'dewar_schema')";
-
-const COLUMNS: &str = "\
-    SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS \
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('dewar_session', 'dewar_epoch', 'dewar_schema')";
+const COLUMNS: &str =
+    concat!("SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE ", ours!());
 
 /// Where the character sets are two, the server translates every text on its way in; in a mode of Oracle's, an empty one is NULL.
 const KEEPS_TEXTS: &str = "SELECT @@character_set_client = @@character_set_connection AND '' IS NOT NULL";
 
-/// One process at a time makes the tables of a database. A name has 64 characters at most.
-const LOCK: &str = "SELECT GET_LOCK(CONCAT('dewar ', SHA2(DATABASE(), 224)), 4)";
-const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('dewar ', SHA2(DATABASE(), 224)))";
-
 const NO_SUCH_TABLE: u16 = 1146;
 
 /// Sees to it that the tables are there, and are ours.
-pub(super) async fn prepare(connection: &mut Conn) -> Result<(), Failure> {
+pub(super) async fn prepare(connection: &mut Lease) -> Result<(), Failure> {
     if version(connection).await? == Some(SCHEMA) {
         return check(connection).await;
     }
     // A table of somebody else's is found before ours are put beside it.
     check(connection).await?;
-    let locked: Option<Option<i64>> = connection.query_first(LOCK).await?;
-    if locked.flatten() != Some(1) {
-        return Err(Failure::Told("another process is making its tables"));
+    // Several processes may do each step at once.
+    for (_, table) in TABLES {
+        make(connection, table).await?;
     }
-    // Of those who come at once, the first does it all; the others wait, and find it done.
-    if version(connection).await? != Some(SCHEMA) {
-        for (_, table) in TABLES {
-            make(connection, table).await?;
-        }
-        check(connection).await?;
-        make(connection, everybody!()).await?;
-        make(connection, version!()).await?;
-    }
-    Ok(connection.query_drop(UNLOCK).await?)
+    check(connection).await?;
+    make(connection, EVERYBODY).await?;
+    make(connection, VERSION).await
 }
 
 /// The version of the tables; `None` where none is written down.
-async fn version(connection: &mut Conn) -> Result<Option<i64>, Failure> {
-    let found = connection.query_first::<Option<i64>, _>(GET_VERSION).await.map_err(Failure::from);
+async fn version(connection: &mut Lease) -> Result<Option<i64>, Failure> {
+    let look = connection.named(GET_VERSION);
+    let found = connection.query_first::<Option<i64>, _>(look).await.map_err(Failure::from);
     match found {
         Ok(version) => match version.flatten() {
             Some(later) if later > SCHEMA => Err(Failure::Said(format!(
@@ -133,7 +116,8 @@ async fn version(connection: &mut Conn) -> Result<Option<i64>, Failure> {
     }
 }
 
-async fn make(connection: &mut Conn, statement: &str) -> Result<(), Failure> {
+async fn make(connection: &mut Lease, statement: &str) -> Result<(), Failure> {
+    let statement = connection.named(statement);
     match connection.query_drop(statement).await.map_err(Failure::from) {
         Err(failure @ Failure::Client(_)) if matches!(failure.code(), Some(1142 | 1044)) => Err(Failure::Told(
             "this user may not make its tables: let somebody run what dewar::store::mysql::schema_sql() returns, or GRANT CREATE",
@@ -143,8 +127,10 @@ async fn make(connection: &mut Conn, statement: &str) -> Result<(), Failure> {
 }
 
 /// Fails where a table has not our columns, or is kept by an engine without transactions.
-async fn check(connection: &mut Conn) -> Result<(), Failure> {
-    let look = Script::default().then(ENGINES, &[]).then(COLUMNS, &[]).then(KEEPS_TEXTS, &[]);
+async fn check(connection: &mut Lease) -> Result<(), Failure> {
+    let database = Value::from(connection.opts().db_name().unwrap_or_default());
+    let names = [database.clone(), database];
+    let look = Script::default().then(ENGINES, &names).then(COLUMNS, &names).then(KEEPS_TEXTS, &[]);
     let mut done = look.run(connection).await?;
     let [engines, columns, keeps_texts] = &mut done[..] else {
         return Err(Failure::Told("information_schema is silent"));
@@ -211,11 +197,11 @@ mod tests {
 
     #[test]
     fn the_columns_are_those_of_the_statement() {
-        let columns: Vec<_> = columns_of(epoch!()).collect();
+        let columns: Vec<_> = columns_of(EPOCH).collect();
         let expected = [("whose", "varbinary(1027)"), ("epoch", "bigint"), ("passes", "bigint")];
         assert_eq!(columns, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
-        assert!(columns_of(session!()).any(|column| column == ("idle_seconds".to_owned(), "int unsigned".to_owned())));
-        assert_eq!(columns_of(session!()).count(), 19);
+        assert!(columns_of(SESSION).any(|column| column == ("idle_seconds".to_owned(), "int unsigned".to_owned())));
+        assert_eq!(columns_of(SESSION).count(), 19);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use mysql_async::{Conn, Row, Value, prelude::Queryable};
+use mysql_async::{Row, Value, prelude::Queryable};
 
-use super::connection::Failure;
+use super::connection::{Failure, Lease};
 
 /// Statements in one text, with their values in it.
 ///
@@ -23,12 +23,16 @@ pub(super) struct Done {
 
 impl Script {
     /// Begins a transaction in which each statement sees what others have committed before it.
+    ///
+    /// It says all that `completion_type` and `transaction_read_only` would decide otherwise, and so does its end.
     pub(super) fn transaction() -> Self {
-        Self::default().then("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", &[]).then("START TRANSACTION", &[])
+        Self::default()
+            .then("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", &[])
+            .then("START TRANSACTION READ WRITE", &[])
     }
 
     pub(super) fn commit(self) -> Self {
-        self.then("COMMIT", &[])
+        self.then("COMMIT AND NO CHAIN NO RELEASE", &[])
     }
 
     /// Adds a statement, with these values in the place of its question marks.
@@ -61,8 +65,9 @@ impl Script {
     }
 
     /// What each statement came to. Where one fails, the server leaves out those that follow.
-    pub(super) async fn run(self, connection: &mut Conn) -> Result<Vec<Done>, Failure> {
-        let mut results = connection.query_iter(self.text).await?;
+    pub(super) async fn run(self, connection: &mut Lease) -> Result<Vec<Done>, Failure> {
+        let text = connection.named(&self.text);
+        let mut results = connection.query_iter(text).await?;
         let mut all = Vec::with_capacity(self.statements);
         for _ in 0..self.statements {
             let changed = results.affected_rows();
@@ -73,6 +78,6 @@ impl Script {
     }
 }
 
-pub(super) async fn roll_back(connection: &mut Conn) -> Result<(), Failure> {
-    Ok(connection.query_drop("ROLLBACK").await?)
+pub(super) async fn roll_back(connection: &mut Lease) -> Result<(), Failure> {
+    Ok(connection.query_drop("ROLLBACK AND NO CHAIN NO RELEASE").await?)
 }

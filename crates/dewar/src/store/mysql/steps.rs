@@ -4,21 +4,26 @@
 //! Whoever writes a session of a principal holds that principal's row of `dewar_epoch`, and before it everybody's: shared, or alone
 //! where sessions are counted or ended. So whoever ends sessions finds all that began before.
 
-use mysql_async::{Conn, Value};
+use mysql_async::Value;
 
 use super::{
-    connection::Failure,
-    rows::{Standing, id, millis, new_id, signed, standing, state_columns, take, tombstone, whose},
+    connection::{Failure, Lease},
+    rows::{
+        LONGEST_PRINCIPAL, Standing, id, is_too_long, millis, new_id, signed, standing, state_columns, take, tombstone,
+        whose,
+    },
     script::{Done, Script, roll_back},
     statements::{self, ATTEMPTS, add_epoch, put_tombstone},
 };
-use crate::store::{Cap, Create, Delete, Record, Rename, Revoke, StoreKey, Timestamp, Tombstone, Version, Written};
+use crate::store::{
+    Cap, Create, Delete, Record, Rename, Replace, Revoke, StoreKey, Timestamp, Tombstone, Version, Written,
+};
 
 type Result<T> = std::result::Result<T, Failure>;
 
 macro_rules! epoch {
     ($lock:literal) => {
-        concat!("SELECT epoch, passes FROM dewar_epoch WHERE whose = ? ", $lock)
+        concat!("SELECT epoch, passes FROM {db}.dewar_epoch WHERE whose = ? ", $lock)
     };
 }
 
@@ -26,16 +31,16 @@ const SHARED: &str = epoch!("LOCK IN SHARE MODE");
 
 const ALONE: &str = epoch!("FOR UPDATE");
 
-const GREATEST: &str = "SELECT COALESCE(MAX(epoch), 0) FROM dewar_epoch";
+const GREATEST: &str = "SELECT COALESCE(MAX(epoch), 0) FROM {db}.dewar_epoch";
 
-const RAISE: &str = "UPDATE dewar_epoch SET epoch = ?, passes = ? WHERE whose = ?";
+const RAISE: &str = "UPDATE {db}.dewar_epoch SET epoch = ?, passes = ? WHERE whose = ?";
 
 /// Locks the row also where what is there has expired.
-const LOCKED: &str = concat!("SELECT ", state_columns!(), " FROM dewar_session WHERE id = ? FOR UPDATE");
+const LOCKED: &str = concat!("SELECT ", state_columns!(), " FROM {db}.dewar_session WHERE id = ? FOR UPDATE");
 
 /// The oldest of a principal's sessions, all but so many; without one lineage and one key.
 const TOO_MANY: &str = "\
-    SELECT id FROM dewar_session FORCE INDEX (dewar_session_principal) \
+    SELECT id FROM {db}.dewar_session FORCE INDEX (dewar_session_principal) \
     WHERE principal = ? AND gone = 0 AND expires > ? AND lineage <> ? AND id <> ? \
     ORDER BY created DESC, id DESC LIMIT 18446744073709551615 OFFSET ?";
 
@@ -51,28 +56,28 @@ const BURY_LINEAGE: &str = put_tombstone!("dewar_session_principal": "principal 
 const BURY_BETWEEN: &str = put_tombstone!("PRIMARY": "id > ? AND id <= ? AND expires > ? AND epoch < ?");
 
 const LAST_BEGUN_BEFORE: &str = "\
-    SELECT MAX(id) FROM (SELECT id FROM dewar_session WHERE id > ? AND gone = 0 AND expires > ? AND epoch < ? \
+    SELECT MAX(id) FROM (SELECT id FROM {db}.dewar_session WHERE id > ? AND gone = 0 AND expires > ? AND epoch < ? \
     ORDER BY id LIMIT ?) AS some";
 
 const ERECT_NEW: &str = "\
-    INSERT INTO dewar_session (expires, why, nonce, made, successor, id, created, idle_expires, version, gone, idle_seconds, \
+    INSERT INTO {db}.dewar_session (expires, why, nonce, made, successor, id, created, idle_expires, version, gone, idle_seconds, \
     persistent, lineage, epoch) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 1, 0, 0, 0, 0)";
 
 const ERECT: &str = "\
-    UPDATE dewar_session SET expires = ?, why = ?, nonce = ?, made = ?, successor = ?, gone = 1, guarded_until = NULL, \
+    UPDATE {db}.dewar_session SET expires = ?, why = ?, nonce = ?, made = ?, successor = ?, gone = 1, guarded_until = NULL, \
     principal = NULL, label = NULL, lineage = 0, epoch = 0, data = NULL WHERE id = ?";
 
 /// Rows that others have locked are left for the next time.
 const EXPIRED: &str = "\
-    SELECT id, COALESCE(guarded_until, 0) > ? FROM dewar_session FORCE INDEX (dewar_session_expires) WHERE expires <= ? \
+    SELECT id, COALESCE(guarded_until, 0) > ? FROM {db}.dewar_session FORCE INDEX (dewar_session_expires) WHERE expires <= ? \
     ORDER BY expires LIMIT ? FOR UPDATE SKIP LOCKED";
 
 /// One by one: for a list of many, the server may look at every row, and wait for what others have locked.
-const REMOVE: &str = "DELETE FROM dewar_session WHERE id = ?";
+const REMOVE: &str = "DELETE FROM {db}.dewar_session WHERE id = ?";
 
 /// Its tombstone stands where it expired, and no purge meets it again before its guard is over.
 const BURY_EXPIRED: &str = "\
-    UPDATE dewar_session SET gone = 1, made = expires, expires = guarded_until, guarded_until = NULL, why = 0, nonce = 0, \
+    UPDATE {db}.dewar_session SET gone = 1, made = expires, expires = guarded_until, guarded_until = NULL, why = 0, nonce = 0, \
     principal = NULL, label = NULL, lineage = 0, epoch = 0, data = NULL WHERE id = ?";
 
 /// The epochs that a session has to have begun in, under a lock.
@@ -124,6 +129,8 @@ fn split(done: &mut [Done]) -> Result<(Option<Epochs>, &mut [Done])> {
     }
 }
 
+const NO_EPOCH: &str = "the epoch of the principal cannot be locked";
+
 const UNEXPECTED: Failure = Failure::Told("the server gave another number of answers than it was asked for");
 
 fn locked(done: &mut Done, now: Timestamp) -> Result<Option<Standing>> {
@@ -159,7 +166,7 @@ impl<'a> Counted<'a> {
 /// Under a cap that counts.
 #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
 pub(super) async fn create(
-    connection: &mut Conn,
+    connection: &mut Lease,
     key: &StoreKey,
     version: Version,
     record: &Record,
@@ -200,7 +207,7 @@ pub(super) async fn create(
 
 /// Commits an insertion with what has to give way to it. Returns how many ended for the cap.
 async fn commit(
-    connection: &mut Conn,
+    connection: &mut Lease,
     from: Option<(&StoreKey, &Tombstone)>,
     give_way: Vec<Value>,
     cap: Option<&Cap>,
@@ -226,7 +233,7 @@ async fn commit(
 /// `None`: something stands under the new key already, and nothing was written.
 #[allow(clippy::too_many_arguments)] // Each is one fact of one step.
 pub(super) async fn rename(
-    connection: &mut Conn,
+    connection: &mut Lease,
     from: &StoreKey,
     at: Option<Version>,
     to: &StoreKey,
@@ -284,8 +291,35 @@ pub(super) async fn rename(
     Err(Failure::Told("what stands under the key changes all the time"))
 }
 
+/// Where a record is given to somebody, it carries the epoch that is the present one when it is written.
+pub(super) async fn replace(
+    connection: &mut Lease,
+    key: &StoreKey,
+    at: Version,
+    version: Version,
+    record: &Record,
+    now: Timestamp,
+) -> Result<Replace> {
+    let (Some(principal), None) = (record.principal.as_deref(), record.epoch) else {
+        let epoch = record.principal.as_ref().and(record.epoch).map(signed);
+        return statements::replace(connection, key, at, version, record, epoch, now).await;
+    };
+    for _ in 0..ATTEMPTS {
+        let mut done = locks(Some(principal), SHARED).run(connection).await?;
+        let (Some(epochs), _) = split(&mut done)? else {
+            roll_back(connection).await?;
+            add_epoch(connection, Some(principal)).await?;
+            continue;
+        };
+        let replaced = statements::replace(connection, key, at, version, record, Some(epochs.present()), now).await?;
+        Script::default().commit().run(connection).await?;
+        return Ok(replaced);
+    }
+    Err(Failure::Told(NO_EPOCH))
+}
+
 pub(super) async fn delete(
-    connection: &mut Conn,
+    connection: &mut Lease,
     key: &StoreKey,
     at: Option<Version>,
     dead: &Tombstone,
@@ -295,7 +329,8 @@ pub(super) async fn delete(
         if statements::bury(connection, key, at, dead, now).await? {
             return Ok(Delete::Deleted);
         }
-        if at.is_some() {
+        // Under a name that is too long no record can be made, either.
+        if at.is_some() || is_too_long(key) {
             return statements::not_deleted(connection, key, now).await;
         }
         let mut done = Script::transaction().then(LOCKED, &[id(key)]).run(connection).await?;
@@ -325,12 +360,15 @@ pub(super) async fn delete(
 }
 
 pub(super) async fn revoke(
-    connection: &mut Conn,
+    connection: &mut Lease,
     principal: &str,
     which: Revoke,
     dead: &Tombstone,
     now: Timestamp,
 ) -> Result<u64> {
+    if principal.len() > LONGEST_PRINCIPAL {
+        return Ok(0);
+    }
     for _ in 0..ATTEMPTS {
         let mut done = locks(Some(principal), ALONE).run(connection).await?;
         let (Some(epochs), _) = split(&mut done)? else {
@@ -356,11 +394,11 @@ pub(super) async fn revoke(
         let done = script.commit().run(connection).await?;
         return Ok(done.first().map_or(0, |done| done.changed));
     }
-    Err(Failure::Told("the epoch of the principal cannot be locked"))
+    Err(Failure::Told(NO_EPOCH))
 }
 
 /// Raises everybody's epoch: what began before has a lower one.
-pub(super) async fn raise_everyones(connection: &mut Conn, now: Timestamp) -> Result<i64> {
+pub(super) async fn raise_everyones(connection: &mut Lease, now: Timestamp) -> Result<i64> {
     let look = Script::transaction().then(ALONE, &[whose(None)]).then(GREATEST, &[]);
     let mut done = look.run(connection).await?;
     let greatest: i64 = match done.last_mut().and_then(|done| done.rows.first_mut()) {
@@ -379,7 +417,7 @@ pub(super) async fn raise_everyones(connection: &mut Conn, now: Timestamp) -> Re
 /// Ends at most `limit` of the sessions that began before this epoch, beyond the row `after`. Returns how many, and the
 /// last row. `None`: nothing is left; nothing that began before is added any more.
 pub(super) async fn end_begun_before(
-    connection: &mut Conn,
+    connection: &mut Lease,
     epoch: i64,
     after: &[u8],
     limit: u32,
@@ -399,7 +437,7 @@ pub(super) async fn end_begun_before(
 
 /// Puts tombstones in the place of expired records whose guard is not over, and removes all else that has expired: at most `limit`
 /// together. Returns how many it met, and how many of them it removed.
-pub(super) async fn purge(connection: &mut Conn, limit: u32, now: Timestamp) -> Result<(u32, usize)> {
+pub(super) async fn purge(connection: &mut Lease, limit: u32, now: Timestamp) -> Result<(u32, usize)> {
     let now = Value::from(millis(now));
     let look = Script::transaction().then(EXPIRED, &[now.clone(), now, limit.into()]);
     let mut done = look.run(connection).await?;
