@@ -336,7 +336,8 @@ impl Attempts<'_> {
 
     fn failed(&self, failure: Failure) -> StoreError {
         let advice = failure.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
-        let what = format!("mysql: cannot {}{advice}", self.what);
+        let at = self.connection.shared.address().filter(|_| failure.is_loss()).unwrap_or_default();
+        let what = format!("mysql: cannot {}{at}{advice}", self.what);
         match failure {
             Failure::Client(error) => StoreError::new(what).because(error),
             Failure::Told(why) => StoreError::new(format!("{what}: {why}")),
@@ -362,6 +363,14 @@ impl Shared {
                 let joined = lock(joined);
                 (joined.pool.clone(), joined.number)
             }
+        }
+    }
+
+    /// `: host:port`, for a message.
+    fn address(&self) -> Option<String> {
+        match &self.whose {
+            Whose::Own { opts, .. } => Some(format!(": {}:{}", opts.ip_or_hostname(), opts.tcp_port())),
+            Whose::Theirs(_) => None,
         }
     }
 

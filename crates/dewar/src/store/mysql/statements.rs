@@ -12,6 +12,7 @@ use super::{
         state_columns, take, tombstone, whose,
     },
     schema::SCHEMA,
+    script::Script,
 };
 use crate::store::{Create, Delete, Load, Record, Replace, StoreKey, Timestamp, Tombstone, Touch, Version, Written};
 
@@ -88,7 +89,12 @@ const BURY_AT: &str = put_tombstone!("PRIMARY": "id = ? AND expires > ? AND vers
 const REMOVE_EXPIRED: &str =
     "DELETE FROM {db}.dewar_session WHERE id = ? AND expires <= ? AND COALESCE(guarded_until, 0) <= ?";
 
-const PING: &str = "SELECT 1 FROM {db}.dewar_session LIMIT 1";
+/// Each changes nothing, and is refused where it may not be done.
+const PING: [&str; 3] = [
+    "INSERT INTO {db}.dewar_session SELECT * FROM {db}.dewar_session WHERE FALSE",
+    "UPDATE {db}.dewar_session SET version = version WHERE id = ''",
+    "DELETE FROM {db}.dewar_session WHERE id = ''",
+];
 
 const COUNT: &str = "SELECT COUNT(*) FROM {db}.dewar_session WHERE gone = 0 AND expires > ?";
 
@@ -118,7 +124,8 @@ const CLAIMED_FOR: i64 = 50_000;
 
 /// Looks into the table: `SELECT 1` alone does not.
 pub(super) async fn ping(connection: &mut Lease) -> Result<()> {
-    connection.first(PING, Vec::new()).await.map(drop)
+    let asks = PING.iter().fold(Script::default(), |script, statement| script.then(statement, &[]));
+    asks.run(connection).await.map(drop)
 }
 
 pub(super) async fn load(connection: &mut Lease, key: &StoreKey, now: Timestamp) -> Result<Load> {

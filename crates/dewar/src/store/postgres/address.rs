@@ -93,8 +93,10 @@ impl Address {
                 "sslkey" => key = file(),
                 _ if CLIENTS.contains(&name) => clients.push(setting),
                 _ => {
+                    let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                    let which = if is_word { format!(" {name:?}") } else { String::new() };
                     return Err(refused(&format!(
-                        "it has an unknown setting; there are {OWN}, {}",
+                        "it has an unknown setting{which}; there are {OWN}, {}",
                         CLIENTS.join(", ")
                     )));
                 }
