@@ -13,6 +13,7 @@ pub(crate) static PART: Part = Part {
     scenarios: scenarios![
         the_store_in_postgresql_keeps_its_promises,
         addresses_of_postgresql_are_what_they_say_and_nobody_is_between,
+        what_attackers_tried_on_postgresql_changes_nothing,
         a_postgresql_that_fails_at_night_is_met,
         a_primary_that_is_killed_five_times_loses_nothing_that_was_confirmed,
         racing_requests_on_postgresql_lose_nothing,
@@ -33,6 +34,10 @@ fn the_store_in_postgresql_keeps_its_promises(tools: &Tools) {
 
 fn addresses_of_postgresql_are_what_they_say_and_nobody_is_between(tools: &Tools) {
     OwnTests::of("postgres::address").run(tools);
+}
+
+fn what_attackers_tried_on_postgresql_changes_nothing(tools: &Tools) {
+    OwnTests::of("postgres::attacked").run(tools);
 }
 
 fn a_postgresql_that_fails_at_night_is_met(tools: &Tools) {

@@ -35,7 +35,12 @@
 //! ```sql
 //! GRANT USAGE ON SCHEMA dewar TO app;
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dewar TO app;
+//! -- Only where PUBLIC may not by default (ALTER DEFAULT PRIVILEGES):
+//! GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dewar TO app;
 //! ```
+//!
+//! [`ping`](SessionStore::ping) looks whether they are there. Nothing that another user of the database may do stands in the way: the store takes locks
+//! on its own tables alone, and names what it calls so that no function or operator of another schema is called instead.
 //!
 //! [`PostgresStore::schema_sql`] prints what the owner runs, where the application may not make a schema: the error of the first call says so. A schema that is there
 //! and empty is filled. Tables that this library did not make are refused, and left alone.
@@ -43,11 +48,12 @@
 //! # Versions of the schema
 //!
 //! Two releases run side by side while a site is being deployed: a later one only adds tables, columns, and functions under new names (`create_1`), and
-//! writes down which is the oldest release that may go on. One that is older than that refuses to begin. Several processes that start at once make the schema once.
+//! writes down which is the oldest release that may go on. Tables of an earlier version are brought up to date by the first process that may; where the
+//! application may not, the owner runs what `schema_sql` prints before. One that is older than that refuses to begin. Several processes that start at once make the schema once.
 //!
 //! # Poolers
 //!
-//! Nothing is kept on a connection from one call to the next. The frequent statements are prepared on each connection that leads to the server itself, because
+//! Nothing is kept on a connection from one call to the next but statements. The frequent statements are prepared on each connection that leads to the server itself, because
 //! planning them each time costs more than running them. A connection leads to the server itself where the process that answers is the one that the connection's own
 //! cancellation key names; PgBouncer and its like give a key of their own, and get unnamed statements.
 //!
@@ -322,9 +328,13 @@ impl SessionStore for PostgresStore {
         endings::task(&self.0, tell)
     }
 
-    /// Looks into the table: `SELECT 1` alone does not.
+    /// Looks into the table, `SELECT 1` alone does not, and whether there is every right that any call needs.
     async fn ping(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.0.ask(&self.statements().ping, &[]).await.map(drop)
+        let row = self.0.ask_one(&self.statements().ping, &[]).await?;
+        match row.try_get(1).map_err(unknown)? {
+            true => Ok(()),
+            false => Err(self.0.schema.lacks_rights("this user lacks a right").while_trying_to("ping")),
+        }
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {

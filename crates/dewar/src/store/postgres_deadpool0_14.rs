@@ -8,7 +8,8 @@ use super::postgres::PostgresStore;
 /// [the store's](PostgresStore::time_limit). Each call takes one connection for one statement.
 ///
 /// The pool has to lead to a server that may be written to (`target_session_attrs=read-write`). A call that the server does not answer closes
-/// its connection, and leaves it to the server to notice. Endings are not told of ([`endings`](super::SessionStore::endings) is `None`), because the pool's
+/// its connection, and leaves it to the server to notice. A connection that comes in the middle of a transaction, because somebody gave it back after BEGIN,
+/// is closed: the call is an error, and what it did is undone. Each call asks for that beside its own statement, in the same round trip. Endings are not told of ([`endings`](super::SessionStore::endings) is `None`), because the pool's
 /// connections are the application's.
 ///
 /// ```no_run

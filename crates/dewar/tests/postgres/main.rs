@@ -4,6 +4,7 @@
 mod support;
 
 mod address;
+mod attacked;
 mod faults;
 mod kills;
 mod races;

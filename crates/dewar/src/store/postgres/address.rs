@@ -62,7 +62,13 @@ enum Encryption {
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let (place, settings) = url.split_once('?').unwrap_or((url, ""));
-        if !place.contains('@') && settings.contains('@') {
+        // The client takes what follows the first @ for the host, which is asked of DNS and named in messages.
+        if place.matches('@').count() > 1 {
+            return Err(refused(
+                "it has more than one @: one in a user's name, a password or a database is written %40",
+            ));
+        }
+        if settings.contains('@') {
             return Err(refused("where a password has a ?, it is written %3F; and an @ in a setting is %40"));
         }
         let (mut schema, mut pool, mut encryption) = (Schema::default(), None, Encryption::Elsewhere);

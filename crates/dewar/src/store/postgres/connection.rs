@@ -1,15 +1,25 @@
 //! Asking PostgreSQL, within a time limit, and once more where that is safe.
 
-use std::{fmt, num::NonZeroUsize, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use deadpool::managed::{self, Object};
+use futures_util::future::join;
 use tokio::{runtime::Handle, sync::OnceCell};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Error, Row, SimpleQueryMessage, error::SqlState, types::ToSql};
 
 use super::{
     address::Address,
     direct,
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, in_full, is_forgotten},
     rows::Value,
     schema::Schema,
     servers::{Hidden, Servers, types},
@@ -32,16 +42,22 @@ pub(super) struct Connection {
 #[derive(Clone)]
 enum Pool {
     /// The application's, with its own settings.
-    Theirs(deadpool_postgres::Pool, Arc<OnceCell<bool>>),
+    Theirs(deadpool_postgres::Pool, Arc<OnceCell<Prepares>>),
     Own(managed::Pool<Servers>),
 }
 
 /// A connection of the pool, for one step.
 enum Client {
-    /// With whether it leads to the server itself.
-    Theirs(deadpool_postgres::Client, bool),
+    Theirs(deadpool_postgres::Client, Arc<OnceCell<Prepares>>),
     Own(Object<Servers>),
 }
+
+/// Whether statements are prepared on the connections of a pool: where they lead to the server itself, and nobody removes what is prepared there.
+struct Prepares(AtomicBool);
+
+/// Whether the statement before was no part of a longer transaction: this one has begun its own, at the moment it came.
+const IS_ALONE: &str =
+    "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
 
 /// A statement, and what is known of it.
 pub(super) struct Asked {
@@ -129,7 +145,12 @@ impl Connection {
             *held = None;
             let client = held.insert(self.pool.client().await?);
             let answer = match self.schema.stands(client).await {
-                Ok(()) => client.ask(asked, values).await.map_err(Failure::Client),
+                Ok(()) => client.ask(asked, values).await.map_err(|failure| match failure {
+                    Failure::Client(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                        self.schema.lacks_rights(&in_full(&error))
+                    }
+                    other => other,
+                }),
                 Err(failure) => Err(failure),
             };
             let failure = match answer {
@@ -161,6 +182,12 @@ impl Connection {
                     self.leave(held);
                     return Err(failure);
                 }
+                Kind::Unfinished => {
+                    if let Some(client) = held.take() {
+                        client.close();
+                    }
+                    return Err(failure);
+                }
                 _ => return Err(failure),
             }
         }
@@ -184,13 +211,22 @@ impl Pool {
                 managed::PoolError::Backend(error) => Failure::Unreached(error),
                 other => Failure::Unreached(StoreError::new(other.to_string())),
             }),
-            Self::Theirs(pool, is_direct) => {
+            Self::Theirs(pool, prepares) => {
                 let client = pool.get().await.map_err(|error| match error {
                     managed::PoolError::Backend(error) => Failure::Client(error),
                     other => Failure::Unreached(StoreError::new(other.to_string())),
                 })?;
-                let is_direct = is_direct.get_or_try_init(|| direct::is_direct(&client)).await?;
-                Ok(Client::Theirs(client, *is_direct))
+                let client = Client::Theirs(client, Arc::clone(prepares));
+                let is_known = prepares.get_or_try_init(|| async {
+                    direct::is_direct(&client).await.map(|is_direct| Prepares(AtomicBool::new(is_direct)))
+                });
+                match is_known.await {
+                    Ok(_) => Ok(client),
+                    Err(error) => {
+                        client.close();
+                        Err(Failure::Client(error))
+                    }
+                }
             }
         }
     }
@@ -208,20 +244,56 @@ impl Deref for Client {
 }
 
 impl Client {
-    async fn ask(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+    async fn ask(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+        let Self::Theirs(..) = self else { return Ok(self.answer(asked, values).await?) };
+        // Both go out together, and what is written in an open transaction is undone where its connection is closed.
+        let (is_alone, answer) = join(self.simple_query(IS_ALONE), self.answer(asked, values)).await;
+        let is_alone = is_alone?.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+            _ => false,
+        });
+        if is_alone { Ok(answer?) } else { Err(Failure::Unfinished) }
+    }
+
+    async fn answer(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        match self.answer_prepared(asked, values).await {
+            Ok(Some(rows)) => return Ok(rows),
+            Ok(None) => {}
+            // It has the schema of before, or was removed: DISCARD ALL.
+            Err(error) if is_forgotten(&error) => self.forget(asked, values, &error),
+            Err(error) => return Err(error),
+        }
+        self.query_typed(&asked.sql, values).await
+    }
+
+    /// `None`: it is not to be prepared.
+    async fn answer_prepared(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Option<Vec<Row>>, Error> {
         let prepared = match self {
             _ if !asked.is_frequent => None,
-            Self::Theirs(client, true) => Some(client.prepare_typed_cached(&asked.sql, &types(values)).await?),
-            Self::Theirs(_, false) => None,
+            Self::Theirs(client, prepares) if prepares.get().is_some_and(Prepares::get) => {
+                Some(client.prepare_typed_cached(&asked.sql, &types(values)).await?)
+            }
+            Self::Theirs(..) => None,
             Self::Own(link) => link.prepared(asked, values).await?,
         };
-        match prepared {
-            Some(statement) => {
-                let hidden: Vec<_> = values.iter().map(|(value, _)| Hidden(*value)).collect();
-                let values: Vec<_> = hidden.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-                self.query(&statement, &values).await
+        let Some(statement) = prepared else { return Ok(None) };
+        let hidden: Vec<_> = values.iter().map(|(value, _)| Hidden(*value)).collect();
+        let values: Vec<_> = hidden.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        self.query(&statement, &values).await.map(Some)
+    }
+
+    /// Where the application's pool has removed it, it would do so each time: nothing is prepared there any more.
+    fn forget(&self, asked: &Asked, values: &[Value<'_>], error: &Error) {
+        match self {
+            Self::Theirs(client, prepares) => {
+                client.statement_cache.remove(&asked.sql, &types(values));
+                if let Some(prepares) =
+                    prepares.get().filter(|_| error.code() != Some(&SqlState::FEATURE_NOT_SUPPORTED))
+                {
+                    prepares.0.store(false, Relaxed);
+                }
             }
-            None => self.query_typed(&asked.sql, values).await,
+            Self::Own(link) => link.forget(asked),
         }
     }
 
@@ -240,6 +312,12 @@ impl Client {
             let cancelling = link.client.cancel_token();
             let _ = tokio::time::timeout(CANCELLATION_LIMIT, cancelling.cancel_query(link.tls.clone())).await;
         });
+    }
+}
+
+impl Prepares {
+    fn get(&self) -> bool {
+        self.0.load(Relaxed)
     }
 }
 

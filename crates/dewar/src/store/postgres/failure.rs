@@ -14,6 +14,8 @@ pub(super) enum Failure {
     Unreached(StoreError),
     /// The schema is not what this needs.
     Schema(StoreError),
+    /// The application gave the connection back in the middle of a transaction.
+    Unfinished,
 }
 
 pub(super) enum Kind {
@@ -21,8 +23,10 @@ pub(super) enum Kind {
     Collided,
     /// The schema is not there.
     Unprepared,
-    /// The server only reads, or does not know what was prepared. Nothing was done.
+    /// The server only reads. Nothing was done.
     Unusable,
+    /// What was done is undone with the transaction that the connection is in.
+    Unfinished,
     /// The connection was lost, and nobody knows what was done.
     Lost,
     Other,
@@ -30,7 +34,11 @@ pub(super) enum Kind {
 
 impl Failure {
     pub(super) fn kind(&self) -> Kind {
-        let Self::Client(error) = self else { return Kind::Other };
+        let error = match self {
+            Self::Client(error) => error,
+            Self::Unfinished => return Kind::Unfinished,
+            Self::Unreached(_) | Self::Schema(_) => return Kind::Other,
+        };
         let Some(code) = error.code() else {
             let is_io = error.source().is_some_and(|source| source.is::<std::io::Error>());
             return if error.is_closed() || is_io { Kind::Lost } else { Kind::Other };
@@ -40,10 +48,8 @@ impl Failure {
             SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_FUNCTION | SqlState::INVALID_SCHEMA_NAME => {
                 Kind::Unprepared
             }
-            SqlState::READ_ONLY_SQL_TRANSACTION
-            | SqlState::INVALID_SQL_STATEMENT_NAME
-            | SqlState::DUPLICATE_PSTATEMENT
-            | SqlState::FEATURE_NOT_SUPPORTED => Kind::Unusable,
+            SqlState::READ_ONLY_SQL_TRANSACTION => Kind::Unusable,
+            SqlState::IN_FAILED_SQL_TRANSACTION => Kind::Unfinished,
             SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Kind::Lost,
             _ if code.code().starts_with("08") => Kind::Lost,
             _ => Kind::Other,
@@ -56,8 +62,19 @@ impl Failure {
             Self::Client(error) => failed.because(in_full(&error)),
             Self::Unreached(error) => failed.because(error),
             Self::Schema(error) => error,
+            Self::Unfinished => failed.because(UNFINISHED),
         }
     }
+}
+
+const UNFINISHED: &str = "the application's pool gave a connection that is in the middle of a transaction, so nothing was done, \
+     and the connection was closed: end each transaction, by COMMIT or ROLLBACK, before its connection goes back to the pool";
+
+/// Whether the server does not know, or no longer takes, what was prepared on the connection. Nothing was done.
+pub(super) fn is_forgotten(error: &tokio_postgres::Error) -> bool {
+    [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT, SqlState::FEATURE_NOT_SUPPORTED]
+        .iter()
+        .any(|code| error.code() == Some(code))
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -75,6 +92,8 @@ pub(super) fn in_full(error: &tokio_postgres::Error) -> String {
                         'read committed'"
                     .to_owned()
             }
+            "DW003" => format!("{}: run what `PostgresStore::schema_sql` prints", error.message()),
+            "25P02" => UNFINISHED.to_owned(),
             code => format!("{} ({code})", error.message()),
         };
     }

@@ -13,12 +13,15 @@ use super::{
 use crate::store::StoreError;
 
 /// The version of the tables and functions in `schema.sql`.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const SQL: &str = include_str!("schema.sql");
 
 /// The oldest server that has all that `schema.sql` needs.
 const OLDEST_SERVER: i32 = 130_000;
+
+/// How often it is begun again where another process makes it at the same time.
+const ATTEMPTS: u32 = 5;
 
 /// PostgreSQL cuts longer names; channels have more behind it.
 const LONGEST_NAME: usize = 48;
@@ -88,9 +91,7 @@ impl Schema {
     /// What makes the schema.
     pub(super) fn sql(&self) -> String {
         let name = &self.name;
-        let sql = of_schema(SQL, name)
-            .replace("CREATE SCHEMA dewar;", &format!("CREATE SCHEMA \"{name}\";"))
-            .replace("to_regnamespace('dewar')", &format!("to_regnamespace('\"{name}\"')"));
+        let sql = of_schema(SQL, name).replace("CREATE SCHEMA dewar;", &format!("CREATE SCHEMA \"{name}\";"));
         match self.unlogged {
             true => sql.replace(
                 &format!("CREATE TABLE \"{name}\".session"),
@@ -124,9 +125,7 @@ impl Schema {
     }
 
     async fn prepare(&self, client: &Client) -> Result<(), Failure> {
-        const SERVER: &str =
-            "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')";
-        const IS_THERE: &str = "SELECT to_regclass($1) IS NOT NULL";
+        const SERVER: &str = "SELECT pg_catalog.current_setting('server_version_num')::integer, pg_catalog.current_setting('server_encoding')";
         let server = client.query_typed_one(SERVER, &[]).await?;
         if server.try_get::<_, i32>(0)? < OLDEST_SERVER {
             return Err(self.refused("PostgreSQL 13 or later is needed"));
@@ -134,21 +133,34 @@ impl Schema {
         if server.try_get::<_, &str>(1)? != "UTF8" {
             return Err(self.refused("the database's encoding is not UTF8: CREATE DATABASE ... ENCODING 'UTF8'"));
         }
-        let table = format!("\"{}\".schema", self.name);
-        let is_there = client.query_typed_one(IS_THERE, &[(&table, Type::TEXT)]).await;
-        if !is_there.map_err(|error| self.denied(error))?.try_get::<_, bool>(0)? {
-            client.batch_execute(&self.sql()).await.map_err(|error| self.denied(error))?;
+        let mut attempts = 1;
+        while self.installed(client).await?.is_none_or(|version| version < VERSION) {
+            match client.batch_execute(&self.sql()).await {
+                Err(error) if attempts == ATTEMPTS || !is_made_meanwhile(&error) => return Err(self.denied(error)),
+                _ => attempts += 1,
+            }
         }
-        self.check(client).await
+        Ok(())
     }
 
+    /// The version of the tables that are there.
+    ///
     /// # Errors
     ///
     /// Where the tables are not ours, of a later release, or not as the settings say.
-    async fn check(&self, client: &Client) -> Result<(), Failure> {
+    async fn installed(&self, client: &Client) -> Result<Option<i32>, Failure> {
+        const IS_THERE: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+        let table = format!("\"{}\".schema", self.name);
+        let is_there = client.query_typed_one(IS_THERE, &[(&table, Type::TEXT)]).await;
+        if !is_there.map_err(|error| self.denied(error))?.try_get::<_, bool>(0)? {
+            return Ok(None);
+        }
+        // What it needs of the tables is asked for by name.
         let version = of_schema(
-            "SELECT s.version, s.oldest, c.relpersistence = 'u' FROM dewar.schema s, pg_class c \
-             WHERE s.one AND s.purged >= 0 AND s.listened IS NOT NULL AND c.oid = to_regclass('dewar.session')",
+            "SELECT s.version, s.oldest, s.one, s.purged, s.listened, \
+             (SELECT c.relpersistence OPERATOR(pg_catalog.=) 'u'::pg_catalog.\"char\" FROM pg_catalog.pg_class c \
+              WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('dewar.session')::pg_catalog.oid) \
+             FROM dewar.schema s",
             &self.name,
         );
         let row = match client.query_typed_opt(&version, &[]).await {
@@ -157,7 +169,10 @@ impl Schema {
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => return Err(self.refused(THEIRS)),
             Err(error) => return Err(self.denied(error)),
         };
-        let (version, oldest, unlogged): (i32, i32, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if row.try_get::<_, Option<bool>>(5)?.is_none() {
+            return Err(self.refused(THEIRS));
+        }
+        let (version, oldest, unlogged): (i32, i32, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(5)?);
         if oldest > VERSION {
             return Err(self.refused(&format!(
                 "a later release of this library made it (version {version}), and this one (version {VERSION}) does not know it"
@@ -172,7 +187,7 @@ impl Schema {
             (false, true) => Err(self.refused(&format!(
                 "its table was made without unlogged=true: leave that out, or run ALTER TABLE \"{name}\".session SET UNLOGGED"
             ))),
-            _ => Ok(()),
+            _ => Ok(Some(version)),
         }
     }
 
@@ -180,20 +195,41 @@ impl Schema {
         Failure::Schema(StoreError::new(format!("postgres: cannot use the schema {}: {why}", self.name)))
     }
 
+    /// The failure with what to do about it, where it is one of rights or of somebody else's tables.
     fn denied(&self, error: tokio_postgres::Error) -> Failure {
         match error.code() {
-            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => self.refused(&format!(
-                "{}. Its owner makes it with what `PostgresStore::schema_sql` prints, and grants this user: GRANT USAGE ON SCHEMA \
-                 \"{name}\"; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{name}\"",
-                in_full(&error),
-                name = self.name
-            )),
-            Some(&SqlState::RAISE_EXCEPTION | &SqlState::WRONG_OBJECT_TYPE | &SqlState::DUPLICATE_TABLE) => {
-                self.refused(&format!("{}: {THEIRS}", in_full(&error)))
-            }
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => self.lacks_rights(&in_full(&error)),
+            Some(
+                &SqlState::RAISE_EXCEPTION
+                | &SqlState::WRONG_OBJECT_TYPE
+                | &SqlState::DUPLICATE_TABLE
+                | &SqlState::DUPLICATE_OBJECT,
+            ) => self.refused(&format!("{}: {THEIRS}", in_full(&error))),
             _ => Failure::Client(error),
         }
     }
+
+    pub(super) fn lacks_rights(&self, why: &str) -> Failure {
+        self.refused(&format!(
+            "{why}. Its owner makes it with what `PostgresStore::schema_sql` prints, and grants this user: GRANT USAGE ON SCHEMA \
+             \"{name}\"; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{name}\"; and where PUBLIC may not by \
+             default: GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA \"{name}\"",
+            name = self.name
+        ))
+    }
+}
+
+/// Whether another process may have made the schema at the same time.
+fn is_made_meanwhile(error: &tokio_postgres::Error) -> bool {
+    [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_SCHEMA,
+        SqlState::DUPLICATE_TABLE,
+        SqlState::DUPLICATE_OBJECT,
+        SqlState::RAISE_EXCEPTION,
+    ]
+    .iter()
+    .any(|code| error.code() == Some(code))
 }
 
 const THEIRS: &str = "what is there was not made by this library; choose another name: ?schema=NAME";
@@ -204,6 +240,7 @@ impl Statements {
             let sql = of_schema(sql, name);
             Asked { what, sql, is_repeatable, is_frequent }
         };
+        // Only the functions set a path: what is named outside of them is named with its schema, operators and types, too.
         // What only reads, or done twice is as done once; what would meet itself; and what operators ask.
         let again = |what, sql: &str| asked(what, true, true, sql);
         let once = |what, sql: &str| asked(what, false, true, sql);
@@ -211,8 +248,8 @@ impl Statements {
         let (record, end, dead) = (record_parameters(4), tombstone_parameters(19), tombstone_parameters);
         let list = |condition: &str| {
             let sql = format!(
-                "SELECT {RECORD}, key, name FROM dewar.session \
-                 WHERE {condition} key > $1 AND NOT gone AND expires > $2 ORDER BY key LIMIT $3"
+                "SELECT {RECORD}, key, name FROM dewar.session WHERE {condition} key OPERATOR(pg_catalog.>) $1 \
+                 AND NOT gone AND expires OPERATOR(pg_catalog.>) $2 ORDER BY key LIMIT $3"
             );
             rare("list", &sql)
         };
@@ -220,7 +257,8 @@ impl Statements {
             load: again(
                 "load",
                 &format!(
-                    "SELECT {RECORD}, {LOADED} FROM dewar.session WHERE key = $1 AND (expires > $2 OR guarded_until > $2)"
+                    "SELECT {RECORD}, {LOADED} FROM dewar.session WHERE key OPERATOR(pg_catalog.=) $1 \
+                     AND (expires OPERATOR(pg_catalog.>) $2 OR guarded_until OPERATOR(pg_catalog.>) $2)"
                 ),
             ),
             create: once("create", &format!("SELECT * FROM dewar.create_1($1, $2, {record}, $18, {end}, $3)")),
@@ -231,11 +269,11 @@ impl Statements {
                 "rename",
                 &format!("SELECT * FROM dewar.rename_1($25, $26, $1, $2, {record}, {}, $18, {end}, $3)", dead(27)),
             ),
-            ping: rare("ping", "SELECT 1 FROM dewar.session LIMIT 1"),
+            ping: rare("ping", PING),
             count: rare("count", "SELECT dewar.count_1($1)"),
             list: list(""),
-            list_of: list("owner = $4 AND"),
-            epoch: rare("read the epoch", "SELECT dewar.present_1($1)"),
+            list_of: list("owner OPERATOR(pg_catalog.=) $4 AND"),
+            epoch: rare("read the epoch", "SELECT dewar.epoch_1($1)"),
             revoke: rare("revoke", &format!("SELECT dewar.revoke_1($1, $2, $3, $4, {}, $5)", dead(6))),
             raise_everybodys: rare("raise everybody's epoch", "SELECT dewar.raise_everybodys_1($1)"),
             end_begun_before: rare(
@@ -251,9 +289,20 @@ impl Statements {
     }
 }
 
+/// Looks into the table, and whether this user has every right that the page of the store names.
+const PING: &str = "SELECT (SELECT true FROM (SELECT FROM dewar.session LIMIT 1) AS one), coalesce(pg_catalog.bool_and(has), false) FROM ( \
+     SELECT pg_catalog.has_table_privilege(t.name, r.name) AS has \
+     FROM pg_catalog.unnest(ARRAY['dewar.session', 'dewar.epoch', 'dewar.schema', 'dewar.turn']::pg_catalog.text[]) AS t (name), \
+         pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']::pg_catalog.text[]) AS r (name) \
+     UNION ALL SELECT pg_catalog.has_function_privilege(p.oid, 'EXECUTE'::pg_catalog.text) FROM pg_catalog.pg_proc p \
+     WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('dewar')::pg_catalog.oid \
+         AND p.proname OPERATOR(pg_catalog.~~) '%\\_1'::pg_catalog.text) AS needed";
+
 /// What is written of the schema `dewar`, of the one that is called so.
 fn of_schema(sql: &str, name: &str) -> String {
-    sql.replace("dewar.", &format!("\"{name}\".")).replace("dewar:", &format!("{name}:"))
+    sql.replace("dewar.", &format!("\"{name}\"."))
+        .replace("dewar:", &format!("{name}:"))
+        .replace("to_regnamespace('dewar')", &format!("to_regnamespace('\"{name}\"')"))
 }
 
 #[cfg(test)]
@@ -275,5 +324,32 @@ mod tests {
         let left = code.iter().filter(|line| line.contains("dewar"));
         assert!(left.clone().all(|line| line.contains("RAISE EXCEPTION")), "{:?}", left.collect::<Vec<_>>());
         assert!(sql.contains("CREATE UNLOGGED TABLE \"other\".session"));
+    }
+
+    /// Else a stranger's function could be called for the server's.
+    #[test]
+    fn every_function_that_is_called_looks_up_names_in_the_servers_own_schema() {
+        let of = Statements::of("dewar");
+        let called = [
+            &of.create,
+            &of.replace,
+            &of.touch,
+            &of.delete,
+            &of.rename,
+            &of.count,
+            &of.epoch,
+            &of.revoke,
+            &of.raise_everybodys,
+            &of.end_begun_before,
+            &of.purge,
+            &of.claim_purge,
+        ];
+        for sql in called.iter().map(|asked| asked.sql.as_str()).chain([of.go_on_listening.as_str()]) {
+            let (_, name) = sql.split_once("\"dewar\".").unwrap();
+            let (name, _) = name.split_once('(').unwrap();
+            let (_, function) = SQL.split_once(&format!("FUNCTION dewar.{name}(")).unwrap();
+            let (declared, _) = function.split_once(" AS $$").unwrap();
+            assert!(declared.ends_with("SET search_path = pg_catalog, pg_temp"), "{name}");
+        }
     }
 }

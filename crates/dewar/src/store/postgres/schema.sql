@@ -1,18 +1,21 @@
--- The tables and functions of dewar, version 1, for PostgreSQL 13 and later.
+-- The tables and functions of dewar, version 2, for PostgreSQL 13 and later.
 --
--- It may be run again: what is there stays. Moments are milliseconds since the Unix epoch, and come from the callers.
+-- It is run in one transaction, and may be run again: what is there stays. Moments are milliseconds since the Unix epoch, and come from the callers.
 -- A later version only adds tables, columns, and functions under new names, so that a process of the version before goes on beside it.
 
--- Of those who start at once, one makes it all, and the others find it made.
-SELECT pg_advisory_xact_lock(hashtextextended('dewar:schema', 0));
+-- Whoever may make a function in a schema of the path could have theirs called instead of the server's: one whose arguments fit better
+-- is taken even from a later schema. So the path has the server's own alone, here and in every function that the store calls.
+-- The functions that those call have it from them.
+SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Of those who start at once, one makes it all: the others fail at the first name that is taken, and find it made.
 DO $do$
 BEGIN
     IF to_regnamespace('dewar') IS NULL THEN
         CREATE SCHEMA dewar;
     END IF;
     IF to_regclass('dewar.schema') IS NULL THEN
-        IF to_regclass('dewar.session') IS NOT NULL OR to_regclass('dewar.epoch') IS NOT NULL THEN
+        IF coalesce(to_regclass('dewar.session'), to_regclass('dewar.epoch'), to_regclass('dewar.turn')) IS NOT NULL THEN
             RAISE EXCEPTION 'somebody else''s tables are in this schema';
         END IF;
         CREATE TABLE dewar.schema (
@@ -76,8 +79,16 @@ BEGIN
             persistent boolean, owner bytea, principal text, label text, lineage bigint, epoch bigint,
             guarded_until bigint, data bytea
         );
-        INSERT INTO dewar.schema (version, oldest) VALUES (1, 1);
+        INSERT INTO dewar.schema (version, oldest) VALUES (2, 1);
     END IF;
+    -- Of those who renew it at once, each in its turn.
+    LOCK TABLE dewar.schema IN EXCLUSIVE MODE;
+    IF to_regclass('dewar.turn') IS NULL THEN
+        -- The table is everybody's lock. A principal's is one of the rows, which several principals have in common.
+        CREATE TABLE dewar.turn (number integer NOT NULL PRIMARY KEY);
+    END IF;
+    INSERT INTO dewar.turn SELECT generate_series(0, 1023) ON CONFLICT DO NOTHING;
+    UPDATE dewar.schema SET version = 2 WHERE version < 2;
 END
 $do$;
 
@@ -85,19 +96,25 @@ $do$;
 -- waits for every session that began in the epoch before, and sees it; and whoever comes after the raise sees the raise.
 -- Everybody's lock first, then the principal's, then rows. A cap is counted under the principal's lock, alone.
 -- In another isolation than READ COMMITTED, what is read under a lock would be older than the lock.
+-- They are locks of our own tables, which nobody can take without a right to write there: advisory locks are free for all.
 CREATE OR REPLACE FUNCTION dewar.lock_1(p_owner bytea, p_alone boolean) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    p_number integer := (get_byte(p_owner, 0) << 8 | get_byte(p_owner, 1)) & 1023;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'dewar needs the transaction isolation READ COMMITTED' USING ERRCODE = 'DW001';
     END IF;
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('dewar:everybody', 0));
+    LOCK TABLE dewar.turn IN ROW SHARE MODE;
     IF p_owner IS NULL THEN
         RETURN;
     ELSIF p_alone THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('dewar:principal' || encode(p_owner, 'hex'), 0));
+        PERFORM FROM dewar.turn t WHERE t.number = p_number FOR UPDATE;
     ELSE
-        PERFORM pg_advisory_xact_lock_shared(hashtextextended('dewar:principal' || encode(p_owner, 'hex'), 0));
+        PERFORM FROM dewar.turn t WHERE t.number = p_number FOR SHARE;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'dewar.turn has lost rows' USING ERRCODE = 'DW003';
     END IF;
 END
 $$;
@@ -133,7 +150,7 @@ $$;
 CREATE OR REPLACE FUNCTION dewar.tell_1(p_payloads text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('dewar:listen', 0));
+    LOCK TABLE dewar.schema IN ROW SHARE MODE;
     IF NOT EXISTS (SELECT FROM dewar.schema WHERE listened > clock_timestamp()) THEN
         RETURN;
     END IF;
@@ -221,7 +238,7 @@ CREATE OR REPLACE FUNCTION dewar.create_1(
     OUT answer integer, OUT epoch bigint, OUT ended bigint, OUT why integer, OUT nonce bigint, OUT made bigint,
     OUT until bigint, OUT successor bytea, OUT successor_name text
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     capped boolean := p_most IS NOT NULL AND p_record.owner IS NOT NULL;
     admitted boolean := true;
@@ -271,7 +288,7 @@ CREATE OR REPLACE FUNCTION dewar.replace_1(
     OUT answer integer, OUT why integer, OUT nonce bigint, OUT made bigint, OUT until bigint, OUT successor bytea,
     OUT successor_name text
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     given bigint := CASE WHEN p_record.owner IS NULL THEN NULL ELSE p_record.epoch END;
     changes_owner boolean := false;
@@ -312,7 +329,7 @@ CREATE OR REPLACE FUNCTION dewar.touch_1(
     OUT answer integer, OUT why integer, OUT nonce bigint, OUT made bigint, OUT until bigint, OUT successor bytea,
     OUT successor_name text
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     standing record;
 BEGIN
@@ -337,7 +354,7 @@ CREATE OR REPLACE FUNCTION dewar.delete_1(
     OUT answer integer, OUT why integer, OUT nonce bigint, OUT made bigint, OUT until bigint, OUT successor bytea,
     OUT successor_name text
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     was record;
     standing record;
@@ -398,7 +415,7 @@ CREATE OR REPLACE FUNCTION dewar.rename_1(
     OUT answer integer, OUT epoch bigint, OUT ended bigint, OUT why integer, OUT nonce bigint, OUT made bigint,
     OUT until bigint, OUT successor bytea, OUT successor_name text
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     capped boolean := p_most IS NOT NULL AND p_record.owner IS NOT NULL;
     begun bigint;
@@ -455,7 +472,7 @@ $$;
 CREATE OR REPLACE FUNCTION dewar.revoke_1(
     p_owner bytea, p_one bigint, p_but bigint, p_began bigint, p_tombstone dewar.tombstone_1, p_now bigint
 ) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     passes bigint;
     keys bytea[];
@@ -481,12 +498,12 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION dewar.raise_everybodys_1(p_now bigint) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'dewar needs the transaction isolation READ COMMITTED' USING ERRCODE = 'DW001';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('dewar:everybody', 0));
+    LOCK TABLE dewar.turn IN EXCLUSIVE MODE;
     RETURN dewar.raise_1('', NULL, p_now);
 END
 $$;
@@ -497,11 +514,11 @@ CREATE OR REPLACE FUNCTION dewar.end_begun_before_1(
     p_epoch bigint, p_after bytea, p_limit bigint, p_tombstone dewar.tombstone_1, p_now bigint,
     OUT ended bigint, OUT last bytea
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     keys bytea[];
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('dewar:everybody', 0));
+    LOCK TABLE dewar.turn IN EXCLUSIVE MODE;
     SELECT array_agg(o.key ORDER BY o.key) INTO keys FROM (
         SELECT s.key FROM dewar.session s
         WHERE s.key > p_after AND NOT s.gone AND s.expires > p_now AND coalesce(s.epoch, 0) < p_epoch
@@ -512,8 +529,14 @@ BEGIN
 END
 $$;
 
+-- The epoch of a principal, or with NULL of everybody, for who asks for no more.
+CREATE OR REPLACE FUNCTION dewar.epoch_1(p_owner bytea) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT dewar.present_1(p_owner)
+$$;
+
 CREATE OR REPLACE FUNCTION dewar.count_1(p_now bigint) RETURNS bigint
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT (SELECT count(*) FROM dewar.session s WHERE s.due > p_now / 3600000 AND NOT s.gone)
         + (SELECT count(*) FROM dewar.session s WHERE s.due = p_now / 3600000 AND NOT s.gone AND s.expires > p_now)
 $$;
@@ -521,7 +544,7 @@ $$;
 -- Puts tombstones in the place of expired records whose guard is not over, and removes all else that has expired: at most
 -- p_limit of either. What somebody is writing is left for the next time.
 CREATE OR REPLACE FUNCTION dewar.purge_1(p_limit bigint, p_now bigint, OUT ended bigint, OUT removed bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     WITH expired AS (
         SELECT s.key FROM dewar.session s
@@ -550,7 +573,7 @@ $$;
 
 -- Whether a purge is due; whoever is told so purges.
 CREATE OR REPLACE FUNCTION dewar.claim_purge_1(p_every bigint, p_now bigint) RETURNS boolean
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE dewar.schema SET purged = p_now WHERE purged <= p_now - p_every OR purged > p_now + p_every;
     RETURN FOUND;
@@ -559,9 +582,9 @@ $$;
 
 -- Until when somebody listens, by the server's clock.
 CREATE OR REPLACE FUNCTION dewar.listen_1(p_seconds bigint) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('dewar:listen', 0));
+    LOCK TABLE dewar.schema IN EXCLUSIVE MODE;
     UPDATE dewar.schema SET listened = greatest(listened, clock_timestamp() + p_seconds * interval '1 second');
 END
 $$;

@@ -93,6 +93,10 @@ impl Link {
         lock().insert(asked.sql.as_str().into(), statement.clone());
         Ok(Some(statement))
     }
+
+    pub(super) fn forget(&self, asked: &Asked) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(asked.sql.as_str());
+    }
 }
 
 pub(super) fn types(values: &[Value<'_>]) -> Vec<Type> {
