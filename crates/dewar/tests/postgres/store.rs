@@ -333,7 +333,7 @@ async fn a_purge_leaves_what_somebody_is_writing_and_one_of_many_is_told_to_purg
     transaction.execute("SELECT FROM dewar.session WHERE key = $1 FOR UPDATE", &[&held]).await.unwrap();
     let asked = tokio::time::timeout(Duration::from_secs(3), store.purge(10_000, later(5_000))).await;
     assert_eq!(asked.expect("nobody waits").unwrap(), 2_499);
-    drop(transaction);
+    transaction.rollback().await.unwrap();
     assert_eq!(store.purge(10_000, later(5_000)).await.unwrap(), 1);
 
     let processes: Vec<_> = (0..8).map(|_| open(&server)).collect();
