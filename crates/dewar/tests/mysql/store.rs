@@ -177,7 +177,7 @@ async fn each_verb_takes_as_few_round_trips_as_the_page_says() {
         counts!("delete", store.delete(&key(2), None, ended(1), NOW));
         counts!("create of a user's", store.create(&key(3), version(3), of("ann", 7), None, NOW));
         counts!("the same again", store.create(&key(4), version(4), anns(8), None, NOW));
-        counts!("replace that gives it", store.replace(&key(4), version(4), version(4), of("ann", 8), NOW));
+        counts!("replace that gives it", store.replace(&key(4), version(4), version(8), of("ann", 8), NOW));
         counts!("under a cap", store.create(&key(5), version(5), of("ann", 9), Some(&cap), NOW));
         counts!("log-in", store.rename(&key(5), None, &key(6), version(6), of("ann", 9), ended(1), Some(&cap), NOW));
         counts!("list", store.list(Some("ann"), None, 9, NOW));
