@@ -8,7 +8,6 @@ mod domain;
 mod ended;
 mod events;
 mod faults;
-mod log;
 mod lost_answers;
 mod max_sessions;
 mod metrics;

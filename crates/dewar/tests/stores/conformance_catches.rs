@@ -489,7 +489,7 @@ async fn each_fault_is_found_and_its_promise_named() {
         (Fault::LineageEndsAll, "to end one lineage"),
         (Fault::LineageRaisesTheEpoch, "to end one lineage leaves the epoch"),
         (Fault::LineageLooksThenDeletes, "outruns the revocation of its lineage"),
-        (Fault::RevokesAndCountsTooMany, "revoke counts what it deleted"),
+        (Fault::RevokesAndCountsTooMany, "the next revocation ends it"),
         (Fault::EveryoneButTheNameless, "revoke_everyone ends every session"),
         (Fault::EveryoneRaisesNoEpoch, "revoke_everyone raises the epoch of everybody"),
         (Fault::KnowsNoCap, "a log-in beyond the cap is refused"),

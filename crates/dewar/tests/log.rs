@@ -1,4 +1,7 @@
-//! What the log says: one error for one trouble, and spans that follow what they are about.
+//! What the log says: one error for one trouble, and spans that follow what they are about. A program of its own, because who listens to the log is
+//! a matter of the whole process.
+
+mod support;
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::support::faulty::{Fault, Faulty, Verb};
 use axum::{Router, body::Body, routing::get};
 use dewar::{Error, Secret, Session, SessionLayer, SessionManager, testing::Visitor, web::actix::SessionMiddleware};
 use http::{HeaderMap, Request, StatusCode};
+use support::faulty::{Fault, Faulty, Verb};
 use tower::ServiceExt;
 use tracing::{
     Event, Instrument, Level, Subscriber,
