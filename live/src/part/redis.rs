@@ -41,5 +41,5 @@ fn racing_requests_on_redis_lose_nothing(tools: &Tools) {
 }
 
 fn ten_thousand_requests_at_once_on_redis_lose_nothing(tools: &Tools) {
-    OwnTests::of("crowd::one_machine").run(tools);
+    OwnTests::of("crowd::redis").run(tools);
 }

@@ -6,4 +6,5 @@ mod support;
 mod mysql;
 mod one_machine;
 mod postgres;
+mod redis;
 mod redis_cluster;
