@@ -1,15 +1,13 @@
 //! A MySQL or MariaDB server that loses answers, stands still, is full, only reads or is elsewhere; and callers who do not wait.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
     process::Command,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::Poll,
     time::{Duration, Instant},
 };
 
 use crate::support::{
+    hang_ups::{Dropped, everybody_gets_their_own},
     mysql_proxy::Proxy,
     mysql_server::{Server, is_mariadb},
     stores::{NOW, create, ended, key, later, of, record, version},
@@ -20,7 +18,7 @@ use dewar::store::{
 };
 use futures_util::future::join_all;
 use mysql_async::{Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, prelude::Queryable};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 async fn lives(store: &MysqlStore, number: u64) -> bool {
     matches!(store.load(&key(number), NOW).await.unwrap(), Load::Found(..))
@@ -158,79 +156,12 @@ async fn a_write_whose_answer_got_lost_is_done_or_not_and_never_in_part() {
 
 // Callers who do not wait.
 
-/// Polls so many times, and drops it.
-async fn polled<T>(times: u32, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
-}
-
-/// Visitors who hang up at every point of every call, on few connections; each asks for their own session after that.
-async fn everybody_gets_their_own(store: MysqlStore) {
-    let mut visitors = JoinSet::new();
-    for visitor in 0..12_u64 {
-        let store = store.clone();
-        visitors.spawn(async move {
-            let name = format!("visitor {visitor}");
-            let own = Record { data: name.clone().into(), ..of(&name, 1) };
-            let cap = Cap { most: 3.try_into().unwrap(), end_oldest: Some(ended(1)) };
-            let mut number = visitor * 1_000_000;
-            create(&store, number, &own).await;
-            let mut at = version(number);
-            for round in 0..240_u32 {
-                let (times, next) = (round / 6, number + 1);
-                match round % 6 {
-                    0 => drop(polled(times, store.load(&key(number), NOW)).await),
-                    1 => drop(polled(times, store.replace(&key(number), at, version(next), own.clone(), NOW)).await),
-                    2 => drop(polled(times, store.touch(&key(number), at, later(60), NOW)).await),
-                    3 => {
-                        let (from, to) = (key(number), key(next));
-                        let renames =
-                            store.rename(&from, None, &to, version(next), own.clone(), ended(1), Some(&cap), NOW);
-                        drop(polled(times, renames).await);
-                    }
-                    4 => drop(polled(times, store.revoke(&name, Revoke::Lineage(9), ended(1), NOW)).await),
-                    _ => drop(polled(times, store.list(Some(&name), None, 9, NOW)).await),
-                }
-                // Whether it was done is seen.
-                for candidate in [number, next] {
-                    match store.load(&key(candidate), NOW).await.unwrap() {
-                        Load::Found(found, found_at) => {
-                            assert_eq!(found.data, name.as_bytes(), "another visitor's session");
-                            (number, at) = (candidate, found_at);
-                        }
-                        Load::Gone(_) | Load::Missing => {}
-                        Load::Malformed => panic!("malformed"),
-                    }
-                }
-                let listed = store.list(Some(&name), None, 9, NOW).await.unwrap();
-                assert!(listed.iter().all(|(_, found, _)| found.data == name.as_bytes()), "another visitor's session");
-                assert_eq!(listed.len(), 1, "one lives: {listed:?}");
-                let replaced =
-                    store.replace(&key(number), at, version(number + 500_000), own.clone(), NOW).await.unwrap();
-                // What was dropped may have been done late.
-                if replaced == Replace::Replaced(version(number + 500_000)) {
-                    at = version(number + 500_000);
-                }
-            }
-        });
-    }
-    visitors.join_all().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB or MySQL; cargo xtask live"]
 async fn whoever_hangs_up_leaves_no_answer_and_no_transaction_to_another() {
     let server = Server::start(&[]).await;
-    everybody_gets_their_own(MysqlStore::open(&format!("{}?connections=3", server.url())).unwrap()).await;
+    let store = MysqlStore::open(&format!("{}?connections=3", server.url())).unwrap();
+    everybody_gets_their_own(store, Dropped::IsDoneOrNot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -241,7 +172,8 @@ async fn nor_on_a_pool_of_the_applications_own() {
         let settings =
             PoolOpts::new().with_constraints(PoolConstraints::new(3, 3).unwrap()).with_reset_connection(resets);
         let opts = OptsBuilder::from_opts(Opts::from_url(&server.url()).unwrap()).pool_opts(settings);
-        everybody_gets_their_own(mysql_async0_37::store(Pool::new(opts.prefer_socket(false)))).await;
+        let store = mysql_async0_37::store(Pool::new(opts.prefer_socket(false)));
+        everybody_gets_their_own(store, Dropped::IsDoneOrNot).await;
     }
 }
 

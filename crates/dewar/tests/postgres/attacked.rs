@@ -2,12 +2,11 @@
 
 use std::{
     collections::HashSet,
-    future::Future,
-    task::Poll,
     time::{Duration, Instant},
 };
 
 use crate::support::{
+    hang_ups::{Dropped, everybody_gets_their_own},
     pgbouncer::Pooler,
     postgres::{client, number, open, run, with},
     postgres_proxy::Proxy,
@@ -16,7 +15,7 @@ use crate::support::{
 };
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use dewar::store::{
-    Cap, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, postgres::PostgresStore,
+    Cap, Load, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, postgres::PostgresStore,
     postgres_deadpool0_14,
 };
 use tokio::task::JoinSet;
@@ -435,83 +434,15 @@ async fn a_column_that_changes_under_what_was_prepared_costs_no_call_and_no_conn
 
 // Visitors.
 
-/// Polls so many times, and drops it.
-async fn polled<T>(times: u32, future: impl Future<Output = T>) {
-    let mut future = std::pin::pin!(future);
-    let mut left = times;
-    std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending if left == 0 => Poll::Ready(()),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await;
-}
-
-/// Where this one lives. A call that was sent may be done late.
-async fn found(store: &PostgresStore, name: &str, candidates: [u64; 2]) -> (u64, dewar::store::Version) {
-    for _ in 0..100 {
-        for number in candidates {
-            match store.load(&key(number), NOW).await.unwrap() {
-                Load::Found(found, at) => {
-                    assert_eq!(found.data, name.as_bytes(), "another visitor's session");
-                    return (number, at);
-                }
-                Load::Gone(_) | Load::Missing => {}
-                Load::Malformed => panic!("malformed"),
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the session of {name} is lost");
-}
-
-/// Visitors who hang up at every point of every call, on few connections; each asks for their own session after that.
-async fn everybody_gets_their_own(store: PostgresStore) {
-    let visits = (0..12_u64).map(|visitor| {
-        let store = store.clone();
-        async move {
-            let name = format!("visitor {visitor}");
-            let own = Record { data: name.clone().into(), ..of(&name, 1) };
-            let cap = Cap { most: 3.try_into().unwrap(), end_oldest: Some(ended(1)) };
-            let mut number = visitor * 1_000_000;
-            create(&store, number, &own).await;
-            let mut at = version(number);
-            for round in 0..180_u32 {
-                let (times, next) = (round / 6, number + 1);
-                let (from, to) = (key(number), key(next));
-                match round % 6 {
-                    0 => polled(times, store.load(&from, NOW)).await,
-                    1 => polled(times, store.replace(&from, at, version(next), own.clone(), NOW)).await,
-                    2 => polled(times, store.touch(&from, at, later(60), NOW)).await,
-                    3 => {
-                        let renames =
-                            store.rename(&from, None, &to, version(next), own.clone(), ended(1), Some(&cap), NOW);
-                        polled(times, renames).await;
-                    }
-                    4 => polled(times, store.revoke(&name, Revoke::Lineage(9), ended(1), NOW)).await,
-                    _ => polled(times, store.list(Some(&name), None, 9, NOW)).await,
-                }
-                (number, at) = found(&store, &name, [number, next]).await;
-                let listed = store.list(Some(&name), None, 9, NOW).await.unwrap();
-                assert!(listed.iter().all(|(_, found, _)| found.data == name.as_bytes()), "another visitor's session");
-                assert!(listed.len() <= 1, "round {round}: one lives: {listed:?}");
-            }
-        }
-    });
-    visits.collect::<JoinSet<_>>().join_all().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL and PgBouncer; cargo xtask live"]
 async fn whoever_hangs_up_in_the_middle_leaves_nothing_to_another() {
     let server = Server::start(&[]);
-    everybody_gets_their_own(with(&server, "pool=3")).await;
+    everybody_gets_their_own(with(&server, "pool=3"), Dropped::MayBeDoneLate).await;
     let pool = pool(&server.url(), 3, RecyclingMethod::Fast);
-    everybody_gets_their_own(postgres_deadpool0_14::store(pool).schema("theirs").unwrap()).await;
+    let theirs = postgres_deadpool0_14::store(pool).schema("theirs").unwrap();
+    everybody_gets_their_own(theirs, Dropped::MayBeDoneLate).await;
     let pooler = Pooler::start(&server);
     let url = format!("{}?pool=3&schema=pooled", pooler.url());
-    everybody_gets_their_own(PostgresStore::open(&url).unwrap()).await;
+    everybody_gets_their_own(PostgresStore::open(&url).unwrap(), Dropped::MayBeDoneLate).await;
 }

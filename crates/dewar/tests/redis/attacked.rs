@@ -1,7 +1,7 @@
 //! What an attack on the store in Redis tried, as the right answer.
 
 use crate::support::{
-    hang_ups::everybody_gets_their_own,
+    hang_ups::{Dropped, everybody_gets_their_own},
     redis::{client, open, order},
     redis_group::Group,
     redis_server::Server,
@@ -13,7 +13,7 @@ use dewar::store::{SessionAdmin, SessionStore, conformance, redis::RedisStore};
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn whoever_hangs_up_leaves_no_answer_to_another() {
     let server = Server::start(&[]);
-    everybody_gets_their_own(open(&server)).await;
+    everybody_gets_their_own(open(&server), Dropped::MayBeDoneLate).await;
 }
 
 #[tokio::test]

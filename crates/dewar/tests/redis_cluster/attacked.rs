@@ -1,7 +1,7 @@
 //! What an attack on the store in a cluster tried, as the right answer.
 
 use crate::support::{
-    hang_ups::everybody_gets_their_own,
+    hang_ups::{Dropped, everybody_gets_their_own},
     redis_cluster::{Cluster, order},
     stores::{NOW, create, ended, key, lives, of},
 };
@@ -10,7 +10,7 @@ use dewar::store::SessionAdmin;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn whoever_hangs_up_leaves_no_answer_to_another() {
-    everybody_gets_their_own(Cluster::start().open()).await;
+    everybody_gets_their_own(Cluster::start().open(), Dropped::MayBeDoneLate).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
