@@ -8,13 +8,14 @@ use crate::{
 
 pub(crate) static PART: Part = Part {
     name: "redis-servers",
-    about: "the Redis store over TLS, and on Redis 8.0, Valkey 8.1 and 9.1",
+    about: "the Redis store over TLS, on Redis 8.0, Valkey 8.1 and 9.1, and through fail-overs by sentinels",
     needs: &[&REDIS, &REDIS_8_0, &VALKEY_8_1, &VALKEY_9_1, &OPENSSL, &CARGO],
     scenarios: scenarios![
         only_a_server_that_is_trusted_is_spoken_to,
         redis_8_0_keeps_the_promises,
         valkey_8_1_keeps_the_promises,
         valkey_9_1_keeps_the_promises,
+        five_fail_overs_lose_nothing_that_a_replica_confirmed,
     ],
 };
 
@@ -38,6 +39,11 @@ fn only_a_server_that_is_trusted_is_spoken_to(tools: &Tools) {
 
 fn a_fail_over_is_survived_and_what_it_loses_is_counted(tools: &Tools) {
     OwnTests::of("redis::sentinel").with("FAILOVERS", FAILOVERS).run(tools);
+}
+
+fn five_fail_overs_lose_nothing_that_a_replica_confirmed(tools: &Tools) {
+    let tests = OwnTests::of("redis::sentinel").only("nothing_that_a_replica_confirmed");
+    tests.with("FAILOVERS", FAILOVERS).run(tools);
 }
 
 fn two_hundred_fail_overs_lose_nothing_that_a_replica_confirmed(tools: &Tools) {
