@@ -346,8 +346,8 @@ pub enum Attribute {
 pub struct Spelling {
     /// The attributes in the framework's order. One that is missing here is never written.
     pub order: &'static [Attribute],
-    /// Whether attribute names (and the value of `samesite`) are in lower case.
-    pub lower_case: bool,
+    /// The attributes whose names are in lower case, and with `SameSite` its value, too.
+    pub lower_case: &'static [Attribute],
     /// How a persistent cookie says when it ends; the order must have the attribute.
     pub persistent: Ending,
     /// How a removal says that it is over.
@@ -379,7 +379,7 @@ impl Spelling {
         use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
         Self {
             order: &[Path, Domain, MaxAge, Expires, Secure, HttpOnly, SameSite, Partitioned],
-            lower_case: false,
+            lower_case: &[],
             persistent: Ending::MaxAge,
             removal: Ending::Both,
         }
@@ -409,21 +409,25 @@ pub(crate) fn write(
     value: &str,
     until: Until,
 ) -> Result<HeaderValue, Error> {
-    let said = spelling.order.iter().filter_map(|attribute| say(*attribute, attributes, spelling, until));
-    let mut parts: [(&str, Cow<'_, str>); 8] = Default::default();
+    let said = spelling.order.iter().filter_map(|attribute| {
+        let (name, value) = say(*attribute, attributes, spelling, until)?;
+        Some((name, value, spelling.lower_case.contains(attribute)))
+    });
+    let mut parts: [(&str, Cow<'_, str>, bool); 8] = Default::default();
     let count = said.zip(&mut parts).map(|(part, place)| *place = part).count();
     let parts = &parts[..count];
 
     // Of exactly this length, so that the header takes it over without a copy.
-    let length =
-        |(name, value): &(&str, Cow<'_, str>)| 2 + name.len() + if value.is_empty() { 0 } else { 1 + value.len() };
+    let length = |(name, value, _): &(&str, Cow<'_, str>, bool)| {
+        2 + name.len() + if value.is_empty() { 0 } else { 1 + value.len() }
+    };
     let mut text = String::with_capacity(name.len() + 1 + value.len() + parts.iter().map(length).sum::<usize>());
     text.push_str(name);
     text.push('=');
     text.push_str(value);
-    for (name, value) in parts {
+    for (name, value, lower_case) in parts {
         text.push_str("; ");
-        if spelling.lower_case {
+        if *lower_case {
             text.extend(name.chars().map(|letter| letter.to_ascii_lowercase()));
         } else {
             text.push_str(name);
@@ -451,7 +455,7 @@ fn say<'a>(
         Attribute::HttpOnly => flag("HttpOnly", cookie.http_only),
         Attribute::Partitioned => flag("Partitioned", cookie.partitioned),
         Attribute::SameSite => {
-            let value = match (cookie.same_site?, spelling.lower_case) {
+            let value = match (cookie.same_site?, spelling.lower_case.contains(&attribute)) {
                 (SameSite::Strict, false) => "Strict",
                 (SameSite::Lax, false) => "Lax",
                 (SameSite::None, false) => "None",

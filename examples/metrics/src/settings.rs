@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use dewar::{Keyring, Secret, SessionLayer, store};
+use dewar::{AtMax, Keyring, Secret, SessionLayer, store};
 
 /// A site whose sessions are watched by Prometheus.
 ///
@@ -37,6 +37,9 @@ Examples:
   SESSION_STORE=redis://localhost cargo run -p metrics-example   the store's times and errors are those of Redis
   SESSION_STORE=cookie cargo run -p metrics-example              sessions in the cookie: how large it is";
 
+/// One more log-in is a 403, which the dashboard counts. A cookie knows of no others.
+const MAX_SESSIONS_PER_USER: u32 = 5;
+
 impl Settings {
     /// The cookie goes over plain HTTP: this is a site to be looked at on one's own machine.
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
@@ -44,7 +47,9 @@ impl Settings {
         let secret = secret.map_or_else(|| Ok(Secret::generate()), Secret::new)?;
         let mut layer = SessionLayer::new(Keyring::new(secret))?.dangerously_allow_http();
         if self.has_store() {
-            layer = layer.store(store::open(&self.session_store).map_err(|error| format!("SESSION_STORE: {error}"))?);
+            layer = layer
+                .store(store::open(&self.session_store).map_err(|error| format!("SESSION_STORE: {error}"))?)
+                .max_sessions_per_user(MAX_SESSIONS_PER_USER, AtMax::RefuseLogIn);
         }
         layer.manager()?;
         Ok(layer)

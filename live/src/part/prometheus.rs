@@ -139,6 +139,12 @@ fn visit(site: &Watched) {
     Visitor::new().submit(&url("/visit"), &[]);
 }
 
+/// One log-in more than a user may have, and the answer to the last.
+fn log_in_too_often(site: &Watched) -> u16 {
+    let log_in = || Visitor::new().submit(&format!("{}/login", site.url), &[("name", "mallory")]).status;
+    (0..6).map(|_| log_in()).last().expect("six answers")
+}
+
 /// Somebody who changed the cookie, in the middle.
 fn forged(visitor: &Visitor) -> Visitor {
     let mut forger = visitor.clone();
@@ -203,6 +209,7 @@ fn every_query_of_the_dashboard_and_of_the_alerts_has_an_answer(tools: &Tools) {
         let mut member = Visitor::new();
         member.submit(&format!("{}/login", world.stored.url), &[("name", "ada")]);
         member.submit(&format!("{}/logout-everywhere", world.stored.url), &[]);
+        assert_eq!(log_in_too_often(&world.stored), 403, "a user has five sessions");
     }
     let mut guest = Visitor::new();
     guest.submit(&format!("{}/visit", world.stored.url), &[]);

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::{
     Attribute, Attributes, Body, Contents, Data, Dialect, Ending, Jar, Keeps, Known, Limits, Profile, Random, Refusal,
     SetValue, Spelling, Steps, Timestamp, Token,
+    option::{self, Setter},
     wire::{Digest, keygrip::Keygrip},
 };
 use crate::{
@@ -31,8 +32,14 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "cookie-session",
     cookies: &["session", "session.sig"],
-    new: |keyring| Box::new(CookieSession::new(keyring)),
+    make: |keyring, options| option::made("cookie-session", CookieSession::new(keyring), SETTERS, options),
 };
+
+const SETTERS: &[Setter<CookieSession>] = &[
+    Setter::new("digest", |dialect, value| Ok(dialect.digest(option::digest(value)?))),
+    Setter::new("passport", |dialect, value| Ok(if option::flag(value)? { dialect.passport() } else { dialect })),
+    Setter::new("principal_entry", |dialect, value| Ok(dialect.principal_entry(value))),
+];
 
 /// The members of cookie-session's `Session`.
 const RESERVED: Reserved = Reserved(&["_ctx", "isChanged", "isNew", "isPopulated"]);
@@ -202,9 +209,10 @@ fn keygrip(secrets: &[Secret], digest: Digest) -> Keygrip {
 
 fn profile() -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, Partitioned, Path, SameSite, Secure};
+    const EVERY_ATTRIBUTE: &[Attribute] = &[Path, Expires, Domain, SameSite, Secure, HttpOnly, Partitioned];
     let spelling = Spelling {
-        order: &[Path, Expires, Domain, SameSite, Secure, HttpOnly, Partitioned],
-        lower_case: true,
+        order: EVERY_ATTRIBUTE,
+        lower_case: EVERY_ATTRIBUTE,
         persistent: Ending::Expires,
         removal: Ending::Expires,
     };

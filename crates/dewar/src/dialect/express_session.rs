@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Attribute, Attributes, Body, Dialect, Ending, Jar, Keeps, Known, Limits, Profile, Random, Refusal, SessionId,
     SetValue, Spelling, Steps, Timestamp, Token,
+    option::{self, Setter},
     wire::cookie_signature::{CookieSigner, percent_decode, percent_encode},
 };
 use crate::{
@@ -28,8 +29,20 @@ use crate::{
     secret::{Keyring, Secret},
 };
 
-pub(super) const KNOWN: Known =
-    Known { name: "express-session", cookies: &["connect.sid"], new: |keyring| Box::new(ExpressSession::new(keyring)) };
+pub(super) const KNOWN: Known = Known {
+    name: "express-session",
+    cookies: &["connect.sid"],
+    make: |keyring, options| option::made("express-session", ExpressSession::new(keyring), SETTERS, options),
+};
+
+const SETTERS: &[Setter<ExpressSession>] = &[
+    Setter::new("longest_request", |dialect, value| {
+        Ok(dialect.longest_request(Duration::from_secs(option::number(value)?)))
+    }),
+    Setter::new("passport", |dialect, value| Ok(if option::flag(value)? { dialect.passport() } else { dialect })),
+    Setter::new("prefix", |dialect, value| Ok(dialect.prefix(value))),
+    Setter::new("principal_entry", |dialect, value| Ok(dialect.principal_entry(value))),
+];
 
 /// express-session's signed id, with connect-redis's record behind it: an Express application with the same secret and store and this
 /// one share each visitor's session.
@@ -175,7 +188,7 @@ fn profile() -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, Partitioned, Path, SameSite, Secure};
     let spelling = Spelling {
         order: &[Domain, Path, Expires, HttpOnly, Secure, Partitioned, SameSite],
-        lower_case: false,
+        lower_case: &[],
         persistent: Ending::Expires,
         removal: Ending::Expires,
     };

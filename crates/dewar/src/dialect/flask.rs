@@ -28,6 +28,7 @@ use bytes::Bytes;
 use super::{
     Attribute, Attributes, Body, Contents, Data, Dialect, Ending, Jar, Keeps, Known, Limits, Profile, Random, Refusal,
     SetValue, Spelling, Steps, Timestamp, Token,
+    option::{self, Setter},
     wire::{
         Digest,
         inflate::{InflateError, deflate_if_shorter, inflate},
@@ -42,8 +43,20 @@ use crate::{
     secret::{Keyring, Secret},
 };
 
-pub(super) const KNOWN: Known =
-    Known { name: "Flask", cookies: &["session"], new: |keyring| Box::new(Flask::new(keyring)) };
+pub(super) const KNOWN: Known = Known {
+    name: "Flask",
+    cookies: &["session"],
+    make: |keyring, options| option::made("Flask", Flask::new(keyring), SETTERS, options),
+};
+
+const SETTERS: &[Setter<Flask>] = &[
+    Setter::new("compression", |flask, value| Ok(flask.compression(option::flag(value)?))),
+    Setter::new("digest", |flask, value| Ok(flask.digest(option::digest(value)?))),
+    Setter::new("ensure_ascii", |flask, value| Ok(flask.ensure_ascii(option::flag(value)?))),
+    Setter::new("flask_login", |flask, value| Ok(flask.flask_login(option::flag(value)?))),
+    Setter::new("largest_inflated", |flask, value| Ok(flask.largest_inflated(option::number(value)?))),
+    Setter::new("sort_keys", |flask, value| Ok(flask.sort_keys(option::flag(value)?))),
+];
 
 /// The salt that Flask's session interface has built in.
 const SALT: &[u8] = b"cookie-session";
@@ -278,7 +291,7 @@ fn profile(json: Json) -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
     let spelling = Spelling {
         order: &[Domain, Expires, MaxAge, Secure, HttpOnly, Path, SameSite, Partitioned],
-        lower_case: false,
+        lower_case: &[],
         persistent: Ending::Expires,
         removal: Ending::Both,
     };

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     layout::Layout,
     meaning::{Meaning, Plain},
-    secret::Keyring,
+    secret::{Keyring, Secret},
     value::DateTime,
 };
 
@@ -36,6 +36,7 @@ mod express_session;
 #[cfg(feature = "flask")]
 mod flask;
 mod opaque;
+mod option;
 mod sealed;
 pub mod wire;
 
@@ -74,8 +75,42 @@ pub struct Known {
     pub name: &'static str,
     /// The names that its cookies usually have.
     pub cookies: &'static [&'static str],
-    /// Makes one with the framework's own settings, under these secrets.
-    pub new: fn(&Keyring) -> Box<dyn Dialect>,
+    /// Makes one under these secrets, with these [options](Known::with).
+    make: fn(&Keyring, &str) -> Result<Box<dyn Dialect>, Error>,
+}
+
+impl Known {
+    /// One with the framework's own settings, under these secrets.
+    pub fn new(&self, keyring: &Keyring) -> Box<dyn Dialect> {
+        (self.make)(keyring, "").expect("without options there is nothing to refuse")
+    }
+
+    /// What makes one with settings that stand in a text, by the names of their setters: for an application that is told its dialect by its
+    /// environment.
+    ///
+    #[cfg_attr(feature = "flask", doc = "```")]
+    #[cfg_attr(not(feature = "flask"), doc = "```ignore")]
+    /// use dewar::{SessionLayer, dialect};
+    ///
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// let flask = dialect::all().find(|known| known.name == "Flask").expect("the feature flask");
+    /// let layer = SessionLayer::new("w98fw9ef8hwe98fhwef")?.dialect(flask.with("digest=sha256,compression=false")?);
+    /// # layer.manager()?; Ok(()) }
+    /// ```
+    ///
+    /// Each is split from its value at the first `=`; a comma in a value is `%2C`.
+    ///
+    /// # Errors
+    ///
+    /// Where a name is not known (the message lists those there are), is said twice or without a value, or the value is none of its setter's.
+    pub fn with(
+        &self,
+        options: &str,
+    ) -> Result<impl Fn(&Keyring) -> Box<dyn Dialect> + Send + Sync + 'static + use<>, Error> {
+        let (make, options) = (self.make, options.to_owned());
+        make(&Keyring::new(Secret::generate()), &options)?;
+        Ok(move |keyring: &Keyring| make(keyring, &options).expect("these options were taken"))
+    }
 }
 
 /// How one framework writes its cookies.
@@ -131,6 +166,40 @@ pub trait Dialect: Send + Sync + 'static {
     /// How a record looks that its id leads to. `None`: as ours do.
     fn layout(&self) -> Option<Arc<dyn Layout>> {
         None
+    }
+}
+
+impl<D: Dialect + ?Sized> Dialect for Box<D> {
+    fn profile(&self) -> &Profile {
+        (**self).profile()
+    }
+
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        (**self).read(jar, limits, steps)
+    }
+
+    fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
+        (**self).write(body, cookie, now, random)
+    }
+
+    fn removal(&self, cookie: &str) -> Vec<SetValue> {
+        (**self).removal(cookie)
+    }
+
+    fn new_id(&self, random: Random<'_>) -> SessionId {
+        (**self).new_id(random)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        (**self).check()
+    }
+
+    fn meaning(&self) -> Arc<dyn Meaning> {
+        (**self).meaning()
+    }
+
+    fn layout(&self) -> Option<Arc<dyn Layout>> {
+        (**self).layout()
     }
 }
 

@@ -6,13 +6,14 @@
 
 use super::{
     Body, Dialect, Jar, Keeps, Known, Limits, Profile, Random, Refusal, SessionId, SetValue, Steps, Timestamp, Token,
+    option,
 };
 use crate::error::Error;
 
 pub(super) const KNOWN: Known = Known {
     name: "Opaque",
     cookies: &["__Host-Http-session", "__Host-session", "session"],
-    new: |_| Box::new(Opaque::new()),
+    make: |_, options| option::made("Opaque", Opaque::new(), &[], options),
 };
 
 /// Our own dialect for sessions on a store: the cookie is a random id.

@@ -47,7 +47,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Body, Contents, Data, Dialect, Jar, Keeps, Known, Limits, Profile, Random, Refusal, SetValue, Steps, Timestamp,
-    Token,
+    Token, option,
 };
 use crate::{
     encoding::base64,
@@ -58,7 +58,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Sealed",
     cookies: &["__Host-Http-session", "__Host-session", "session"],
-    new: |keyring| Box::new(Sealed::new(keyring)),
+    make: |keyring, options| option::made("Sealed", Sealed::new(keyring), &[], options),
 };
 
 const VERSION: u8 = 1;
