@@ -40,7 +40,7 @@ fn run(program: &str, beside: &[&str], arguments: &[String]) -> ExitCode {
 fn build_and_run(program: &str, beside: &[&str], arguments: &[String]) -> std::io::Result<ExitCode> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let packages = beside.iter().chain([&program]).flat_map(|package| ["--package", package]);
-    let built = Command::new(cargo)
+    let built = clean(Command::new(cargo))
         .args(["build", "--quiet"])
         .args(packages)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -50,6 +50,16 @@ fn build_and_run(program: &str, beside: &[&str], arguments: &[String]) -> std::i
     }
     // Cargo puts the programs of one workspace side by side.
     let program = env::current_exe()?.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX));
-    let ran = Command::new(program).args(arguments).status()?;
+    let ran = clean(Command::new(program)).args(arguments).status()?;
     Ok(ran.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Without what `cargo run` tells its program of the package: build scripts watch that, and all that stands on them would be built again.
+fn clean(mut command: Command) -> Command {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|it| name.starts_with(it))) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
