@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use dewar::{
-    Error, Keyring, Secret, SessionLayer, dialect,
+    Error, Keyring, Secret, SessionLayer,
+    dialect::{Keeps, Known},
     store::{self, moving::Moving},
 };
 
@@ -33,9 +34,18 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written [default: sealed; with a store, a random id in the cookie]
-    #[arg(long, env = "SESSION_DIALECT", value_enum)]
-    session_dialect: Option<Dialect>,
+    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session on a store [default: sealed; with
+    /// a store, a random id in the cookie]
+    #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
+    session_dialect: Option<Known>,
+
+    /// What the framework's application has set beside its secret, by the names of the dialect's settings: name=value,... (a comma in a value is %2C)
+    #[arg(long, env = "SESSION_OPTIONS", hide_env_values = true, value_name = "OPTIONS")]
+    session_options: Option<String>,
+
+    /// The cookie's name [default: the dialect's own; that of Rails, iron-session and Phoenix is the application's]
+    #[arg(long, env = "SESSION_COOKIE", value_name = "NAME")]
+    session_cookie: Option<String>,
 
     /// Where sessions are kept: memory:, sqlite:FILE, postgres://…, mysql://…, redis://…, redis+sentinel://… or redis+cluster://… [default: in the cookie]
     #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL")]
@@ -58,35 +68,15 @@ pub(crate) struct Settings {
     templates_dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Dialect {
-    /// Encrypted, in the cookie
-    Sealed,
-    /// Flask's own cookie, shared with a Flask application of the same secret
-    Flask,
-    /// cookie-session's two cookies, shared with an Express application
-    Express,
-    /// express-session's id, shared with an Express application through SESSION_STORE=redis://...
-    ExpressSession,
-}
-
-impl Dialect {
-    /// Whether the whole session is in the cookie, so that a store would have nothing to keep.
-    fn keeps_all_in_cookie(self) -> bool {
-        match self {
-            Self::Sealed | Self::Flask | Self::Express => true,
-            Self::ExpressSession => false,
-        }
-    }
-}
-
 const EXAMPLES: &str = "\
 Examples:
   PORT=5001 cargo run                            another port
   SESSION_STORE=sqlite:sessions.db cargo run     sessions in a file: a log-out is final, racing requests merge
   SESSION_STORE=redis://localhost cargo run      sessions in Redis or Valkey
   SESSION_DIALECT=flask cargo run                sessions shared with a Flask application of the same SECRET_KEY
-  SESSION_DIALECT=express cargo run              the same with an Express application (cookie-session)";
+  SESSION_DIALECT=express cargo run              the same with an Express application (cookie-session)
+  SESSION_DIALECT=rails SESSION_COOKIE=_shop_session cargo run                          with a Rails application
+  SESSION_DIALECT=phoenix SESSION_COOKIE=_shop_key SESSION_OPTIONS=signing_salt=Xd7s cargo run   with a Phoenix application";
 
 /// Where the pages come from.
 pub(crate) struct Folders {
@@ -100,12 +90,16 @@ impl Settings {
         // A random id on a store needs no secret.
         let needs_secret = self.session_dialect.is_some() || store.is_none();
         let mut layer = SessionLayer::new(self.keyring(needs_secret)?)?;
-        layer = match self.session_dialect {
-            None | Some(Dialect::Sealed) => layer,
-            Some(Dialect::Flask) => layer.dialect(dialect::Flask::new),
-            Some(Dialect::Express) => layer.dialect(dialect::CookieSession::new),
-            Some(Dialect::ExpressSession) => layer.dialect(dialect::ExpressSession::new),
+        let options = given(&self.session_options);
+        layer = match (&self.session_dialect, options) {
+            (None, None) => layer,
+            (None, Some(_)) => return Err("SESSION_OPTIONS belong to a dialect: set SESSION_DIALECT, too".into()),
+            (Some(known), options) => layer
+                .dialect(known.with(options.unwrap_or_default()).map_err(|error| format!("SESSION_OPTIONS: {error}"))?),
         };
+        if let Some(name) = given(&self.session_cookie) {
+            layer = layer.cookie_name(name);
+        }
         if let Some(url) = store {
             layer = self.on_store(layer, url)?;
         }
@@ -127,39 +121,32 @@ impl Settings {
     /// Keeps sessions at this address, also while they move from one store to another.
     fn on_store(&self, layer: SessionLayer, url: &str) -> Result<SessionLayer, String> {
         let open = |name: &str, url: &str| store::open(url).map_err(|error| format!("{name}: {error}"));
-        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
         let store = open("SESSION_STORE", url)?;
         match (given(&self.session_store_former), given(&self.session_store_next)) {
             (None, None) => Ok(layer.store(store)),
-            (Some(former), None) => Ok(layer.store(Moving::start(open("SESSION_STORE_FORMER", &former)?, store))),
-            (None, Some(next)) => Ok(layer.store(Moving::prepare(store, open("SESSION_STORE_NEXT", &next)?))),
+            (Some(former), None) => Ok(layer.store(Moving::start(open("SESSION_STORE_FORMER", former)?, store))),
+            (None, Some(next)) => Ok(layer.store(Moving::prepare(store, open("SESSION_STORE_NEXT", next)?))),
             (Some(_), Some(_)) => Err("SESSION_STORE_FORMER and SESSION_STORE_NEXT are two steps of one move: first all servers \
                  get SESSION_STORE_NEXT, then the next store is SESSION_STORE, and the one of before SESSION_STORE_FORMER"
                 .into()),
         }
     }
 
-    /// The address of the store, where there is to be one. Set to nothing is the same as not set.
+    /// The address of the store, where there is to be one.
     fn store(&self) -> Result<Option<&str>, String> {
-        let Some(url) = self.session_store.as_deref().filter(|url| !url.is_empty()) else {
-            return match self.session_dialect {
-                Some(dialect) if !dialect.keeps_all_in_cookie() => {
-                    Err("SESSION_DIALECT=express-session keeps only an id in the cookie: set SESSION_STORE too, \
-                     to redis://... where an Express application is to share the sessions"
-                        .into())
-                }
-                _ => Ok(None),
-            };
-        };
-        match self.session_dialect.filter(|dialect| dialect.keeps_all_in_cookie()) {
-            Some(dialect) => {
-                let name = dialect.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-                Err(format!(
-                    "SESSION_DIALECT={name} keeps the session in the cookie, and SESSION_STORE somewhere else: \
-                     leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"
-                ))
-            }
-            None => Ok(Some(url)),
+        let store = given(&self.session_store);
+        let Some(known) = &self.session_dialect else { return Ok(store) };
+        let name = known.name.to_ascii_lowercase();
+        match (known.new(&Keyring::new(Secret::generate())).profile().keeps, store) {
+            (Keeps::Data, Some(_)) => Err(format!(
+                "SESSION_DIALECT={name} keeps the session in the cookie, and SESSION_STORE somewhere else: \
+                 leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"
+            )),
+            (Keeps::Id, None) => Err(format!(
+                "SESSION_DIALECT={name} keeps only an id in the cookie: set SESSION_STORE too, \
+                 to redis://... where an application of the framework is to share the sessions"
+            )),
+            (_, store) => Ok(store),
         }
     }
 
@@ -204,4 +191,9 @@ impl Settings {
         let assets = if beside.is_dir() { beside } else { own().join("static") };
         Ok(Folders { templates, assets })
     }
+}
+
+/// Set to nothing is the same as not set.
+fn given(setting: &Option<String>) -> Option<&str> {
+    setting.as_deref().filter(|text| !text.is_empty())
 }

@@ -172,7 +172,14 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         ),
         (&[("TEMPLATES_DIR", "nowhere")], "set TEMPLATES_DIR"),
         (&[("PORT", "many")], "PORT"),
-        (&[("SESSION_DIALECT", "cobol")], "flask"),
+        (&[("SESSION_DIALECT", "cobol")], "there is no dialect \"cobol\"; there are sealed, opaque, flask, "),
+        (
+            &[("SESSION_DIALECT", "flask"), ("SESSION_OPTIONS", "salt=x")],
+            "SESSION_OPTIONS: salt: Flask has no option of this name; it has comp",
+        ),
+        (&[("SESSION_OPTIONS", "digest=sha1")], "set SESSION_DIALECT, too"),
+        (&[("SESSION_DIALECT", "express-session")], "set SESSION_STORE too"),
+        (&[("SESSION_COOKIE", "a b")], "no cookie name"),
         (&[("SESSION_STORE", "cobol:")], "SESSION_STORE: a store's address begins with memory:, sqlite:, postgres:, "),
         (&[("SESSION_STORE", "sqlite:")], "sqlite:sessions.db"),
         (&[store, ("SESSION_DIALECT", "flask")], "leave out SESSION_DIALECT to use the store"),
@@ -182,6 +189,30 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         let output = command.env_remove("SECRET_KEY").envs(settings.iter().copied()).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(said), "{settings:?}: {error}");
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_dialect_its_options_and_the_cookie() {
+    let secret = ("SECRET_KEY", "w98fw9ef8hwe98fhwef");
+    for options in ["", "digest=sha256", "passport=false,digest=sha512"] {
+        let chosen =
+            [secret, ("SESSION_DIALECT", "express"), ("SESSION_COOKIE", "visit"), ("SESSION_OPTIONS", options)];
+        let answer = Questions::start(&chosen).send("POST /page2", "firstName=Ada&lastName=Lovelace");
+        let signature =
+            answer.lines().find_map(|line| line.strip_prefix("set-cookie: visit.sig=")).expect("a signature");
+        let length = signature.split(';').next().unwrap().len();
+        assert_eq!(
+            length,
+            if options.is_empty() {
+                27
+            } else if options.contains("512") {
+                86
+            } else {
+                43
+            },
+            "{answer}"
+        );
     }
 }
 

@@ -15,10 +15,14 @@ pub(crate) struct Questions {
 
 impl Questions {
     pub(crate) fn start(dialect: &str, secret: &str, fallbacks: &str) -> Self {
+        Self::start_as(&[("SESSION_DIALECT", dialect), ("SECRET_KEY", secret), ("SECRET_KEY_FALLBACKS", fallbacks)])
+    }
+
+    /// With these settings in its environment.
+    pub(crate) fn start_as(settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut command = plain_command(&binary());
-        command.env("SECRET_KEY", secret).env("SECRET_KEY_FALLBACKS", fallbacks);
-        command.env("PORT", port.to_string()).env("SESSION_DIALECT", dialect);
+        command.env("PORT", port.to_string()).envs(settings.iter().copied());
         let mut process = Process::start("questions", &mut command);
         process.wait_for_port(port);
         Self { _process: process, url: format!("http://127.0.0.1:{port}") }

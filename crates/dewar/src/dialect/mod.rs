@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -110,6 +111,30 @@ impl Known {
         let (make, options) = (self.make, options.to_owned());
         make(&Keyring::new(Secret::generate()), &options)?;
         Ok(move |keyring: &Keyring| make(keyring, &options).expect("these options were taken"))
+    }
+}
+
+/// By its name, in capital or small letters; `express` is cookie-session, and `iron` iron-session.
+///
+/// ```
+/// # fn main() -> Result<(), dewar::Error> {
+/// let known: dewar::dialect::Known = "sealed".parse()?;
+/// assert_eq!(known.name, "Sealed");
+/// # Ok(()) }
+/// ```
+impl FromStr for Known {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let full = match name {
+            "express" => "cookie-session",
+            "iron" => "iron-session",
+            other => other,
+        };
+        all().find(|known| known.name.eq_ignore_ascii_case(full)).ok_or_else(|| {
+            let names: Vec<String> = all().map(|known| known.name.to_ascii_lowercase()).collect();
+            Error::setting(format!("there is no dialect {name:?}; there are {}", names.join(", ")))
+        })
     }
 }
 

@@ -22,6 +22,8 @@ impl Questions {
             .env_remove("SECRET_KEY")
             .env_remove("SECRET_KEY_FALLBACKS")
             .env_remove("SESSION_DIALECT")
+            .env_remove("SESSION_OPTIONS")
+            .env_remove("SESSION_COOKIE")
             .env_remove("SESSION_STORE")
             .env("PORT", "0")
             .envs(settings.iter().copied())
