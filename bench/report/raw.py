@@ -71,7 +71,7 @@ def codecs():
         return {}
     found = re.findall(r"test (\S+) \.\.\. bench: +([\d,]+) ns", path.read_text())
     passes = [(name, float(value.replace(",", ""))) for name, value in found]
-    for line in (RAW / "flask.txt").read_text().splitlines():
+    for line in (RAW / "peers.txt").read_text().splitlines():
         if "\t" in line:
             name, microseconds = line.split("\t")
             passes.append((name, float(microseconds) * 1000))

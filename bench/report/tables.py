@@ -88,6 +88,7 @@ def codecs():
         ("Flask's format", "dewar/{}/plain", "floor/{}/plain", "python/{}/plain"),
         ("Flask's format, compressed", "dewar/{}/compressed", "floor/{}/compressed", "python/{}/compressed"),
     ]
+    others = [("Django's format", "django"), ("Rails' format", "rails"), ("iron-session's format", "iron"), ("Phoenix's format", "phoenix")]
     aims = []
     for name, *columns in kinds:
         for verb in ("open", "commit"):
@@ -97,7 +98,12 @@ def codecs():
             if "python" in columns[2]:
                 aim = {"opencompressed": 6, "commitcompressed": 3}.get(verb + columns[2].rsplit("/", 1)[1], 30)
                 aims.append((f"{verb}, Flask in Python / {name}", peer / ours, aim, True))
-    text = "## Codecs\n\nNanoseconds of CPU, the least of three passes. The peer of `sealed` is the private jar with JSON; of Flask's format, itsdangerous in Python as\nFlask uses it. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
+    for name, of in others:
+        for verb in ("open", "commit"):
+            ours, peer = (ns.get(f"{whose}/{verb}/{of}") for whose in ("dewar", of))
+            if ours is not None:
+                body.append([f"{verb}, {name}", f"{ours:,.0f}", "-", "-" if peer is None else f"{peer:,.0f}"])
+    text = "## Codecs\n\nNanoseconds of CPU, the least of three passes. The peer of `sealed` is the private jar with JSON; of a framework's format, its own code in its\nown language. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
     return text + table(["", "dewar", "floors", "peer"], body) + "\n" + aims_table(aims)
 
 
