@@ -70,7 +70,7 @@ fn push(steps: &mut Vec<Step>, what: &'static str, says: impl FnOnce() -> String
 /// let keyring = Keyring::new(Secret::generate());
 /// let limits = Limits::new(Timestamp::from_secs(1_700_000_000), 86_400);
 /// for known in dialect::all() {
-///     let report = Report::of(&*known.new(&keyring), &Jar::of("session", &[("", "garbage")]), &limits);
+///     let report = Report::of(&*known.under(&keyring), &Jar::of("session", &[("", "garbage")]), &limits);
 ///     assert!(report.verdict.is_err(), "{report}");
 /// }
 /// ```
@@ -176,7 +176,7 @@ mod tests {
         let keyring = Keyring::new(Secret::generate());
         let limits = Limits::new(Timestamp::from_secs(1_700_000_000), 86_400);
         for known in dialect::all() {
-            let dialect = known.new(&keyring);
+            let dialect = known.under(&keyring);
             for value in ["", ".", "..", "...", "s:", "s:.", "s%3A."] {
                 let values = [("", value), (".sig", value)];
                 let jar = Jar::of("session", &values);

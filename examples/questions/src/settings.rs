@@ -137,7 +137,7 @@ impl Settings {
         let store = given(&self.session_store);
         let Some(known) = &self.session_dialect else { return Ok(store) };
         let name = known.name.to_ascii_lowercase();
-        match (known.new(&Keyring::new(Secret::generate())).profile().keeps, store) {
+        match (known.under(&Keyring::new(Secret::generate())).profile().keeps, store) {
             (Keeps::Data, Some(_)) => Err(format!(
                 "SESSION_DIALECT={name} keeps the session in the cookie, and SESSION_STORE somewhere else: \
                  leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"

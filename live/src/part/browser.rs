@@ -258,34 +258,6 @@ fn one_browser_visits_flask_and_ours_in_one_visit(tools: &Tools) {
     person.sees("/", 0, "4-ours");
 }
 
-/// The same with a framework's application that only sets, shows and clears entries: `/set?k=NAME&v=JSON`, `/get` and `/clear`.
-pub(super) fn one_browser_visits_both(tools: &Tools, name: &str, peer: &str, ours: &Questions) {
-    let browser = Browser::start(tools, DESKTOP, true);
-    let person = Person { browser, url: ours.url.clone(), name: name.into() };
-    let at_peer = |path: &str| {
-        person.browser.open(&format!("{peer}{path}"));
-        person.browser.text("body")
-    };
-    at_peer("/set?k=firstName&v=%22Ada%22");
-    at_peer("/set?k=lastName&v=%22L%C3%B6velace%22");
-    person.open("/page2");
-    person.sees("/page2", 2, "1-ours");
-    assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Ada. One more question.");
-    person.answer_color("teal");
-    person.sees("/page3", 3, "2-ours");
-    assert!(at_peer("/get").contains("teal"), "{name} does not see what was answered here");
-    person.open("/page3");
-    person.sees_results("Ada", "Lövelace", "teal");
-    person.browser.follow(".over button");
-    assert!(!at_peer("/get").contains("teal"), "{name} still has what was started over here");
-    at_peer("/set?k=firstName&v=%22Grace%22");
-    person.open("/page2");
-    assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Grace. One more question.");
-    at_peer("/clear");
-    person.open("/");
-    person.sees("/", 0, "3-cleared-there");
-}
-
 /// Ours at `www.shop.test`, three times: as it was, where the domain of its cookie has changed, and where it says what it was.
 struct Moving {
     browser: Browser,

@@ -77,12 +77,15 @@ pub struct Known {
     /// The names that its cookies usually have.
     pub cookies: &'static [&'static str],
     /// Makes one under these secrets, with these [options](Known::with).
-    make: fn(&Keyring, &str) -> Result<Box<dyn Dialect>, Error>,
+    make: Make,
 }
+
+/// Makes a dialect under secrets, with options.
+type Make = fn(&Keyring, &str) -> Result<Box<dyn Dialect>, Error>;
 
 impl Known {
     /// One with the framework's own settings, under these secrets.
-    pub fn new(&self, keyring: &Keyring) -> Box<dyn Dialect> {
+    pub fn under(&self, keyring: &Keyring) -> Box<dyn Dialect> {
         (self.make)(keyring, "").expect("without options there is nothing to refuse")
     }
 

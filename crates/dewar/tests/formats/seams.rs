@@ -372,7 +372,7 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
     let names: Vec<_> = all.iter().map(|known| known.name).collect();
     assert_eq!(names, ["Sealed", "Opaque", "Flask", "cookie-session", "express-session"]);
     for known in all {
-        let dialect = known.new(&keyring());
+        let dialect = known.under(&keyring());
         assert_eq!(dialect.profile().name, known.name);
         assert!(known.cookies.contains(&dialect.profile().cookie.name.as_str()), "{}", known.name);
     }
