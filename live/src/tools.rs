@@ -36,6 +36,8 @@ enum Source {
     Prometheus,
     /// A server of another release of Debian's, unpacked into a folder of `live`.
     Unpacked(&'static unpacked::Server),
+    /// Rails of a release of Debian's, unpacked into a folder of `live`.
+    Rails(&'static unpacked::Rails),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -74,6 +76,10 @@ pub(crate) static REDIS_8_0: Tool = Tool {
         folder: ".redis-8.0",
     }),
 };
+pub(crate) static RAILS_6_1: Tool =
+    Tool { name: "Rails 6.1", source: Source::Rails(&unpacked::Rails { release: "bookworm", folder: ".rails-6.1" }) };
+pub(crate) static RAILS_7_2: Tool =
+    Tool { name: "Rails 7.2", source: Source::Rails(&unpacked::Rails { release: "trixie", folder: ".rails-7.2" }) };
 pub(crate) static VALKEY_8_1: Tool = Tool {
     name: "Valkey 8.1",
     source: Source::Unpacked(&unpacked::Server {
@@ -115,6 +121,7 @@ impl Tools {
                 Source::Mysql => mysql::prepare(),
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
+                Source::Rails(rails) => rails.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

@@ -4,7 +4,10 @@
 
 use dewar::{
     Keyring, Secret,
-    dialect::{Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, SameSite, wire::inflate::inflate},
+    dialect::{
+        Attributes, CookieSession, Dialect, Digest, Encryption, ExpressSession, Flask, Rails, SameSite,
+        wire::inflate::inflate,
+    },
     encoding::base64,
     value::Value,
 };
@@ -26,10 +29,20 @@ pub(crate) struct Framework {
     pub(crate) text: fn(&str) -> Option<Text>,
     /// Why the dialect refuses to write what the framework writes, where it does so on purpose.
     pub(crate) refuses: fn(&Value) -> Option<&'static str>,
+    /// Why what the application stored becomes other bytes than the framework's, where it does so on purpose.
+    pub(crate) differs: fn(&Value) -> Option<&'static str>,
 }
 
 const ALL: &[Framework] = &[
-    Framework { name: "Flask", kind: "cookie", setting: flask, drawn: |_| None, text: flask_text, refuses: |_| None },
+    Framework {
+        name: "Flask",
+        kind: "cookie",
+        setting: flask,
+        drawn: |_| None,
+        text: flask_text,
+        refuses: |_| None,
+        differs: |_| None,
+    },
     Framework {
         name: "cookie-session",
         kind: "cookie",
@@ -37,6 +50,7 @@ const ALL: &[Framework] = &[
         drawn: |_| None,
         text: |_| None,
         refuses: not_finite,
+        differs: |_| None,
     },
     Framework {
         name: "express-session",
@@ -45,6 +59,16 @@ const ALL: &[Framework] = &[
         drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
         text: |_| None,
         refuses: not_finite,
+        differs: |_| None,
+    },
+    Framework {
+        name: "Rails",
+        kind: "cookie",
+        setting: rails,
+        drawn: rails_drawn,
+        text: |_| None,
+        refuses: not_finite,
+        differs: nil_at_the_top,
     },
 ];
 
@@ -156,6 +180,55 @@ fn express_session(config: &Json) -> Result<Setting, NoSetting> {
     express(config, &config["cookie"], Box::new(dialect))
 }
 
+fn rails(config: &Json) -> Result<Setting, NoSetting> {
+    let kdf = text(&config["kdf"], "algorithm")?;
+    if config["kdf"]["iterations"] != 1000 {
+        return Err(NoSetting::Unknown("the dialect Rails derives keys with 1000 iterations, as Rails does".into()));
+    }
+    let salts = [
+        ("authenticated_encrypted", "authenticated encrypted cookie"),
+        ("signed", "signed cookie"),
+        ("encrypted", "encrypted cookie"),
+        ("encrypted_signed", "signed encrypted cookie"),
+    ];
+    if let Some((name, own)) = salts.into_iter().find(|(name, own)| config["salts"][name] != *own) {
+        return Err(NoSetting::Unknown(format!("the dialect Rails has no salt {name} but {own:?}")));
+    }
+    let encryption = match text(config, "cipher")? {
+        "aes-256-gcm" => Encryption::Gcm,
+        cipher if cipher.starts_with("aes-256-cbc") => Encryption::Cbc,
+        other => return Err(NoSetting::Unknown(format!("the dialect Rails has no cipher {other:?}"))),
+    };
+    let keys = [text(config, "secret_key_base")?].into_iter().chain(texts(&config["rotations"]));
+    let expires = config["expire_after_seconds"].as_u64();
+    let digest = named(kdf.strip_prefix("PBKDF2-HMAC-").unwrap_or(kdf))?;
+    let dialect = Rails::new(&keyring(keys.map(|key| key.as_bytes().to_vec())))
+        .encryption(encryption)
+        .digest(digest)
+        .signed_digest(named(text(config, "signed_cookie_digest")?)?)
+        .metadata(config["cookies_with_metadata"] != false);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: u32::try_from(expires.unwrap_or(86_400)).map_err(|_| "expire_after is too long")?,
+        persistent: expires.is_some(),
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+/// The nonce, and where the application stored no `session_id` the bytes of that.
+fn rails_drawn(vector: &Json) -> Option<Vec<u8>> {
+    let mut drawn = typed::bytes(vector["intermediate"]["iv_hex"].as_str()?)?;
+    drawn.extend(typed::bytes(vector["session"]["session_id"].as_str()?)?);
+    Some(drawn)
+}
+
+fn nil_at_the_top(session: &Value) -> Option<&'static str> {
+    let Value::Map(members) = session else { return None };
+    let has_nil = members.iter().any(|(_, value)| *value == Value::Null);
+    has_nil.then_some("Rails leaves out an entry that the application sets to nil; it is kept as null here")
+}
+
 /// What both say of their cookie, in milliseconds and small letters.
 fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<Setting, NoSetting> {
     const DAY: u64 = 86_400;
@@ -190,7 +263,7 @@ fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<S
     })
 }
 
-/// `JSON.stringify` makes them null without a word.
+/// `JSON.stringify` and Rails make them null without a word.
 fn not_finite(value: &Value) -> Option<&'static str> {
     let is_in = |value: &Value| not_finite(value).is_some();
     let found = match value {
@@ -199,15 +272,19 @@ fn not_finite(value: &Value) -> Option<&'static str> {
         Value::Map(members) => members.iter().any(|(_, value)| is_in(value)),
         _ => false,
     };
-    found.then_some("NaN and the infinities are refused by name in JavaScript's JSON, which would write null")
+    found.then_some("NaN and the infinities are refused by name in a JSON that would write null")
 }
 
 fn digest(config: &Json) -> Result<Digest, NoSetting> {
-    match text(config, "digest")? {
-        "sha1" => Ok(Digest::Sha1),
-        "sha256" => Ok(Digest::Sha256),
-        "sha384" => Ok(Digest::Sha384),
-        "sha512" => Ok(Digest::Sha512),
+    named(text(config, "digest")?)
+}
+
+fn named(digest: &str) -> Result<Digest, NoSetting> {
+    match digest {
+        "sha1" | "SHA1" => Ok(Digest::Sha1),
+        "sha256" | "SHA256" => Ok(Digest::Sha256),
+        "sha384" | "SHA384" => Ok(Digest::Sha384),
+        "sha512" | "SHA512" => Ok(Digest::Sha512),
         other => Err(NoSetting::Unknown(format!("no dialect has the digest {other:?}"))),
     }
 }

@@ -60,6 +60,11 @@ pub(crate) fn check(
         checked.unwritten.push("nothing was stored, so there is no id to write".into());
         return Ok(());
     }
+    let name = &setting.cookie.name;
+    if same == Same::Nothing && vector.request_cookies(name).is_empty() && vector.set_cookies(name).is_empty() {
+        checked.unwritten.push("the framework wrote nothing".into());
+        return Ok(());
+    }
     let mut writing = Writing { vector, framework, setting, id, now: vector.time("written")? };
     if vector.text("reencode") == "exact_given_random" {
         match (framework.drawn)(vector.json) {
@@ -75,6 +80,11 @@ pub(crate) fn check(
     // What the application stored, where it is something else than what is read, gives the same bytes.
     let stored = "session_written";
     if source != stored && same != Same::Nothing && !vector.json[stored].is_null() {
+        let differs = vector.session(stored).ok().and_then(|session| (framework.differs)(&session));
+        if let Some(why) = differs {
+            checked.unwritten.push(why.into());
+            return Ok(());
+        }
         writing.session(stored, same, checked)?;
     }
     Ok(())

@@ -116,12 +116,14 @@ pub use web::{
 };
 
 /// The examples of the pages in `docs/`, compiled and run.
-#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express", feature = "sqlite"))]
+#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express", feature = "rails", feature = "sqlite"))]
 mod docs {
     #[doc = include_str!("../../../docs/coming-from-express.md")]
     mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]
     mod coming_from_flask {}
+    #[doc = include_str!("../../../docs/coming-from-rails.md")]
+    mod coming_from_rails {}
     #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]
     mod coming_from_tower_sessions {}
     #[doc = include_str!("../../../docs/concepts.md")]

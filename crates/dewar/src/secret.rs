@@ -301,7 +301,7 @@ fn checksum(body: &str) -> String {
     hex(&Sha256::new().chain_update(PREFIX).chain_update(body).finalize()[..4])
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from_digit(u32::from(digit), 16).expect("four bits are a digit"));

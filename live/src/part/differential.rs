@@ -196,14 +196,14 @@ fn peers(tools: &Tools) -> (Oracle, Direct, Dice) {
 }
 
 /// `LIVE_SEED`, or another one in every run.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     use std::sync::OnceLock;
     static SEED: OnceLock<u64> = OnceLock::new();
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     *SEED.get_or_init(|| number("LIVE_SEED").unwrap_or_else(clock))
 }
 
-fn sessions() -> usize {
+pub(super) fn sessions() -> usize {
     number("LIVE_SESSIONS").map_or(20_000, |count| count as usize)
 }
 

@@ -8,5 +8,6 @@ pub(crate) mod oracle;
 pub(crate) mod ours;
 pub(crate) mod prometheus;
 pub(crate) mod questions;
+pub(crate) mod rails;
 pub(crate) mod redis;
 pub(crate) mod watched;

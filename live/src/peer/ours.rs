@@ -53,6 +53,7 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/add", post(add))
         .route("/_test/get", get(async |session: Session| typed::text(&typed::entries(&session))))
         .route("/_test/flash", post(flash))
+        .route("/_test/flashes", get(flashes))
         .route("/_test/login", post(login))
         .route("/_test/count", post(count))
         .route("/_test/permanent", post(permanent))
@@ -96,6 +97,13 @@ async fn flash(session: Session, body: Bytes) -> StatusCode {
     let category = body.get("category").and_then(Value::as_str).unwrap_or("message");
     session.flash_as(body.get("message").cloned().unwrap_or(Value::Null), category);
     StatusCode::NO_CONTENT
+}
+
+/// The messages that wait, shown: pairs of category and message.
+async fn flashes(session: Session) -> String {
+    let shown = session.take_flashes().into_iter();
+    let pairs = shown.map(|flash| Value::List(vec![flash.category.into(), flash.message]));
+    typed::text(&Value::List(pairs.collect()))
 }
 
 async fn permanent(session: Session, RawQuery(query): RawQuery) -> StatusCode {

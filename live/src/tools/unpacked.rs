@@ -41,6 +41,57 @@ impl Server {
     }
 }
 
+/// Rails of a certain release of Debian's, with its Ruby.
+#[derive(Debug)]
+pub(super) struct Rails {
+    pub(super) release: &'static str,
+    /// Where it is unpacked, in `live`.
+    pub(super) folder: &'static str,
+}
+
+impl Rails {
+    /// The path of a script that runs its Ruby.
+    pub(super) fn prepare(&self) -> Result<PathBuf, String> {
+        let folder = root().join("live").join(self.folder);
+        let (script, installed) = (folder.join("ruby"), folder.join("installed"));
+        let wanted = format!("{}: ruby-rails", self.release);
+        if fs::read_to_string(&installed).is_ok_and(|former| former == wanted) {
+            return Ok(script);
+        }
+        println!("preparing: Rails of Debian's {} in live/{}", self.release, self.folder);
+        let apt = Apt::new(&folder, self.release)?;
+        // Before trixie, the C library is in folders that are links since.
+        for name in ["lib", "lib64"] {
+            let linked = fs::create_dir_all(apt.tree.join("usr").join(name))
+                .and_then(|()| std::os::unix::fs::symlink(format!("usr/{name}"), apt.tree.join(name)));
+            linked.map_err(|error| apt.failed(&error))?;
+        }
+        let needed = apt.with_dependencies(&["ruby-rails"])?;
+        apt.unpack(needed, &["./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/ri"])?;
+        let written = write_ruby(&script).and_then(|()| fs::write(&installed, wanted));
+        written.map_err(|error| format!("live/{}: {error}", self.folder))?;
+        Ok(script)
+    }
+}
+
+/// It becomes Ruby, which looks for all that it loads in its own tree.
+fn write_ruby(script: &Path) -> io::Result<()> {
+    const TEXT: &str = r#"#!/bin/sh
+tree=$(dirname "$0")/tree
+loader=$(ls "$tree"/usr/lib64/ld-linux* "$tree"/usr/lib/ld-linux* 2>/dev/null | head -n 1)
+libraries=$(echo "$tree"/usr/lib/*-linux-gnu)
+joined() { echo "$@" | tr ' ' ':'; }
+ruby="$tree"/usr/lib/ruby
+RUBYLIB=$(joined "$ruby"/vendor_ruby "$libraries"/ruby/vendor_ruby/3* "$ruby"/3* "$libraries"/ruby/3*)
+GEM_PATH=$(joined "$tree"/usr/share/rubygems-integration/* "$libraries"/rubygems-integration/* "$tree"/var/lib/gems/3* "$ruby"/gems/3*)
+GEM_HOME="$tree"/var/lib/gems
+export RUBYLIB GEM_PATH GEM_HOME
+exec "$loader" --library-path "$libraries" "$tree"/usr/bin/ruby3* "$@"
+"#;
+    fs::write(script, TEXT)?;
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755))
+}
+
 /// It becomes the program, under its own process id.
 fn write_script(folder: &Path, program: &str) -> io::Result<()> {
     let text = format!(
@@ -149,7 +200,9 @@ fn extract(package: &Path, tree: &Path, without: &[&str]) -> Result<(), String> 
     files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
     let mut files = files.spawn().map_err(|error| format!("dpkg-deb: {error}"))?;
     let mut tar = Command::new("tar");
-    tar.arg("--extract").arg("--directory").arg(tree).stdin(files.stdout.take().map_or(Stdio::null(), Stdio::from));
+    tar.args(["--extract", "--keep-directory-symlink", "--directory"])
+        .arg(tree)
+        .stdin(files.stdout.take().map_or(Stdio::null(), Stdio::from));
     tar.args(without.iter().map(|folder| format!("--exclude={folder}")));
     let extracted = run(&mut tar);
     let unpacked = files.wait().map_err(|error| format!("dpkg-deb: {error}"))?;

@@ -38,6 +38,8 @@ mod express_session;
 mod flask;
 mod opaque;
 mod option;
+#[cfg(feature = "rails")]
+mod rails;
 mod sealed;
 pub mod wire;
 
@@ -64,8 +66,11 @@ dialects! {
     #[cfg(feature = "flask")] flask::Flask;
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
+    #[cfg(feature = "rails")] rails::Rails;
 }
 
+#[cfg(feature = "rails")]
+pub use rails::Encryption;
 pub use wire::Digest;
 
 /// A dialect that is compiled in, by its name.

@@ -11,6 +11,8 @@ mod express;
 mod flask;
 mod login;
 mod principal;
+#[cfg(feature = "rails")]
+mod rails;
 
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
@@ -18,6 +20,8 @@ pub(crate) use express::{Express, JSON, Reserved};
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
 pub use login::Login;
 pub use principal::Principal;
+#[cfg(feature = "rails")]
+pub(crate) use rails::{JSON as RAILS_JSON, Rails, SESSION_ID, session_id};
 
 use crate::{
     data::Contents,

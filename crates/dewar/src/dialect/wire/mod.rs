@@ -8,5 +8,7 @@ pub mod inflate;
 pub mod itsdangerous;
 pub mod keygrip;
 mod mac;
+#[cfg(feature = "rails")]
+pub mod rails;
 
 pub use mac::Digest;

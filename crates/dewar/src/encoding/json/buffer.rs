@@ -1,6 +1,6 @@
 //! The low end of writing: brackets, commas, names and their order. Knows no values.
 
-use super::flavour::Json;
+use super::flavour::{Escapes, Json};
 use super::order::Name;
 use super::{tag, text};
 use crate::encoding::depth::DEPTH;
@@ -78,14 +78,14 @@ impl Buffer {
         }
         self.spans.push(Span { start: self.out.len(), name: self.names.len(), integer });
         self.names.extend_from_slice(name);
-        text::write_name(name, self.json.ascii, &mut self.out);
+        text::write_name(name, self.json.escapes, &mut self.out);
         self.out.push(b':');
     }
 
     /// Begins a tagged value, up to what the tag wraps.
     pub(super) fn open_tag(&mut self, tag: &str) -> Frame {
         let frame = self.open(b'{');
-        text::write(tag, true, &mut self.out);
+        text::write(tag, Escapes::NonAscii, &mut self.out);
         self.out.push(b':');
         frame
     }

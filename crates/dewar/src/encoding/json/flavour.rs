@@ -6,7 +6,7 @@ pub struct Json {
     pub(super) numbers: Numbers,
     pub(super) tags: bool,
     pub(super) sorted: bool,
-    pub(super) ascii: bool,
+    pub(super) escapes: Escapes,
 }
 
 /// Whose numbers: how they are printed, and whether integers and floats differ.
@@ -14,15 +14,30 @@ pub struct Json {
 pub(super) enum Numbers {
     Python,
     JavaScript,
+    Ruby,
+}
+
+/// What is escaped beside quotes, backslashes and control characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escapes {
+    Nothing,
+    /// All beyond ASCII, and U+007F.
+    NonAscii,
+    /// What means something in a page or ends a line of a script: `<`, `>`, `&`, U+2028 and U+2029.
+    Html,
 }
 
 impl Json {
     /// What Flask puts into its session cookie: tags, sorted names, ASCII.
-    pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, ascii: true };
+    pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, escapes: Escapes::NonAscii };
     /// Python's `json` with `ensure_ascii` off and no blanks.
-    pub const PYTHON_UTF8: Json = Json { numbers: Numbers::Python, tags: false, sorted: false, ascii: false };
+    pub const PYTHON_UTF8: Json =
+        Json { numbers: Numbers::Python, tags: false, sorted: false, escapes: Escapes::Nothing };
     /// What `JSON.stringify` writes.
-    pub const JAVASCRIPT: Json = Json { numbers: Numbers::JavaScript, tags: false, sorted: false, ascii: false };
+    pub const JAVASCRIPT: Json =
+        Json { numbers: Numbers::JavaScript, tags: false, sorted: false, escapes: Escapes::Nothing };
+    /// What Rails writes: Ruby's numbers, and text that may stand in a page.
+    pub const RAILS: Json = Json { numbers: Numbers::Ruby, tags: false, sorted: false, escapes: Escapes::Html };
 
     /// Whether members are sorted by name, by code point, at every level.
     #[must_use]
@@ -33,7 +48,7 @@ impl Json {
     /// Whether text beyond ASCII is escaped.
     #[must_use]
     pub const fn ascii(self, ascii: bool) -> Json {
-        Json { ascii, ..self }
+        Json { escapes: if ascii { Escapes::NonAscii } else { Escapes::Nothing }, ..self }
     }
 
     pub(in crate::encoding) const fn has_tags(self) -> bool {

@@ -1,6 +1,7 @@
 //! Names of members: text, and what Python and JavaScript turn into text.
 
 use super::buffer::{Buffer, Frame};
+use super::flavour::Numbers;
 use super::number::write_float;
 use super::text;
 use crate::encoding::error::WriteError;
@@ -94,6 +95,7 @@ impl Serializer for KeyWriter<'_> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, it: &T) -> Result<(), WriteError> {
         match name {
+            exact::SURROGATES if self.to.json.numbers == Numbers::Ruby => refused(),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(it)?);
                 self.to.name(self.frame, &text::to_wtf8(&units), None);

@@ -101,7 +101,7 @@ fn object<'a>(json: Json, members: impl Iterator<Item = (&'a [u8], &'a [u8])>, o
         if i > 0 {
             out.push(b',');
         }
-        write_name(name, json.ascii, out);
+        write_name(name, json.escapes, out);
         out.push(b':');
         out.extend_from_slice(value);
     }

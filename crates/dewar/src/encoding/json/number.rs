@@ -1,4 +1,4 @@
-//! Numbers as Python and JavaScript print them: the shortest digits that read back, in fixed notation within a range.
+//! Numbers as Python, JavaScript and Ruby print them: the shortest digits that read back, in fixed notation within a range.
 
 use super::flavour::Numbers;
 
@@ -11,7 +11,7 @@ pub(super) fn write_float(float: f64, numbers: Numbers, out: &mut Vec<u8>) {
         write_digits(zmij::Buffer::new().format_finite(float), numbers, out);
         return;
     }
-    // Both spell them so; as a value, JavaScript's JSON knows none of them.
+    // All spell them so; as a value, JavaScript's and Ruby's JSON know none of them.
     let word = match float {
         _ if float.is_nan() => "NaN",
         _ if float > 0.0 => "Infinity",
@@ -55,7 +55,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
 
     if digits.is_empty() {
         match numbers {
-            Numbers::Python => out.extend([sign, "0.0"].concat().into_bytes()),
+            Numbers::Python | Numbers::Ruby => out.extend([sign, "0.0"].concat().into_bytes()),
             Numbers::JavaScript => out.push(b'0'),
         }
         return;
@@ -64,6 +64,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
     let fixed = match numbers {
         Numbers::Python => -4..16,
         Numbers::JavaScript => -6..21,
+        Numbers::Ruby => -4..15,
     };
     if fixed.contains(&exponent) {
         write_fixed(digits, exponent, numbers, out);
@@ -83,7 +84,7 @@ fn write_fixed(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<u8>
         Some((_, [])) | None => {
             out.extend_from_slice(digits);
             out.extend(std::iter::repeat_n(b'0', before - digits.len()));
-            if numbers == Numbers::Python {
+            if numbers != Numbers::JavaScript {
                 out.extend_from_slice(b".0");
             }
         }
@@ -100,10 +101,12 @@ fn write_exponent(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<
     if digits.len() > 1 {
         out.push(b'.');
         out.extend_from_slice(&digits[1..]);
+    } else if numbers == Numbers::Ruby {
+        out.extend_from_slice(b".0");
     }
     out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
     let exponent = exponent.unsigned_abs();
-    if numbers == Numbers::Python && exponent < 10 {
+    if numbers != Numbers::JavaScript && exponent < 10 {
         out.push(b'0');
     }
     write_integer(exponent, out);

@@ -1,5 +1,6 @@
 //! Text in JSON: escapes, and lone surrogates, which UTF-8 cannot hold. Names that hold one are kept as WTF-8.
 
+use super::flavour::Escapes;
 use super::scan::{ordinary, unit};
 use std::borrow::Cow;
 
@@ -89,19 +90,19 @@ fn escape_unit(unit: u16, out: &mut Vec<u8>) {
 }
 
 /// Appends text as a string.
-pub(super) fn write(text: &str, ascii: bool, out: &mut Vec<u8>) {
+pub(super) fn write(text: &str, escapes: Escapes, out: &mut Vec<u8>) {
     out.push(b'"');
-    write_inside(text, ascii, out);
+    write_inside(text, escapes, out);
     out.push(b'"');
 }
 
 /// Appends text with lone surrogates as a string.
-pub(super) fn write_units(units: &[u16], ascii: bool, out: &mut Vec<u8>) {
+pub(super) fn write_units(units: &[u16], escapes: Escapes, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut buffer = [0; 4];
     for unit in char::decode_utf16(units.iter().copied()) {
         match unit {
-            Ok(c) => write_inside(c.encode_utf8(&mut buffer), ascii, out),
+            Ok(c) => write_inside(c.encode_utf8(&mut buffer), escapes, out),
             Err(lone) => escape_unit(lone.unpaired_surrogate(), out),
         }
     }
@@ -109,21 +110,26 @@ pub(super) fn write_units(units: &[u16], ascii: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends a name, UTF-8 or WTF-8, as a string.
-pub(super) fn write_name(name: &[u8], ascii: bool, out: &mut Vec<u8>) {
-    if name.iter().all(|b| PRINTABLE[usize::from(*b)]) {
+pub(super) fn write_name(name: &[u8], escapes: Escapes, out: &mut Vec<u8>) {
+    let is_html = |byte: u8| escapes == Escapes::Html && HTML.contains(&byte);
+    if name.iter().all(|b| PRINTABLE[usize::from(*b)] && !is_html(*b)) {
         out.push(b'"');
         out.extend_from_slice(name);
         out.push(b'"');
         return;
     }
     match std::str::from_utf8(name) {
-        Ok(name) => write(name, ascii, out),
-        Err(_) => write_units(&from_wtf8(name), ascii, out),
+        Ok(name) => write(name, escapes, out),
+        Err(_) => write_units(&from_wtf8(name), escapes, out),
     }
 }
 
-fn write_inside(text: &str, ascii: bool, out: &mut Vec<u8>) {
-    if ascii { write_ascii(text, out) } else { write_utf8(text, out) }
+fn write_inside(text: &str, escapes: Escapes, out: &mut Vec<u8>) {
+    match escapes {
+        Escapes::Nothing => write_utf8(text, out),
+        Escapes::NonAscii => write_ascii(text, out),
+        Escapes::Html => write_html(text, out),
+    }
 }
 
 fn write_utf8(text: &str, out: &mut Vec<u8>) {
@@ -135,6 +141,23 @@ fn write_utf8(text: &str, out: &mut Vec<u8>) {
         write_escape(*byte, out);
         rest = &rest[len + 1..];
     }
+}
+
+/// What Rails escapes of ASCII, because its JSON may stand in a page: `ActiveSupport::JSON::Encoding.escape_html_entities_in_json`.
+const HTML: &[u8] = b"<>&";
+
+fn write_html(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        let (before, from) = rest.split_at(at);
+        write_utf8(before, out);
+        let mut letters = from.chars();
+        if let Some(letter) = letters.next() {
+            escape_unit(letter.encode_utf16(&mut [0; 2])[0], out);
+        }
+        rest = letters.as_str();
+    }
+    write_utf8(rest, out);
 }
 
 fn write_ascii(text: &str, out: &mut Vec<u8>) {

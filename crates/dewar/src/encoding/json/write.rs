@@ -30,6 +30,7 @@ impl Writer<'_> {
         let whose = match self.to.json.numbers {
             Numbers::Python => "Python's JSON",
             Numbers::JavaScript => "JavaScript's JSON",
+            Numbers::Ruby => "Rails' JSON",
         };
         WriteError::new(format!("{whose} cannot hold {what}"))
     }
@@ -42,7 +43,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `JSON.stringify` would make it `null` without a word.
+    /// `JSON.stringify` and Rails would make it `null` without a word.
     fn float(&self, is_finite: bool) -> Result<(), WriteError> {
         let fits = is_finite || self.to.json.numbers == Numbers::Python;
         if fits { Ok(()) } else { Err(self.refuse("NaN or an infinity")) }
@@ -74,9 +75,10 @@ impl Writer<'_> {
                 self.to.out.extend_from_slice(digits.as_bytes());
                 Ok(())
             }
+            exact::SURROGATES if self.to.json.numbers == Numbers::Ruby => Err(self.refuse("half of a surrogate pair")),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(inner)?);
-                text::write_units(&units, self.to.json.ascii, &mut self.to.out);
+                text::write_units(&units, self.to.json.escapes, &mut self.to.out);
                 Ok(())
             }
             _ => inner.serialize(self),
@@ -172,7 +174,7 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_str(self, it: &str) -> Result<(), WriteError> {
-        text::write(it, self.to.json.ascii, &mut self.to.out);
+        text::write(it, self.to.json.escapes, &mut self.to.out);
         Ok(())
     }
 
