@@ -4,7 +4,9 @@
 
 use dewar::{
     Keyring, Secret,
-    dialect::{Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, SameSite, wire::inflate::inflate},
+    dialect::{
+        Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, Iron, SameSite, wire::inflate::inflate,
+    },
     encoding::base64,
     value::Value,
 };
@@ -43,6 +45,14 @@ const ALL: &[Framework] = &[
         kind: "store",
         setting: express_session,
         drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
+        text: |_| None,
+        refuses: not_finite,
+    },
+    Framework {
+        name: "iron-session",
+        kind: "cookie",
+        setting: iron,
+        drawn: iron_drawn,
         text: |_| None,
         refuses: not_finite,
     },
@@ -188,6 +198,39 @@ fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<S
             ..own
         },
     })
+}
+
+fn iron(config: &Json) -> Result<Setting, NoSetting> {
+    if config["chunk"] == true {
+        return Err(NoSetting::Unknown("the dialect Iron has no chunk: true".into()));
+    }
+    let mut passwords = Vec::new();
+    for (id, password) in config["passwords"].as_object().ok_or("the config has no passwords")? {
+        let id: u32 = id.parse().map_err(|_| format!("the password id {id:?} is no number"))?;
+        passwords.push((id, password.as_str().ok_or("a password is no text")?.as_bytes().to_vec()));
+    }
+    passwords.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+    let keyring = keyring(passwords.iter().map(|(_, password)| password.clone()));
+    let options = &config["cookie_options"];
+    let ttl =
+        config["ttl_seconds"].as_u64().and_then(|ttl| u32::try_from(ttl).ok()).ok_or("there is no ttl_seconds")?;
+    // Options without a single one stand for `maxAge: undefined`, which JSON cannot say.
+    let is_of_browser = options.as_object().is_some_and(serde_json::Map::is_empty);
+    let unlimited = ttl == 0 || is_of_browser;
+    let dialect = Iron::new(&keyring).password_ids(passwords.iter().map(|(id, _)| *id)).unlimited(unlimited);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: if unlimited { i32::MAX.unsigned_abs() } else { ttl },
+        persistent: !is_of_browser,
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+/// Both salts with the vector between them.
+fn iron_drawn(vector: &Json) -> Option<Vec<u8>> {
+    let part = |name: &str| typed::bytes(vector["intermediate"][name].as_str()?);
+    Some([part("encryption_salt")?, part("iv_hex")?, part("hmac_salt")?].concat())
 }
 
 /// `JSON.stringify` makes them null without a word.

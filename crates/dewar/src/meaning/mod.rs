@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "iron", feature = "phoenix"))]
+mod entry;
 #[cfg(feature = "express")]
 mod express;
 #[cfg(feature = "flask")]
@@ -12,6 +14,8 @@ mod flask;
 mod login;
 mod principal;
 
+#[cfg(any(feature = "iron", feature = "phoenix"))]
+pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
