@@ -5,6 +5,7 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod iron;
 mod moves;
 mod mysql;
 mod pages;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[&Part] = &[
     &moves::PART,
     &prometheus::PART,
     &express::PART,
+    &iron::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,

@@ -6,6 +6,7 @@ mod support;
 mod express;
 mod express_vectors;
 mod flask_vectors;
+mod iron;
 mod seams;
 mod values;
 mod wire_json;
