@@ -53,7 +53,7 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
             return Ok(());
         }
     };
-    let Some(setting) = setting_of(framework, vector.config()?, checked)? else { return Ok(()) };
+    let Some(setting) = setting_of(framework, vector, vector.config()?, checked)? else { return Ok(()) };
     let mut cookies = vector.request_cookies(&setting.cookie.name);
     if setting.dialect.profile().duplicates == Duplicates::Last {
         cookies.reverse();
@@ -80,7 +80,7 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
     judge(vector, framework, outcome, setting.cookie.name.len() + longest, checked)?;
     if checked.read {
         let writer = match vector.config_of_writer()? {
-            Some(config) => setting_of(framework, config, checked)?,
+            Some(config) => setting_of(framework, vector, config, checked)?,
             None => Some(setting),
         };
         if let Some(writer) = writer {
@@ -91,8 +91,16 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
 }
 
 /// The dialect of a config. `None`: it has none, and the vector is left out.
-fn setting_of(framework: &Framework, config: &Json, checked: &mut Checked) -> Result<Option<Setting>, String> {
-    match (framework.setting)(config) {
+fn setting_of(
+    framework: &Framework,
+    vector: &Vector<'_>,
+    config: &Json,
+    checked: &mut Checked,
+) -> Result<Option<Setting>, String> {
+    // One config may be of several releases, which write in different ways.
+    let mut config = config.clone();
+    config["framework"] = vector.text("framework").into();
+    match (framework.setting)(&config) {
         Ok(setting) => Ok(Some(setting)),
         Err(NoSetting::Unknown(why)) => {
             checked.left_out = Some(why);

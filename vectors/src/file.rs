@@ -150,6 +150,10 @@ impl<'a> Vector<'a> {
     /// When it was `written`, or is to be `read`; where only one of them is said, it is both.
     pub(crate) fn time(&self, when: &str) -> Result<Timestamp, String> {
         let time = &self.json["time"];
+        // A format that knows no time is the same at any.
+        if time.as_object().is_some_and(serde_json::Map::is_empty) {
+            return Ok(Timestamp::from_secs(1_700_000_000));
+        }
         let millis = |when: &str| {
             let millis = time[format!("{when}_ms")].as_f64().or(time[when].as_f64().map(|seconds| seconds * 1000.0));
             millis.map(|millis| Timestamp::from_millis(millis as u64))

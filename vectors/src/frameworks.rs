@@ -5,7 +5,8 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, Iron, SameSite, wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, ExpressSession, Flask, Iron, Phoenix, SameSite,
+        wire::inflate::inflate,
     },
     encoding::base64,
     value::Value,
@@ -55,6 +56,15 @@ const ALL: &[Framework] = &[
         drawn: iron_drawn,
         text: |_| None,
         refuses: not_finite,
+    },
+    Framework {
+        name: "Plug",
+        kind: "cookie",
+        setting: phoenix,
+        // Of the older form it is not told which key was drawn.
+        drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
+        text: |_| None,
+        refuses: |_| None,
     },
 ];
 
@@ -233,6 +243,41 @@ fn iron_drawn(vector: &Json) -> Option<Vec<u8>> {
     Some([part("encryption_salt")?, part("iv_hex")?, part("hmac_salt")?].concat())
 }
 
+fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
+    if config["serializer"] != "external_term_format" {
+        return Err(NoSetting::Unknown(format!("the dialect Phoenix has no serializer {}", config["serializer"])));
+    }
+    let number = |name: &str| config[name].as_u64().ok_or_else(|| format!("the config has no number {name:?}"));
+    let secret = text(config, "secret_key_base")?.as_bytes().to_vec();
+    let mut dialect = Phoenix::new(&keyring([secret].into_iter()))
+        .signing_salt(text(config, "signing_salt")?)
+        .key_digest(named(text(config, "key_digest")?)?)
+        .key_iterations(u32::try_from(number("key_iterations")?).map_err(|_| "there are too many key_iterations")?)
+        .key_length(usize::try_from(number("key_length")?).map_err(|_| "the key is too long")?);
+    if let Some(salt) = config["encryption_salt"].as_str() {
+        dialect = dialect.encryption_salt(salt);
+    }
+    for salt in texts(&config["rotating_signing_salts"]) {
+        dialect = dialect.former_signing_salt(salt);
+    }
+    for salt in texts(&config["rotating_encryption_salts"]) {
+        dialect = dialect.former_encryption_salt(salt);
+    }
+    let release = text(config, "framework")?;
+    let is_before = |what: &str, first: u32| {
+        let version = release.split(what).nth(1).and_then(|rest| rest.split(['.', ' ']).find(|part| !part.is_empty()));
+        version.and_then(|version| version.parse().ok()).is_some_and(|version: u32| version < first)
+    };
+    let is_older = config["mode"] == "encrypted" && is_before("plug_crypto", 2);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: 86_400,
+        persistent: false,
+        unsaid: None,
+        dialect: Box::new(dialect.plug_crypto_1(is_older).otp_25(is_before("OTP", 26))),
+    })
+}
+
 /// `JSON.stringify` makes them null without a word.
 fn not_finite(value: &Value) -> Option<&'static str> {
     let is_in = |value: &Value| not_finite(value).is_some();
@@ -246,7 +291,11 @@ fn not_finite(value: &Value) -> Option<&'static str> {
 }
 
 fn digest(config: &Json) -> Result<Digest, NoSetting> {
-    match text(config, "digest")? {
+    named(text(config, "digest")?)
+}
+
+fn named(digest: &str) -> Result<Digest, NoSetting> {
+    match digest {
         "sha1" => Ok(Digest::Sha1),
         "sha256" => Ok(Digest::Sha256),
         "sha384" => Ok(Digest::Sha384),

@@ -39,6 +39,8 @@ mod flask;
 mod iron;
 mod opaque;
 mod option;
+#[cfg(feature = "phoenix")]
+mod phoenix;
 mod sealed;
 pub mod wire;
 
@@ -66,6 +68,7 @@ dialects! {
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
     #[cfg(feature = "iron")] iron::Iron;
+    #[cfg(feature = "phoenix")] phoenix::Phoenix;
 }
 
 pub use wire::Digest;

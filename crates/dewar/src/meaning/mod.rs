@@ -12,6 +12,8 @@ mod express;
 #[cfg(feature = "flask")]
 mod flask;
 mod login;
+#[cfg(feature = "phoenix")]
+mod phoenix;
 mod principal;
 
 #[cfg(any(feature = "iron", feature = "phoenix"))]
@@ -21,6 +23,8 @@ pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
 pub use login::Login;
+#[cfg(feature = "phoenix")]
+pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};
 pub use principal::Principal;
 
 use crate::{

@@ -74,6 +74,7 @@ impl Writer<'_> {
                 self.to.out.extend_from_slice(digits.as_bytes());
                 Ok(())
             }
+            exact::ATOM => Err(self.refuse("an atom")),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(inner)?);
                 text::write_units(&units, self.to.json.ascii, &mut self.to.out);
