@@ -52,6 +52,8 @@ pub(crate) static CHROMEDRIVER: Tool =
 pub(crate) static MARIADB: Tool =
     Tool { name: "mariadbd", source: Source::Debian { names: &["mariadbd"], package: "mariadb-server-core" } };
 pub(crate) static MYSQL: Tool = Tool { name: "mysqld", source: Source::Mysql };
+pub(crate) static ERLANG: Tool =
+    Tool { name: "Erlang", source: Source::Debian { names: &["escript"], package: "erlang-crypto" } };
 pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages("live/express_app") };
 /// Release 9 wants Node 22, which is among its packages.
 pub(crate) static IRON: Tool = Tool { name: "iron-session on Node", source: Source::NodePackages("live/iron_app") };

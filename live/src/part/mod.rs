@@ -9,6 +9,7 @@ mod iron;
 mod moves;
 mod mysql;
 mod pages;
+mod phoenix;
 mod postgres;
 mod procfile;
 mod prometheus;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[&Part] = &[
     &prometheus::PART,
     &express::PART,
     &iron::PART,
+    &phoenix::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,

@@ -7,6 +7,7 @@ mod express;
 mod express_vectors;
 mod flask_vectors;
 mod iron;
+mod phoenix;
 mod seams;
 mod values;
 mod wire_json;
