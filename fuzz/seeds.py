@@ -92,7 +92,39 @@ def sealed():
             yield b"\0\0\0\xff" + facts
 
 
-for target in (json_spans, flask, cookie_header, sealed):
+def of(framework):
+    """The cookies of a framework, and what stands in them."""
+    for vector in VECTORS:
+        if vector["framework"].startswith(framework):
+            text = vector.get("plaintext")
+            term = vector.get("intermediate", {}).get("term_hex")
+            cookie = vector.get("cookie_value") or vector.get("seal")
+            if isinstance(text, str):
+                text = text.encode("utf-8", "surrogatepass")
+                yield from (b"\0" + text, b"\1" + text, b"\2" + text)
+            if isinstance(term, str):
+                yield from (b"\0" + bytes.fromhex(term), b"\2" + bytes.fromhex(term))
+            if isinstance(cookie, str):
+                yield b"\3" + cookie.encode("utf-8", "surrogatepass")
+
+
+def django():
+    yield from of("Django")
+
+
+def rails():
+    yield from of("Rails")
+
+
+def iron():
+    yield from of("iron-session")
+
+
+def phoenix():
+    yield from of("Plug")
+
+
+for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

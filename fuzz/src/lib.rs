@@ -11,6 +11,7 @@ use dewar::{
     encoding::Encoding,
 };
 
+pub mod foreign;
 pub mod tokens;
 
 /// Generated once for this, so that what a target finds can be run again.
@@ -117,4 +118,9 @@ pub fn by_name(data: &Data) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut entries: Vec<_> = data.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     entries.sort();
     entries
+}
+
+/// The bytes of the secret that protects: what a target that seals by itself makes its keys of.
+pub fn secret() -> &'static [u8] {
+    SECRET.as_bytes()
 }

@@ -26,8 +26,8 @@ enum Source {
     PythonEnvironment,
     /// On the path or from Debian, in a version that is new enough.
     Node,
-    /// Node, beside `live/express_app/node_modules` with what `live/express_app/package-lock.json` says.
-    NodePackages,
+    /// Node, beside the `node_modules` of this folder with what its `package-lock.json` says: the Node in there, where one is.
+    NodePackages(&'static str),
     /// The Cargo that runs the suite.
     Cargo,
     /// Unpacked into `live/.mysql`.
@@ -54,7 +54,11 @@ pub(crate) static CHROMEDRIVER: Tool =
 pub(crate) static MARIADB: Tool =
     Tool { name: "mariadbd", source: Source::Debian { names: &["mariadbd"], package: "mariadb-server-core" } };
 pub(crate) static MYSQL: Tool = Tool { name: "mysqld", source: Source::Mysql };
-pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages };
+pub(crate) static ERLANG: Tool =
+    Tool { name: "Erlang", source: Source::Debian { names: &["escript"], package: "erlang-crypto" } };
+pub(crate) static EXPRESS: Tool = Tool { name: "Express on Node", source: Source::NodePackages("live/express_app") };
+/// Release 9 wants Node 22, which is among its packages.
+pub(crate) static IRON: Tool = Tool { name: "iron-session on Node", source: Source::NodePackages("live/iron_app") };
 pub(crate) static NODE: Tool = Tool { name: "Node", source: Source::Node };
 pub(crate) static RUST_FOR_WASM: Tool = Tool { name: "rustc for WebAssembly", source: Source::RustForWasm };
 pub(crate) static CARGO: Tool = Tool { name: "cargo", source: Source::Cargo };
@@ -117,7 +121,7 @@ impl Tools {
                 Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
                 Source::PythonEnvironment => python_environment(&mut apt),
                 Source::Node => node(&mut apt),
-                Source::NodePackages => node_packages(&mut apt),
+                Source::NodePackages(folder) => node_packages(folder, &mut apt),
                 Source::Mysql => mysql::prepare(),
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
@@ -213,22 +217,23 @@ fn node(apt: &mut Apt) -> Result<PathBuf, String> {
     Ok(node)
 }
 
-/// Installs the packages anew where the lock file has changed since. The path is Node's.
-fn node_packages(apt: &mut Apt) -> Result<PathBuf, String> {
+/// Installs the packages of a folder anew where its lock file has changed since. The path is Node's.
+fn node_packages(folder: &str, apt: &mut Apt) -> Result<PathBuf, String> {
     let node = node(apt)?;
-    let folder = root().join("live/express_app");
-    let (wanted, installed) = (folder.join("package-lock.json"), folder.join("node_modules/.installed.json"));
-    let text = fs::read(&wanted).map_err(|error| format!("live/express_app/package-lock.json: {error}"))?;
+    let (path, own) = (root().join(folder), root().join(folder).join("node_modules/node/bin/node"));
+    let node = || if own.is_file() { own.clone() } else { node.clone() };
+    let (wanted, installed) = (path.join("package-lock.json"), path.join("node_modules/.installed.json"));
+    let text = fs::read(&wanted).map_err(|error| format!("{folder}/package-lock.json: {error}"))?;
     if fs::read(&installed).is_ok_and(|former| former == text) {
-        return Ok(node);
+        return Ok(node());
     }
-    println!("preparing: Node's packages in live/express_app/node_modules");
+    println!("preparing: Node's packages in {folder}/node_modules");
     let npm = find(&["npm"]).map_or_else(|| apt.install("npm", &["npm"]), Ok)?;
     let mut install = Command::new(npm);
-    install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]).current_dir(&folder);
+    install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]).current_dir(&path);
     download("npm", &mut install)?;
     fs::write(&installed, text).map_err(|error| error.to_string())?;
-    Ok(node)
+    Ok(node())
 }
 
 /// Debian's packages, where this user may install them.

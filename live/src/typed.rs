@@ -74,6 +74,7 @@ pub(crate) fn to_typed(value: &Value) -> Value {
             let pair = |(name, value): &(Value, Value)| Value::List(vec![to_typed(name), to_typed(value)]);
             of("map", Value::List(members.iter().map(pair).collect()))
         }
+        Value::Atom(it) => of("atom", it.as_str().into()),
         Value::Markup(it) => of("markup", it.as_str().into()),
         Value::Uuid(it) => of("uuid", it.to_string().into()),
         Value::DateTime(it) => of("datetime", it.to_string().into()),
@@ -119,6 +120,7 @@ fn special(kind: &str, whole: &Value) -> Value {
             .map(Value::Map),
         // There is no markup with a lone surrogate in Rust; it reads as text, which a template escapes.
         "markup" if v.as_str().is_none() => Some(from_typed(v)),
+        "atom" => Some(Value::Atom(text.into())),
         "markup" => Some(Value::Markup(text.into())),
         "uuid" => text.parse().ok().map(Value::Uuid),
         "datetime" => text.parse::<DateTime>().ok().map(Value::DateTime),

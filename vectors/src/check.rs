@@ -10,6 +10,7 @@ use dewar::{
     dialect::{Duplicates, SessionId, Token},
     value::Value,
 };
+use serde_json::Value as Json;
 
 use crate::{
     ask::{Checked, kept, token},
@@ -52,14 +53,7 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
             return Ok(());
         }
     };
-    let setting = match (framework.setting)(vector.config()?) {
-        Ok(setting) => setting,
-        Err(NoSetting::Unknown(why)) => {
-            checked.left_out = Some(why);
-            return Ok(());
-        }
-        Err(NoSetting::Broken(why)) => return Err(why),
-    };
+    let Some(setting) = setting_of(framework, vector, vector.config()?, checked)? else { return Ok(()) };
     let mut cookies = vector.request_cookies(&setting.cookie.name);
     if setting.dialect.profile().duplicates == Duplicates::Last {
         cookies.reverse();
@@ -85,9 +79,35 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
     let longest = cookies.iter().map(|(suffix, value)| suffix.len() + value.len()).max().unwrap_or(0);
     judge(vector, framework, outcome, setting.cookie.name.len() + longest, checked)?;
     if checked.read {
-        write::check(vector, framework, &setting, id, checked)?;
+        let writer = match vector.config_of_writer()? {
+            Some(config) => setting_of(framework, vector, config, checked)?,
+            None => Some(setting),
+        };
+        if let Some(writer) = writer {
+            write::check(vector, framework, &writer, id, checked)?;
+        }
     }
     Ok(())
+}
+
+/// The dialect of a config. `None`: it has none, and the vector is left out.
+fn setting_of(
+    framework: &Framework,
+    vector: &Vector<'_>,
+    config: &Json,
+    checked: &mut Checked,
+) -> Result<Option<Setting>, String> {
+    // One config may be of several releases, which write in different ways.
+    let mut config = config.clone();
+    config["framework"] = vector.text("framework").into();
+    match (framework.setting)(&config) {
+        Ok(setting) => Ok(Some(setting)),
+        Err(NoSetting::Unknown(why)) => {
+            checked.left_out = Some(why);
+            Ok(None)
+        }
+        Err(NoSetting::Broken(why)) => Err(why),
+    }
 }
 
 /// The name of the record that an id leads to.

@@ -126,16 +126,34 @@ impl<'a> Vector<'a> {
     ///
     /// Where its file has no such config.
     pub(crate) fn config(&self) -> Result<&'a Json, String> {
-        let config = match self.json["config"].as_str() {
+        self.config_in("config")
+    }
+
+    /// The settings that wrote it, where they are others than those that read it.
+    ///
+    /// # Errors
+    ///
+    /// Where its file has no such config.
+    pub(crate) fn config_of_writer(&self) -> Result<Option<&'a Json>, String> {
+        let member = "minted_with_config";
+        self.json[member].is_string().then(|| self.config_in(member)).transpose()
+    }
+
+    fn config_in(&self, member: &str) -> Result<&'a Json, String> {
+        let config = match self.json[member].as_str() {
             Some(name) => &self.configs[name],
             None => &self.json["config_inline"],
         };
-        config.is_object().then_some(config).ok_or_else(|| format!("the file has no config {}", self.json["config"]))
+        config.is_object().then_some(config).ok_or_else(|| format!("the file has no config {}", self.json[member]))
     }
 
     /// When it was `written`, or is to be `read`; where only one of them is said, it is both.
     pub(crate) fn time(&self, when: &str) -> Result<Timestamp, String> {
         let time = &self.json["time"];
+        // A format that knows no time is the same at any.
+        if time.as_object().is_some_and(serde_json::Map::is_empty) {
+            return Ok(Timestamp::from_secs(1_700_000_000));
+        }
         let millis = |when: &str| {
             let millis = time[format!("{when}_ms")].as_f64().or(time[when].as_f64().map(|seconds| seconds * 1000.0));
             millis.map(|millis| Timestamp::from_millis(millis as u64))

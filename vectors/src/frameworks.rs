@@ -5,7 +5,7 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Encryption, ExpressSession, Flask, Rails, SameSite,
+        Attributes, CookieSession, Dialect, Digest, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails, SameSite,
         wire::inflate::inflate,
     },
     encoding::base64,
@@ -69,6 +69,25 @@ const ALL: &[Framework] = &[
         text: |_| None,
         refuses: not_finite,
         differs: nil_at_the_top,
+    },
+    Framework {
+        name: "iron-session",
+        kind: "cookie",
+        setting: iron,
+        drawn: iron_drawn,
+        text: |_| None,
+        refuses: not_finite,
+        differs: |_| None,
+    },
+    Framework {
+        name: "Plug",
+        kind: "cookie",
+        setting: phoenix,
+        // Of the older form it is not told which key was drawn.
+        drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
+        text: |_| None,
+        refuses: |_| None,
+        differs: |_| None,
     },
 ];
 
@@ -260,6 +279,74 @@ fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<S
             partitioned: options["partitioned"] == true,
             ..own
         },
+    })
+}
+
+fn iron(config: &Json) -> Result<Setting, NoSetting> {
+    if config["chunk"] == true {
+        return Err(NoSetting::Unknown("the dialect Iron has no chunk: true".into()));
+    }
+    let mut passwords = Vec::new();
+    for (id, password) in config["passwords"].as_object().ok_or("the config has no passwords")? {
+        let id: u32 = id.parse().map_err(|_| format!("the password id {id:?} is no number"))?;
+        passwords.push((id, password.as_str().ok_or("a password is no text")?.as_bytes().to_vec()));
+    }
+    passwords.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+    let keyring = keyring(passwords.iter().map(|(_, password)| password.clone()));
+    let options = &config["cookie_options"];
+    let ttl =
+        config["ttl_seconds"].as_u64().and_then(|ttl| u32::try_from(ttl).ok()).ok_or("there is no ttl_seconds")?;
+    // Options without a single one stand for `maxAge: undefined`, which JSON cannot say.
+    let is_of_browser = options.as_object().is_some_and(serde_json::Map::is_empty);
+    let unlimited = ttl == 0 || is_of_browser;
+    let dialect = Iron::new(&keyring).password_ids(passwords.iter().map(|(id, _)| *id)).unlimited(unlimited);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: if unlimited { i32::MAX.unsigned_abs() } else { ttl },
+        persistent: !is_of_browser,
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+/// Both salts with the vector between them.
+fn iron_drawn(vector: &Json) -> Option<Vec<u8>> {
+    let part = |name: &str| typed::bytes(vector["intermediate"][name].as_str()?);
+    Some([part("encryption_salt")?, part("iv_hex")?, part("hmac_salt")?].concat())
+}
+
+fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
+    if config["serializer"] != "external_term_format" {
+        return Err(NoSetting::Unknown(format!("the dialect Phoenix has no serializer {}", config["serializer"])));
+    }
+    let number = |name: &str| config[name].as_u64().ok_or_else(|| format!("the config has no number {name:?}"));
+    let secret = text(config, "secret_key_base")?.as_bytes().to_vec();
+    let mut dialect = Phoenix::new(&keyring([secret].into_iter()))
+        .signing_salt(text(config, "signing_salt")?)
+        .key_digest(named(text(config, "key_digest")?)?)
+        .key_iterations(u32::try_from(number("key_iterations")?).map_err(|_| "there are too many key_iterations")?)
+        .key_length(usize::try_from(number("key_length")?).map_err(|_| "the key is too long")?);
+    if let Some(salt) = config["encryption_salt"].as_str() {
+        dialect = dialect.encryption_salt(salt);
+    }
+    for salt in texts(&config["rotating_signing_salts"]) {
+        dialect = dialect.former_signing_salt(salt);
+    }
+    for salt in texts(&config["rotating_encryption_salts"]) {
+        dialect = dialect.former_encryption_salt(salt);
+    }
+    let release = text(config, "framework")?;
+    let is_before = |what: &str, first: u32| {
+        let version = release.split(what).nth(1).and_then(|rest| rest.split(['.', ' ']).find(|part| !part.is_empty()));
+        version.and_then(|version| version.parse().ok()).is_some_and(|version: u32| version < first)
+    };
+    let is_older = config["mode"] == "encrypted" && is_before("plug_crypto", 2);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: 86_400,
+        persistent: false,
+        unsaid: None,
+        dialect: Box::new(dialect.plug_crypto_1(is_older).otp_25(is_before("OTP", 26))),
     })
 }
 

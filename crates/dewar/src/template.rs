@@ -358,7 +358,7 @@ fn jinja(value: &Value) -> Jinja {
         Value::Bool(value) => Jinja::from(*value),
         Value::Integer(value) => Jinja::from(*value),
         Value::Float(value) => Jinja::from(*value),
-        Value::Text(value) => Jinja::from(value.as_str()),
+        Value::Text(value) | Value::Atom(value) => Jinja::from(value.as_str()),
         Value::Markup(value) => Jinja::from_safe_string(value.clone()),
         Value::Bytes(value) => Jinja::from_bytes(value.clone()),
         Value::List(values) | Value::Tuple(values) => values.iter().map(jinja).collect(),

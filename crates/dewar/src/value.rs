@@ -55,13 +55,15 @@ pub enum Value {
     Uuid(Uuid),
     /// A moment in time.
     DateTime(DateTime),
+    /// An atom of Erlang's, by its name. A type that is read sees text. `nil`, `true` and `false` are [`Null`](Self::Null) and [`Bool`](Self::Bool).
+    Atom(String),
 }
 
 impl Value {
-    /// The text of a text or of markup.
+    /// The text of a text, of markup or of an atom.
     pub fn as_str(&self) -> Option<&str> {
         match self {
-            Value::Text(text) | Value::Markup(text) => Some(text),
+            Value::Text(text) | Value::Markup(text) | Value::Atom(text) => Some(text),
             _ => None,
         }
     }
@@ -110,12 +112,13 @@ impl Value {
             Value::Markup(_) => 11,
             Value::Uuid(_) => 12,
             Value::DateTime(_) => 13,
+            Value::Atom(_) => 14,
         }]
     }
 }
 
 /// The words for the kinds of values: messages say no others.
-pub(crate) const KINDS: [&str; 14] = [
+pub(crate) const KINDS: [&str; 15] = [
     "nothing",
     "a boolean",
     "an integer",
@@ -130,6 +133,7 @@ pub(crate) const KINDS: [&str; 14] = [
     "markup",
     "a UUID",
     "a date",
+    "an atom",
 ];
 
 macro_rules! into_value {

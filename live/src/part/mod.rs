@@ -5,9 +5,11 @@ mod differential;
 mod express;
 mod flask;
 mod histories;
+mod iron;
 mod moves;
 mod mysql;
 mod pages;
+mod phoenix;
 mod postgres;
 mod procfile;
 mod prometheus;
@@ -33,6 +35,8 @@ pub(crate) const ALL: &[&Part] = &[
     &prometheus::PART,
     &express::PART,
     &rails::PART,
+    &iron::PART,
+    &phoenix::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,

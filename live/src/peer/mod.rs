@@ -2,8 +2,10 @@
 
 pub(crate) mod browser;
 pub(crate) mod dashboard;
+pub(crate) mod erlang;
 pub(crate) mod express;
 pub(crate) mod flask;
+pub(crate) mod iron;
 pub(crate) mod oracle;
 pub(crate) mod ours;
 pub(crate) mod prometheus;

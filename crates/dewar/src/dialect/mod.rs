@@ -36,8 +36,12 @@ mod cookie_session;
 mod express_session;
 #[cfg(feature = "flask")]
 mod flask;
+#[cfg(feature = "iron")]
+mod iron;
 mod opaque;
 mod option;
+#[cfg(feature = "phoenix")]
+mod phoenix;
 #[cfg(feature = "rails")]
 mod rails;
 mod sealed;
@@ -67,6 +71,8 @@ dialects! {
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
     #[cfg(feature = "rails")] rails::Rails;
+    #[cfg(feature = "iron")] iron::Iron;
+    #[cfg(feature = "phoenix")] phoenix::Phoenix;
 }
 
 #[cfg(feature = "rails")]
@@ -366,6 +372,8 @@ pub struct Profile {
     pub duplicates: Duplicates,
     /// Whether a session, or the store that keeps it, tells when it was issued. Where nothing does, no idle timeout ends it.
     pub dated: bool,
+    /// Whether cookies outlive the browser where the layer sets no lifetime.
+    pub persistent: bool,
     /// The idle timeout where the layer sets none.
     pub idle: Duration,
     /// The absolute timeout where the layer sets none; a format that does not say when a session began has none.
@@ -406,6 +414,7 @@ impl Profile {
             spelling: Spelling::OWN,
             duplicates: Duplicates::Refused,
             dated: true,
+            persistent: false,
             idle: Duration::from_secs(DAY),
             absolute: Some(Duration::from_secs(30 * DAY)),
             skew: Duration::from_secs(60),
@@ -431,6 +440,7 @@ impl Profile {
             spelling,
             duplicates: Duplicates::First,
             dated: true,
+            persistent: false,
             idle: Duration::from_secs(DAY),
             absolute: None,
             skew: Duration::ZERO,

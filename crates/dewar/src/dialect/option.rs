@@ -74,6 +74,7 @@ pub(super) fn flag(value: &str) -> Result<bool, String> {
 }
 
 /// A hash function by its name.
+#[allow(dead_code)] // Not every dialect has one.
 pub(super) fn digest(value: &str) -> Result<Digest, String> {
     match value {
         "sha1" => Ok(Digest::Sha1),

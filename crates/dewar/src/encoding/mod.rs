@@ -1,10 +1,12 @@
-//! How the entries of a session are written: MessagePack, JSON in the flavours of frameworks. What dialects and layouts share.
+//! How the entries of a session are written: MessagePack, JSON in the flavours of frameworks, Erlang's terms. What dialects and layouts share.
 //!
 //! Each entry of a session stays encoded until it is asked for. [`Data::parse`](crate::dialect::Data::parse) cuts a whole session into entries
 //! and checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
 
 pub mod base64;
 mod depth;
+#[cfg(feature = "phoenix")]
+mod erlang;
 mod error;
 #[cfg(feature = "json")]
 mod json;
@@ -12,6 +14,8 @@ mod member;
 mod msgpack;
 mod typed;
 
+#[cfg(feature = "phoenix")]
+pub use erlang::Erlang;
 pub use error::{ReadError, WriteError};
 #[cfg(feature = "json")]
 pub use json::Json;
@@ -28,6 +32,9 @@ pub enum Encoding {
     /// JSON in a framework's flavour.
     #[cfg(feature = "json")]
     Json(Json),
+    /// Erlang's external terms.
+    #[cfg(feature = "phoenix")]
+    Erlang(Erlang),
 }
 
 impl Encoding {
@@ -41,6 +48,8 @@ impl Encoding {
             Encoding::MessagePack => msgpack::write(value),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.write(value),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(erlang) => erlang.write(value),
         }
     }
 
@@ -54,6 +63,8 @@ impl Encoding {
             Encoding::MessagePack => msgpack::read(encoded),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.read(encoded),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(_) => erlang::read(encoded),
         }
     }
 
@@ -65,6 +76,8 @@ impl Encoding {
             Encoding::MessagePack => msgpack::members(whole),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.members(whole),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(_) => erlang::members(whole),
         }
     }
 
@@ -74,6 +87,8 @@ impl Encoding {
             Encoding::MessagePack => true,
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.has_tags(),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(_) => true,
         }
     }
 
@@ -83,6 +98,8 @@ impl Encoding {
             Encoding::MessagePack => msgpack::append(list, one),
             #[cfg(feature = "json")]
             Encoding::Json(_) => json::append(list, one),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(_) => erlang::append(list, one),
         }
     }
 
@@ -92,6 +109,8 @@ impl Encoding {
             Encoding::MessagePack => msgpack::join(members, out),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.join(members, out),
+            #[cfg(feature = "phoenix")]
+            Encoding::Erlang(erlang) => erlang.join(members, out),
         }
     }
 }

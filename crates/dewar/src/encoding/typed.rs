@@ -20,18 +20,26 @@ pub(super) struct Reader {
 struct Manner {
     readable: bool,
     integral_floats: bool,
+    text_is_bytes: bool,
 }
 
 impl Reader {
     /// `readable`: whether the format is read by humans, in serde's sense.
     pub(super) fn new(value: Value, readable: bool) -> Self {
-        Reader { value, manner: Manner { readable, integral_floats: false } }
+        Reader { value, manner: Manner { readable, integral_floats: false, text_is_bytes: false } }
     }
 
     #[cfg(feature = "json")]
     /// Whether a float without a fraction may be read as an integer.
     pub(super) fn integral_floats(mut self, may: bool) -> Self {
         self.manner.integral_floats = may;
+        self
+    }
+
+    #[cfg(feature = "phoenix")]
+    /// Whether text is to be had as bytes, too: where a format has one kind for both.
+    pub(super) fn text_is_bytes(mut self) -> Self {
+        self.manner.text_is_bytes = true;
         self
     }
 
@@ -108,7 +116,7 @@ impl<'de> Deserializer<'de> for Reader {
             Value::Integer(it) => visitor.visit_i64(it),
             Value::BigInteger(it) => big(&it, visitor),
             Value::Float(it) => visitor.visit_f64(it),
-            Value::Text(it) | Value::Markup(it) => visitor.visit_string(it),
+            Value::Text(it) | Value::Markup(it) | Value::Atom(it) => visitor.visit_string(it),
             Value::Surrogates(_) => {
                 Err(de::Error::invalid_type(Unexpected::Other("text with a lone surrogate"), &visitor))
             }
@@ -161,6 +169,7 @@ impl<'de> Deserializer<'de> for Reader {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.value {
             Value::Uuid(uuid) => visitor.visit_bytes(uuid.as_bytes()),
+            Value::Text(text) if self.manner.text_is_bytes => visitor.visit_byte_buf(text.into_bytes()),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -176,7 +185,7 @@ impl<'de> Deserializer<'de> for Reader {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         match self.value {
-            Value::Text(variant) => visitor.visit_enum(StringDeserializer::new(variant)),
+            Value::Text(variant) | Value::Atom(variant) => visitor.visit_enum(StringDeserializer::new(variant)),
             Value::Map(mut members) if members.len() == 1 => {
                 let (name, value) = members.remove(0);
                 let manner = self.manner;
@@ -215,7 +224,7 @@ macro_rules! spelled {
     ($($method:ident => $type:ty, $visit:ident);* $(;)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
             match &self.0.value {
-                Value::Text(text) => match text.parse::<$type>() {
+                Value::Text(text) | Value::Atom(text) => match text.parse::<$type>() {
                     Ok(it) => visitor.$visit(it),
                     Err(_) => self.0.deserialize_any(visitor),
                 },
@@ -296,6 +305,7 @@ impl<'de> Deserializer<'de> for Exact {
             Value::Markup(text) => (number::MARKUP, Value::Text(text)),
             Value::Uuid(uuid) => (number::UUID, Value::Text(uuid.to_string())),
             Value::DateTime(moment) => (number::DATE_TIME, Value::Text(moment.to_string())),
+            Value::Atom(name) => (number::ATOM, Value::Text(name)),
             Value::BigInteger(integer) => (number::BIG_INTEGER, Value::Text(integer.to_string())),
             Value::Surrogates(units) => {
                 (number::SURROGATES, Value::Bytes(units.iter().flat_map(|unit| unit.to_be_bytes()).collect()))

@@ -215,7 +215,8 @@ impl Settings {
             meaning,
         };
 
-        let lifetime = self.lifetime.unwrap_or(Lifetime::browser());
+        let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
+        let lifetime = self.lifetime.unwrap_or(usual);
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));

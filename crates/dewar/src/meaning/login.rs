@@ -1,7 +1,7 @@
 //! Somebody who logs in, with what other frameworks want to know of it.
 
 use crate::value;
-#[cfg(any(feature = "express", feature = "rails"))]
+#[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix"))]
 use crate::value::Value;
 
 /// Somebody who logs in: for [`Session::set_principal`](crate::Session::set_principal), which takes a plain name, too.
@@ -42,7 +42,7 @@ impl Login {
     }
 
     /// The id as an entry holds it, where that keeps numbers.
-    #[cfg(any(feature = "express", feature = "rails"))]
+    #[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix"))]
     pub(crate) fn value(&self) -> Value {
         match self.id.parse::<i128>() {
             Ok(number) if self.is_number => Value::from(number),

@@ -5,20 +5,28 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "iron", feature = "phoenix"))]
+mod entry;
 #[cfg(feature = "express")]
 mod express;
 #[cfg(feature = "flask")]
 mod flask;
 mod login;
+#[cfg(feature = "phoenix")]
+mod phoenix;
 mod principal;
 #[cfg(feature = "rails")]
 mod rails;
 
+#[cfg(any(feature = "iron", feature = "phoenix"))]
+pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
 pub use login::Login;
+#[cfg(feature = "phoenix")]
+pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};
 pub use principal::Principal;
 #[cfg(feature = "rails")]
 pub(crate) use rails::{JSON as RAILS_JSON, Rails, SESSION_ID, session_id};

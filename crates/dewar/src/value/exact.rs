@@ -11,6 +11,7 @@
 //! | 3 | UUID | 16 bytes |
 //! | 4 | text with a lone surrogate | UTF-16, big-endian |
 //! | 5 | integer beyond 64 bits | decimal text |
+//! | 6 | atom | UTF-8 |
 
 pub(crate) const TUPLE: &str = "$dewar::tuple";
 pub(crate) const MARKUP: &str = "$dewar::markup";
@@ -18,6 +19,7 @@ pub(crate) const UUID: &str = "$dewar::uuid";
 pub(crate) const DATE_TIME: &str = "$dewar::datetime";
 pub(crate) const BIG_INTEGER: &str = "$dewar::integer";
 pub(crate) const SURROGATES: &str = "$dewar::surrogates";
+pub(crate) const ATOM: &str = "$dewar::atom";
 pub(crate) const VALUE: &str = "$dewar::value";
 
 /// The extension type numbers.
@@ -28,4 +30,5 @@ pub(crate) mod number {
     pub(crate) const UUID: i8 = 3;
     pub(crate) const SURROGATES: i8 = 4;
     pub(crate) const BIG_INTEGER: i8 = 5;
+    pub(crate) const ATOM: i8 = 6;
 }

@@ -185,6 +185,7 @@ impl Payload {
         Some(match (number, self) {
             (number::TUPLE, Payload::Items(items)) => Value::Tuple(items),
             (number::TUPLE, Payload::Encoded(list)) => Value::Tuple(rmp_serde::from_slice(&list).ok()?),
+            (number::ATOM, payload) => Value::Atom(payload.into_text()?),
             (number::MARKUP, payload) => Value::Markup(payload.into_text()?),
             (number::UUID, Payload::Encoded(bytes)) => Value::Uuid(Uuid::from_bytes(bytes.try_into().ok()?)),
             (number::UUID, payload) => Value::Uuid(payload.into_text()?.parse().ok()?),

@@ -1,6 +1,6 @@
 //! Every kind to serde.
 
-use super::exact::{BIG_INTEGER, DATE_TIME, MARKUP, SURROGATES, TUPLE, UUID};
+use super::exact::{ATOM, BIG_INTEGER, DATE_TIME, MARKUP, SURROGATES, TUPLE, UUID};
 use super::{BigInteger, Bytes, DateTime, Markup, Tuple, Uuid, Value};
 use serde::ser::{self, Serialize, SerializeMap, Serializer};
 use std::fmt;
@@ -113,6 +113,7 @@ impl Serialize for Value {
                 map.end()
             }
             Value::Markup(it) => serializer.serialize_newtype_struct(MARKUP, it),
+            Value::Atom(it) => serializer.serialize_newtype_struct(ATOM, it),
             Value::Uuid(it) => it.serialize(serializer),
             Value::DateTime(it) => it.serialize(serializer),
         }

@@ -6,6 +6,8 @@ mod support;
 mod express;
 mod express_vectors;
 mod flask_vectors;
+mod iron;
+mod phoenix;
 mod rails;
 mod seams;
 mod values;

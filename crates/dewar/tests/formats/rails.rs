@@ -307,7 +307,10 @@ fn marshal_is_refused_with_what_to_set_in_rails() {
         let report = Report::of(&rails, &Jar::of(COOKIE, &values), &Limits::new(NOW, 86_400));
         assert_eq!(report.verdict.as_ref().unwrap_err(), &Refusal::Malformed);
         let said = report.to_string();
-        assert!(said.contains(name) && said.contains("cookies_serializer = :json") && said.contains(":hybrid"), "{said}");
+        assert!(
+            said.contains(name) && said.contains("cookies_serializer = :json") && said.contains(":hybrid"),
+            "{said}"
+        );
     }
 }
 
@@ -354,7 +357,8 @@ async fn a_signed_session_is_read_and_written_and_can_be_told_from_no_other() {
     let rails = Rails::new(&keyring(&[SECRET]));
     let encrypted = unique(&rails, &sealed(&around("{}")));
     assert!(encrypted.is_some());
-    let older = OlderEncryptor::new(&key("encrypted cookie", Digest::Sha256), &key("signed encrypted cookie", Digest::Sha256));
+    let older =
+        OlderEncryptor::new(&key("encrypted cookie", Digest::Sha256), &key("signed encrypted cookie", Digest::Sha256));
     let one = older.seal(&around("{}"), [1; 16]).replace('=', "%3D");
     let two = older.seal(&around("{}"), [2; 16]).replace('=', "%3D");
     assert_ne!(unique(&rails, &one), unique(&rails, &two));
@@ -390,7 +394,10 @@ async fn a_removal_is_spelled_as_rails_spells_it() {
     let manager = manager(|rails| rails);
     let visitor = of_rails(&manager, r#"{"a":1}"#);
     let set = request(&manager, visitor.cookie().to_str().unwrap(), Session::clear).await;
-    assert_eq!(set, [format!("{COOKIE}=; path=/; max-age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly; samesite=lax")]);
+    assert_eq!(
+        set,
+        [format!("{COOKIE}=; path=/; max-age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly; samesite=lax")]
+    );
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ fn tagged(kind: &str, whole: &Json) -> Option<Result<Value, String>> {
             let pairs = v.as_array()?.iter().map(|pair| Ok((parse(&pair[0])?, parse(&pair[1])?)));
             return Some(pairs.collect::<Result<_, String>>().map(Value::Map));
         }
+        "atom" => Value::Atom(v.as_str()?.into()),
         "markup" => Value::Markup(v.as_str()?.into()),
         "uuid" => Value::Uuid(v.as_str()?.parse::<Uuid>().ok()?),
         "datetime" => Value::DateTime(v.as_str()?.parse::<DateTime>().ok()?),

@@ -76,6 +76,7 @@ impl Writer<'_> {
                 Ok(())
             }
             exact::SURROGATES if self.to.json.numbers == Numbers::Ruby => Err(self.refuse("half of a surrogate pair")),
+            exact::ATOM => Err(self.refuse("an atom")),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(inner)?);
                 text::write_units(&units, self.to.json.escapes, &mut self.to.out);

@@ -166,6 +166,7 @@ impl<S: Serializer> Serializer for Readable<S> {
                     _ => Err(S::Error::custom("a tuple must be a list")),
                 }
             }
+            exact::ATOM => extension(self.to, number::ATOM, text_of::<_, S::Error>(it)?.as_bytes()),
             exact::MARKUP => extension(self.to, number::MARKUP, text_of::<_, S::Error>(it)?.as_bytes()),
             exact::BIG_INTEGER => extension(self.to, number::BIG_INTEGER, text_of::<_, S::Error>(it)?.as_bytes()),
             exact::UUID => {
