@@ -31,6 +31,8 @@ use crate::{
 
 #[cfg(feature = "express")]
 mod cookie_session;
+#[cfg(feature = "django")]
+mod django;
 #[cfg(feature = "express")]
 mod express_session;
 #[cfg(feature = "flask")]
@@ -63,6 +65,7 @@ dialects! {
     #[cfg(feature = "flask")] flask::Flask;
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
+    #[cfg(feature = "django")] django::Django;
 }
 
 pub use wire::Digest;

@@ -19,6 +19,8 @@ pub(super) enum Numbers {
 impl Json {
     /// What Flask puts into its session cookie: tags, sorted names, ASCII.
     pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, ascii: true };
+    /// Python's `json` without blanks, as Django writes sessions: ASCII.
+    pub const PYTHON: Json = Json { numbers: Numbers::Python, tags: false, sorted: false, ascii: true };
     /// Python's `json` with `ensure_ascii` off and no blanks.
     pub const PYTHON_UTF8: Json = Json { numbers: Numbers::Python, tags: false, sorted: false, ascii: false };
     /// What `JSON.stringify` writes.
