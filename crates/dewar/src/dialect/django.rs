@@ -27,8 +27,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Attribute, Attributes, Body, Contents, Data, Dialect, Duplicates, Ending, Jar, Keeps, Known, Limits, Profile,
-    Random, Refusal, SameSite, SetValue, Spelling, Steps, Timestamp, Token,
+    Attribute, Attributes, Body, Contents, Data, Dialect, Duplicates, Ending, Jar, Keeps, Known, Lasts, Limits,
+    Profile, Random, Refusal, SameSite, SetValue, Spelling, Steps, Timestamp, Token,
     option::{self, Setter},
     wire::{
         Digest,
@@ -240,7 +240,12 @@ impl Dialect for Django {
         token.push(char::from(COLON));
         push_base62(now.as_secs(), &mut token);
         self.signer.sign_into(&mut token);
-        Ok(vec![SetValue::new("", token)])
+        let cookie = SetValue::new("", token);
+        // Also where the application wrote the entry by hand.
+        Ok(vec![match meaning::Django::own_age(&contents.data, JSON, now) {
+            Some(age) => cookie.lasting(Lasts::For(Duration::from_secs(u64::from(age)))),
+            None => cookie,
+        }])
     }
 
     fn check(&self) -> Result<(), Error> {
