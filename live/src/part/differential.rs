@@ -36,7 +36,7 @@ pub(crate) static PART: Part = Part {
     ],
 };
 
-const BATCH: usize = 250;
+pub(crate) const BATCH: usize = 250;
 
 fn what_one_writes_the_other_reads_and_writes_alike(tools: &Tools) {
     let (mut flask, ours, mut dice) = peers(tools);
@@ -196,14 +196,14 @@ fn peers(tools: &Tools) -> (Oracle, Direct, Dice) {
 }
 
 /// `LIVE_SEED`, or another one in every run.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::sync::OnceLock;
     static SEED: OnceLock<u64> = OnceLock::new();
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     *SEED.get_or_init(|| number("LIVE_SEED").unwrap_or_else(clock))
 }
 
-fn sessions() -> usize {
+pub(crate) fn sessions() -> usize {
     number("LIVE_SESSIONS").map_or(20_000, |count| count as usize)
 }
 
@@ -221,7 +221,7 @@ fn write(ours: &Direct, session: &Value) -> Option<String> {
     fits(ours.write(session))
 }
 
-fn fits<T>(written: Result<T, dewar::Error>) -> Option<T> {
+pub(crate) fn fits<T>(written: Result<T, dewar::Error>) -> Option<T> {
     match written {
         Ok(written) => Some(written),
         Err(error) if error.is_too_large() => None,

@@ -2,6 +2,7 @@
 
 mod browser;
 mod differential;
+mod django;
 mod express;
 mod flask;
 mod histories;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[&Part] = &[
     &moves::PART,
     &prometheus::PART,
     &express::PART,
+    &django::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,
@@ -39,7 +41,7 @@ pub(crate) const ALL: &[&Part] = &[
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
 pub(crate) const LONG: &[&Part] =
-    &[&histories::PART, &mysql::LONG, &postgres::LONG, &redis_cluster::KILLS, &redis_servers::LONG];
+    &[&histories::PART, &django::LONG, &mysql::LONG, &postgres::LONG, &redis_cluster::KILLS, &redis_servers::LONG];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

@@ -526,7 +526,8 @@ async fn who_leaves_django_keeps_the_log_in_and_how_long_the_browser_keeps_the_c
     });
     let cookie = ada.await.unwrap().cookie().to_str().unwrap().to_owned();
     let ours = SessionLayer::new(SECRET).unwrap().clock(Clock::at(NOW)).reads_also(django, NOW.after(TWO_WEEKS));
-    let set = respond(&ours.manager().unwrap(), &cookie, |session| {
+    let ours = ours.manager().unwrap();
+    let set = respond(&ours, &cookie, |session| {
         assert_eq!(session.principal().as_deref(), Some("7"));
         assert!(!session.contains("_session_expiry"));
         session.insert("a", 1);
