@@ -208,7 +208,7 @@ fn python_environment(environment: &Environment, apt: &mut Apt) -> Result<PathBu
         return Ok(python);
     }
     println!("preparing: Python environment in live/{}", environment.folder);
-    let system = python(environment.oldest, apt)?;
+    let system = new_enough_python(environment.oldest, apt)?;
     let make = || run(Command::new(&system).args(["-m", "venv", "--clear"]).arg(&folder));
     if let Err(why) = make() {
         apt.install("python3-venv", &["python3"]).map_err(|also| format!("{why}; {also}"))?;
@@ -222,7 +222,7 @@ fn python_environment(environment: &Environment, apt: &mut Apt) -> Result<PathBu
 }
 
 /// A Python 3 of at least this minor version: the one on the path, one that stands beside it, or one of pyenv's.
-fn python(oldest: u32, apt: &mut Apt) -> Result<PathBuf, String> {
+fn new_enough_python(oldest: u32, apt: &mut Apt) -> Result<PathBuf, String> {
     let is_new_enough = |python: &PathBuf| {
         let version = run(Command::new(python).args(["-c", "import sys; print(sys.version_info.minor)"]));
         version.is_ok_and(|minor| minor.trim().parse().is_ok_and(|minor: u32| minor >= oldest))
