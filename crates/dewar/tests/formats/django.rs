@@ -402,9 +402,17 @@ async fn django_s_messages_are_left_alone_and_ours_are_an_entry_of_their_own() {
 #[tokio::test]
 async fn what_django_s_json_cannot_say_is_refused_by_name() {
     let manager = manager();
-    let error = Visitor::prepared(&manager, |session| session.insert("raw", dewar::value::Bytes(vec![0, 255]))).await;
-    let error = error.unwrap_err();
-    assert!(error.is_entry() && error.to_string().contains("\"raw\""), "{error}");
+    let values = [
+        Value::Bytes(vec![0, 255]),
+        Value::Tuple(vec![Value::Integer(1)]),
+        Value::Uuid(dewar::value::Uuid::from_bytes([7; 16])),
+        Value::DateTime(dewar::value::DateTime::from_unix(0, 0).unwrap()),
+        Value::Markup("<b>".into()),
+    ];
+    for value in values {
+        let error = Visitor::prepared(&manager, |session| session.insert("raw", &value)).await.unwrap_err();
+        assert!(error.is_entry() && error.to_string().contains("\"raw\""), "{error}");
+    }
 }
 
 #[test]
