@@ -568,6 +568,11 @@ impl Session {
     ///
     /// Where another framework's log-in wrote it, an integer or a UUID is its text (`7` is `"7"`), and anything else that is not
     /// `null` is somebody, too.
+    ///
+    /// # Security
+    ///
+    /// It is what the session says since the log-in. Whether the password has changed since, in a format that ties a session to it (Django's), is
+    /// [`confirm_principal`](Session::confirm_principal)'s to ask.
     #[doc(alias = "user")]
     #[doc(alias = "user_id")]
     pub fn principal(&self) -> Option<String> {

@@ -42,6 +42,7 @@ use crate::{
     explain::signed_by,
     meaning::{self, Meaning},
     secret::{Keyring, Secret},
+    telemetry,
 };
 
 pub(super) const KNOWN: Known = Known {
@@ -251,6 +252,10 @@ impl Dialect for Django {
     fn check(&self) -> Result<(), Error> {
         if self.salt.is_empty() {
             return Err(Error::setting("salt: Django takes an empty one for none; leave it out, or name one"));
+        }
+        // A warning, as Django's own check is one (security.W009): a site is developed with it.
+        if self.secrets.iter().any(|secret| secret.reveal().starts_with(b"django-insecure-")) {
+            telemetry::made_by_startproject();
         }
         Ok(())
     }
