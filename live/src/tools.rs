@@ -22,8 +22,8 @@ pub(crate) struct Tool {
 enum Source {
     /// On the path, by one of these names, or from this Debian package.
     Debian { names: &'static [&'static str], package: &'static str },
-    /// The environment `live/.venv` with what `live/requirements.txt` says.
-    PythonEnvironment,
+    /// An environment of Python's.
+    PythonEnvironment(&'static Environment),
     /// On the path or from Debian, in a version that is new enough.
     Node,
     /// Node, beside the `node_modules` of this folder with what its `package-lock.json` says: the Node in there, where one is.
@@ -42,7 +42,35 @@ enum Source {
     RustForWasm,
 }
 
-pub(crate) static PYTHON: Tool = Tool { name: "Python environment", source: Source::PythonEnvironment };
+/// A folder of `live` with what a file of requirements in `live` says.
+#[derive(Debug)]
+struct Environment {
+    folder: &'static str,
+    requirements: &'static str,
+    /// The oldest Python 3 that takes it.
+    oldest: u32,
+}
+
+pub(crate) static PYTHON: Tool = Tool {
+    name: "Python environment",
+    source: Source::PythonEnvironment(&Environment { folder: ".venv", requirements: "requirements.txt", oldest: 10 }),
+};
+pub(crate) static DJANGO_5_2: Tool = Tool {
+    name: "Django 5.2",
+    source: Source::PythonEnvironment(&Environment {
+        folder: ".venv-django-5.2",
+        requirements: "django_app/requirements-5.2.txt",
+        oldest: 10,
+    }),
+};
+pub(crate) static DJANGO_6_0: Tool = Tool {
+    name: "Django 6.0",
+    source: Source::PythonEnvironment(&Environment {
+        folder: ".venv-django-6.0",
+        requirements: "django_app/requirements-6.0.txt",
+        oldest: 12,
+    }),
+};
 pub(crate) static CHROMIUM: Tool = Tool {
     name: "chromium",
     source: Source::Debian { names: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
@@ -119,7 +147,7 @@ impl Tools {
             seen.push(tool.name);
             let path = match &tool.source {
                 Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
-                Source::PythonEnvironment => python_environment(&mut apt),
+                Source::PythonEnvironment(wanted) => python_environment(wanted, &mut apt),
                 Source::Node => node(&mut apt),
                 Source::NodePackages(folder) => node_packages(folder, &mut apt),
                 Source::Mysql => mysql::prepare(),
@@ -182,16 +210,16 @@ fn find(names: &[&str]) -> Option<PathBuf> {
 }
 
 /// Makes the environment anew where the requirements have changed since.
-fn python_environment(apt: &mut Apt) -> Result<PathBuf, String> {
+fn python_environment(environment: &Environment, apt: &mut Apt) -> Result<PathBuf, String> {
     let live = root().join("live");
-    let (folder, wanted) = (live.join(".venv"), live.join("requirements.txt"));
+    let (folder, wanted) = (live.join(environment.folder), live.join(environment.requirements));
     let (python, installed) = (folder.join("bin/python"), folder.join("requirements.txt"));
-    let text = fs::read(&wanted).map_err(|error| format!("live/requirements.txt: {error}"))?;
+    let text = fs::read(&wanted).map_err(|error| format!("live/{}: {error}", environment.requirements))?;
     if python.is_file() && fs::read(&installed).is_ok_and(|former| former == text) {
         return Ok(python);
     }
-    println!("preparing: Python environment in live/.venv");
-    let system = find(&["python3"]).map_or_else(|| apt.install("python3", &["python3"]), Ok)?;
+    println!("preparing: Python environment in live/{}", environment.folder);
+    let system = new_enough_python(environment.oldest, apt)?;
     let make = || run(Command::new(&system).args(["-m", "venv", "--clear"]).arg(&folder));
     if let Err(why) = make() {
         apt.install("python3-venv", &["python3"]).map_err(|also| format!("{why}; {also}"))?;
@@ -202,6 +230,26 @@ fn python_environment(apt: &mut Apt) -> Result<PathBuf, String> {
     download("pip", &mut pip)?;
     fs::write(&installed, text).map_err(|error| error.to_string())?;
     Ok(python)
+}
+
+/// A Python 3 of at least this minor version: the one on the path, one that stands beside it, or one of pyenv's.
+fn new_enough_python(oldest: u32, apt: &mut Apt) -> Result<PathBuf, String> {
+    let is_new_enough = |python: &PathBuf| {
+        let version = run(Command::new(python).args(["-c", "import sys; print(sys.version_info.minor)"]));
+        version.is_ok_and(|minor| minor.trim().parse().is_ok_and(|minor: u32| minor >= oldest))
+    };
+    let on_path = ["python3", "python3.14", "python3.13", "python3.12"].into_iter().filter_map(|name| find(&[name]));
+    let pyenv = env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv/versions"));
+    let versions = pyenv.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let in_pyenv = versions.map(|version| version.path().join("bin/python3")).filter(|python| python.is_file());
+    if let Some(python) = on_path.chain(in_pyenv).find(is_new_enough) {
+        return Ok(python);
+    }
+    let installed = apt.install("python3", &["python3"])?;
+    if is_new_enough(&installed) {
+        return Ok(installed);
+    }
+    Err(format!("there is no Python 3.{oldest} or newer; with pyenv: pyenv install 3.{}", oldest + 1))
 }
 
 /// The first major version of Node that the Express application and `live/wasm/run.mjs` run on.

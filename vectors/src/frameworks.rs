@@ -5,8 +5,8 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails, SameSite,
-        wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails,
+        SameSite, wire::inflate::inflate,
     },
     encoding::base64,
     value::Value,
@@ -89,6 +89,15 @@ const ALL: &[Framework] = &[
         refuses: |_| None,
         differs: |_| None,
     },
+    Framework {
+        name: "Django",
+        kind: "cookie",
+        setting: django,
+        drawn: |_| None,
+        text: django_text,
+        refuses: |_| None,
+        differs: |_| None,
+    },
 ];
 
 /// What a cookie's value says before compression, and whether it is compressed.
@@ -130,7 +139,12 @@ pub(crate) fn of(vector: &Vector<'_>) -> Result<&'static Framework, String> {
     let why = match kind {
         "cookie" | "store" => {
             let is_it = |entry: &&Framework| entry.kind == kind && begins_with(framework, entry.name);
-            return ALL.iter().find(is_it).ok_or_else(|| format!("no dialect reads {framework}"));
+            return ALL.iter().find(is_it).ok_or_else(|| {
+                let other = ALL.iter().find(|entry| begins_with(framework, entry.name));
+                other.map_or(format!("no dialect reads {framework}"), |other| {
+                    format!("of {framework} only sessions of the kind {:?} are read", other.kind)
+                })
+            });
         }
         "message" => "a signed or sealed message is no session",
         "value" => "one stored value is no session",
@@ -171,9 +185,36 @@ fn flask(config: &Json) -> Result<Setting, NoSetting> {
     })
 }
 
+fn django(config: &Json) -> Result<Setting, NoSetting> {
+    if config["engine"] != "signed_cookies" {
+        return Err(NoSetting::Unknown(format!("the dialect Django has no engine {}", config["engine"])));
+    }
+    let secret = typed::bytes(text(config, "secret_hex")?).ok_or("secret_hex is not in hex digits")?;
+    let keys = [secret].into_iter().chain(texts(&config["fallbacks"]).map(|key| key.as_bytes().to_vec()));
+    let closes = config["session_settings"]["SESSION_EXPIRE_AT_BROWSER_CLOSE"] == true;
+    let dialect =
+        Django::new(&keyring(keys)).salt(text(config, "salt")?).digest(digest(config)?).expire_at_browser_close(closes);
+    let age = config["cookie_age_seconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: age.ok_or("cookie_age_seconds is no number of seconds")?,
+        persistent: !closes,
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
 /// The JSON in a cookie of Flask, inflated.
 fn flask_text(value: &str) -> Option<Text> {
-    let payload = value.rsplitn(3, '.').nth(2)?;
+    inflated(value.rsplitn(3, '.').nth(2)?)
+}
+
+/// The JSON in a cookie of Django, inflated.
+fn django_text(value: &str) -> Option<Text> {
+    inflated(value.rsplitn(3, ':').nth(2)?)
+}
+
+fn inflated(payload: &str) -> Option<Text> {
     let bytes = match payload.strip_prefix('.') {
         Some(compressed) => inflate(&base64::decode_url(compressed.as_bytes())?, 1 << 20).ok()?,
         None => base64::decode_url(payload.as_bytes())?,

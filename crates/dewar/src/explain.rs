@@ -47,7 +47,14 @@ impl<'a> Steps<'a> {
 }
 
 /// Which secret of the keyring made a signature, for a step.
-#[cfg(any(feature = "flask", feature = "express", feature = "rails", feature = "iron", feature = "phoenix"))]
+#[cfg(any(
+    feature = "flask",
+    feature = "express",
+    feature = "rails",
+    feature = "iron",
+    feature = "phoenix",
+    feature = "django"
+))]
 pub(crate) fn signed_by(secret: Option<usize>, secrets: usize) -> String {
     match secret {
         Some(at) => format!("of secret {} of {secrets}", at + 1),

@@ -101,7 +101,7 @@ impl Operation {
                 contents.idle = *idle;
                 contents.absolute = *absolute;
                 contents.persistent = *persistent;
-                format.set(data, Change::Persistent(*persistent))?;
+                format.set(data, Change::Lifetime { persistent: *persistent, idle: *idle })?;
             }
             Self::SetPrincipal { login, at, lineage } => {
                 format.set(data, Change::Principal(login))?;

@@ -58,6 +58,7 @@
 //! | `actix` | [`web::actix`]: `SessionMiddleware`, and [`Session`] as an argument of actix-web's handlers |
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
+//! | `django` | Django's signed cookies |
 //! | `sqlite`, `postgres`, `mysql`, `redis` | stores in a SQLite file, in PostgreSQL, in MySQL or MariaDB, in Redis or Valkey |
 //! | `redis-tls` | `rediss:`, Redis or Valkey over TLS |
 //! | `conformance` | the suites that every store and every adapter passes, for one of your own |
@@ -125,6 +126,9 @@ pub use web::{
     feature = "sqlite"
 ))]
 mod docs {
+    #[cfg(feature = "django")]
+    #[doc = include_str!("../../../docs/coming-from-django.md")]
+    mod coming_from_django {}
     #[doc = include_str!("../../../docs/coming-from-express.md")]
     mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]

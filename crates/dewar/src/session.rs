@@ -18,7 +18,7 @@ use crate::{
     key::Name,
     lifetime::{Lifetime, Timestamp},
     manager::Ended,
-    meaning::{Format, Login, Principal},
+    meaning::{Confirmed, Format, Login, Principal},
     state::{Failing, Intent, Origin, Phase, State},
     telemetry,
     value::Value,
@@ -477,7 +477,8 @@ impl Session {
     /// in the request that logs in or writes.
     ///
     /// A format that keeps no timeouts of a single session (Flask's) takes [`Lifetime::browser`] and [`Lifetime::persistent`] as they are,
-    /// express-session's also an idle timeout of a persistent one; what a format cannot say makes the commit fail.
+    /// express-session's also an idle timeout of a persistent one, and Django's one that is no longer than the layer's, which there the browser alone
+    /// knows; what a format cannot say makes the commit fail.
     #[doc(alias = "permanent")]
     #[doc(alias = "set_expiry")]
     #[doc(alias = "max_age")]
@@ -486,7 +487,7 @@ impl Session {
         let rules = self.rules();
         let fits = rules
             .format
-            .fits(lifetime, rules.persistent)
+            .fits(lifetime, rules.persistent, rules.idle)
             .and_then(|()| lifetime.check(rules.absolute).map_err(str::to_owned));
         if let Err(why) = fits {
             return self.fail("set_lifetime", Error::setting(format!("set_lifetime: {why}")));
@@ -567,10 +568,67 @@ impl Session {
     ///
     /// Where another framework's log-in wrote it, an integer or a UUID is its text (`7` is `"7"`), and anything else that is not
     /// `null` is somebody, too.
+    ///
+    /// # Security
+    ///
+    /// It is what the session says since the log-in. Whether the password has changed since, in a format that ties a session to it (Django's), is
+    /// [`confirm_principal`](Session::confirm_principal)'s to ask.
     #[doc(alias = "user")]
     #[doc(alias = "user_id")]
     pub fn principal(&self) -> Option<String> {
         self.format().principal(&self.access().contents).map(Principal::into_text)
+    }
+
+    /// Whether this is still the session of this user as the application has them now; where it is not, it ends, as with [`clear`](Session::clear).
+    ///
+    /// For a format that ties a session to the user's password, as Django's does: a changed password ends the sessions of before. What the session says
+    /// is compared in constant time. One that was tied under a `SECRET_KEY` of before is tied anew. Of nobody's session the answer is no, and nothing is done.
+    ///
+    /// ```
+    /// use dewar::{Login, Session};
+    ///
+    /// # struct User { password: String }
+    /// # async fn find_user(_id: &str) -> Option<User> { None }
+    /// async fn user(session: &Session) -> Option<User> {
+    ///     let id = session.principal()?;
+    ///     let user = find_user(&id).await?; // SELECT ... FROM auth_user WHERE id = ... AND is_active
+    ///     session.confirm_principal(Login::new(id).password(&user.password)).then_some(user)
+    /// }
+    /// ```
+    ///
+    /// A format that keeps nothing of a password (ours, Flask's, those of Express) makes the commit fail, and the answer is no. There
+    /// `SessionManager::revoke_all` on a store ends the sessions of whoever changes it.
+    ///
+    /// # Security
+    ///
+    /// Until it is asked, [`principal`](Session::principal) says what the cookie says. Ask before whatever matters, with the user as they are now.
+    #[must_use]
+    pub fn confirm_principal(&self, user: impl Into<Login>) -> bool {
+        let (user, format) = (user.into(), self.format());
+        let confirmed = {
+            let state = self.access();
+            match format.principal(&state.contents) {
+                None => return false,
+                Some(principal) if !principal.is(&user.id) => Ok(Confirmed::No),
+                Some(_) => format.meaning.confirm(&state.contents.data, format.encoding, &user),
+            }
+        };
+        match confirmed {
+            Ok(Confirmed::Yes) => true,
+            Ok(Confirmed::Anew(entry, value)) => {
+                let (name, value) = (entry.as_bytes().into(), value.into());
+                self.apply("confirm_principal", Operation::Insert { name, value, seen: None });
+                true
+            }
+            Ok(Confirmed::No) => {
+                self.clear();
+                false
+            }
+            Err(error) => {
+                self.fail("confirm_principal", error);
+                false
+            }
+        }
     }
 
     /// When the user authenticated, where the format keeps it: the last [`set_principal`](Session::set_principal).

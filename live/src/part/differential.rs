@@ -36,7 +36,7 @@ pub(crate) static PART: Part = Part {
     ],
 };
 
-const BATCH: usize = 250;
+pub(crate) const BATCH: usize = 250;
 
 fn what_one_writes_the_other_reads_and_writes_alike(tools: &Tools) {
     let (mut flask, ours, mut dice) = peers(tools);
@@ -221,7 +221,7 @@ fn write(ours: &Direct, session: &Value) -> Option<String> {
     fits(ours.write(session))
 }
 
-fn fits<T>(written: Result<T, dewar::Error>) -> Option<T> {
+pub(crate) fn fits<T>(written: Result<T, dewar::Error>) -> Option<T> {
     match written {
         Ok(written) => Some(written),
         Err(error) if error.is_too_large() => None,

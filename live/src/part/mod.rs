@@ -2,6 +2,7 @@
 
 mod browser;
 mod differential;
+mod django;
 mod express;
 mod flask;
 mod histories;
@@ -37,6 +38,7 @@ pub(crate) const ALL: &[&Part] = &[
     &rails::PART,
     &iron::PART,
     &phoenix::PART,
+    &django::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,
@@ -44,8 +46,15 @@ pub(crate) const ALL: &[&Part] = &[
 ];
 
 /// What `--long` runs, too. CI runs a share of each: in `cargo test`, and in the other parts.
-pub(crate) const LONG: &[&Part] =
-    &[&histories::PART, &mysql::LONG, &postgres::LONG, &rails::LONG, &redis_cluster::KILLS, &redis_servers::LONG];
+pub(crate) const LONG: &[&Part] = &[
+    &histories::PART,
+    &django::LONG,
+    &mysql::LONG,
+    &postgres::LONG,
+    &rails::LONG,
+    &redis_cluster::KILLS,
+    &redis_servers::LONG,
+];
 
 /// The secret of the lesson that this project began with.
 const LESSON: &str = "w98fw9ef8hwe98fhwef";

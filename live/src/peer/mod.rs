@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod dashboard;
+pub(crate) mod django;
 pub(crate) mod erlang;
 pub(crate) mod express;
 pub(crate) mod flask;

@@ -1,4 +1,4 @@
-//! Flask's session interface without a server: `live/flask_app/differential.py`, asked over a pipe, its clock standing still.
+//! A framework's session interface without a server: `differential.py` in `live/flask_app` and `live/django_app`, asked over a pipe, its clock standing still.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,7 +12,7 @@ use dewar::Value;
 
 use crate::{
     process::Process,
-    tools::{PYTHON, Tools, root},
+    tools::{PYTHON, Tool, Tools, root},
     typed,
 };
 
@@ -54,8 +54,17 @@ pub(crate) struct Written {
 
 impl Oracle {
     pub(crate) fn start(tools: &Tools, secret: &str) -> Self {
-        let mut command = tools.command(&PYTHON);
-        command.arg(root().join("live/flask_app/differential.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+        Self::of(tools, &PYTHON, "live/flask_app/differential.py", secret)
+    }
+
+    /// Of this release of Django.
+    pub(crate) fn django(tools: &Tools, release: &Tool, secret: &str) -> Self {
+        Self::of(tools, release, "live/django_app/differential.py", secret)
+    }
+
+    fn of(tools: &Tools, python: &Tool, program: &str, secret: &str) -> Self {
+        let mut command = tools.command(python);
+        command.arg(root().join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
         let mut process = Process::start_with_pipes("differential.py", command.stdin(Stdio::piped()));
         let output = process.child.stdout.take().expect("its output is piped");
         let (sender, answers) = channel();
@@ -70,8 +79,10 @@ impl Oracle {
     /// Asks several questions at once, each a JSON object.
     pub(crate) fn ask(&mut self, questions: &[String]) -> Vec<Value> {
         self.send(&format!("[{}]", questions.join(",")));
-        let line =
-            self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("Flask gave no answer to {questions:.200?}"));
+        let line = self
+            .answers
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("the framework gave no answer to {questions:.200?}"));
         match typed::json(&line) {
             Value::List(answers) => answers,
             other => panic!("not a list of answers: {other:?}"),

@@ -1,12 +1,14 @@
 //! The twin of the Flask application's test routes, on `dewar`; and `dewar` without a server.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::Bytes,
     extract::RawQuery,
     routing::{get, post},
 };
-use dewar::{Clock, Error, Keyring, Lifetime, Session, SessionLayer, SessionManager, Value, dialect::Timestamp};
+use dewar::{Clock, Error, Keyring, Lifetime, Login, Session, SessionLayer, SessionManager, Value, dialect::Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::{net::TcpListener, runtime::Runtime};
 
@@ -47,6 +49,15 @@ where
     SessionLayer::new(secrets).expect("the secret is accepted").dialect(dewar::dialect::Flask::new)
 }
 
+/// Django's dialect under a secret.
+pub(crate) fn django<K>(secrets: K) -> SessionLayer
+where
+    K: TryInto<Keyring>,
+    Error: From<K::Error>,
+{
+    SessionLayer::new(secrets).expect("the secret is accepted").dialect(dewar::dialect::Django::new)
+}
+
 fn app(sessions: SessionLayer) -> Router {
     Router::new()
         .route("/_test/set", post(set))
@@ -57,6 +68,9 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/login", post(login))
         .route("/_test/count", post(count))
         .route("/_test/permanent", post(permanent))
+        .route("/_test/lifetime", post(lifetime))
+        .route("/_test/principal", post(principal))
+        .route("/_test/confirm", post(confirm))
         .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
@@ -112,6 +126,35 @@ async fn permanent(session: Session, RawQuery(query): RawQuery) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+/// So many seconds; zero is until the browser closes.
+async fn lifetime(session: Session, body: String) -> StatusCode {
+    session.set_lifetime(match body.trim().parse() {
+        Ok(0) => Lifetime::browser(),
+        Ok(seconds) => Lifetime::persistent().idle(Duration::from_secs(seconds)),
+        Err(_) => return StatusCode::BAD_REQUEST,
+    });
+    StatusCode::NO_CONTENT
+}
+
+/// Logs in whom a row of Django's says.
+async fn principal(session: Session, body: String) -> Result<StatusCode, Error> {
+    session.set_principal(row(&body));
+    session.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether the session is still that of whom the row says.
+async fn confirm(session: Session, body: String) -> String {
+    session.confirm_principal(row(&body)).to_string()
+}
+
+fn row(body: &str) -> Login {
+    let row = typed::json(body);
+    let text = |name| row.get(name).and_then(Value::as_str);
+    let user = Login::new(text("id").unwrap_or_default());
+    text("password").map_or(user.clone(), |password| user.password(password))
+}
+
 fn clear(session: &Session) -> StatusCode {
     session.clear();
     StatusCode::NO_CONTENT
@@ -148,7 +191,7 @@ impl Direct {
                 session.insert(name.as_str().expect("an entry's name is text"), value);
             }
         })?;
-        let value = cookies.first().and_then(|cookie| cookie.split(';').next()?.strip_prefix("session="));
+        let value = cookies.first().and_then(|cookie| Some(cookie.split(';').next()?.split_once('=')?.1));
         Ok(value.expect("a session that is not empty is written").to_owned())
     }
 

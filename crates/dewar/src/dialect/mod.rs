@@ -32,6 +32,8 @@ use crate::{
 
 #[cfg(feature = "express")]
 mod cookie_session;
+#[cfg(feature = "django")]
+mod django;
 #[cfg(feature = "express")]
 mod express_session;
 #[cfg(feature = "flask")]
@@ -68,9 +70,10 @@ dialects! {
     sealed::Sealed;
     opaque::Opaque;
     #[cfg(feature = "flask")] flask::Flask;
+    #[cfg(feature = "django")] django::Django;
+    #[cfg(feature = "rails")] rails::Rails;
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
-    #[cfg(feature = "rails")] rails::Rails;
     #[cfg(feature = "iron")] iron::Iron;
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
 }

@@ -129,7 +129,7 @@ pub struct Rails {
 
 /// One way to protect a message, with its key.
 enum Cipher {
-    Gcm(Encryptor),
+    Gcm(Box<Encryptor>),
     Cbc(OlderEncryptor),
     Signed(Verifier),
 }
@@ -300,7 +300,7 @@ fn unread(serializer: &str) -> String {
 }
 
 fn gcm(secret: &Secret, digest: Digest) -> Cipher {
-    Cipher::Gcm(Encryptor::new(&key(secret, "authenticated encrypted cookie", digest)))
+    Cipher::Gcm(Box::new(Encryptor::new(&key(secret, "authenticated encrypted cookie", digest))))
 }
 
 fn cbc(secret: &Secret, digest: Digest) -> Cipher {

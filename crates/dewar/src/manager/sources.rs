@@ -294,22 +294,27 @@ impl Inner {
             match to.says_how_long() {
                 true if to.is_persistent(&ours) != is_persistent => {
                     ours.persistent = is_persistent;
-                    to.set(&mut ours.data, Change::Persistent(is_persistent))?;
+                    to.set(&mut ours.data, Change::Lifetime { persistent: is_persistent, idle: self.rules.idle })?;
                 }
                 false if is_persistent != self.rules.persistent => return cannot("a cookie of another persistence"),
                 _ => {}
             }
         }
         if contents.idle != source.rules.idle || contents.absolute != source.rules.absolute {
-            let is_kept = match to.beside.timeouts {
+            let is_persistent = to.is_persistent(&ours);
+            let is_kept = match to.timeouts() {
                 Timeouts::All => true,
-                Timeouts::IdleOfPersistent => ours.persistent && contents.absolute == source.rules.absolute,
+                Timeouts::IdleOfPersistent => is_persistent && contents.absolute == source.rules.absolute,
+                Timeouts::ShorterOfPersistent => {
+                    is_persistent && contents.absolute == source.rules.absolute && contents.idle <= self.rules.idle
+                }
                 Timeouts::Nothing => false,
             };
             if !is_kept {
                 return cannot("a lifetime of its own");
             }
             ours.idle = contents.idle;
+            to.set(&mut ours.data, Change::Lifetime { persistent: is_persistent, idle: ours.idle })?;
             if from.says_when_it_began() && to.says_when_it_began() {
                 ours.absolute = contents.absolute;
             }

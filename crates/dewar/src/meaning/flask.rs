@@ -55,7 +55,7 @@ impl Meaning for Flask {
                     data.insert(CLIENT.as_bytes(), written(encoding, CLIENT, &client)?);
                 }
             }
-            Change::Persistent(persistent) => {
+            Change::Lifetime { persistent, .. } => {
                 data.insert(PERMANENT.as_bytes(), written(encoding, PERMANENT, &persistent)?);
             }
             _ => {}

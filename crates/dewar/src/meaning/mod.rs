@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "django")]
+mod django;
 #[cfg(any(feature = "iron", feature = "phoenix"))]
 mod entry;
 #[cfg(feature = "express")]
@@ -18,13 +20,15 @@ mod principal;
 #[cfg(feature = "rails")]
 mod rails;
 
+#[cfg(feature = "django")]
+pub(crate) use django::Django;
 #[cfg(any(feature = "iron", feature = "phoenix"))]
 pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
-pub use login::Login;
+pub use login::{Login, Proof};
 #[cfg(feature = "phoenix")]
 pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};
 pub use principal::Principal;
@@ -81,6 +85,21 @@ pub trait Meaning: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether the session is still that of the user as the application has them now, where entries say more of a log-in than the user's name.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing in the entries could say so; the message says what to leave out.
+    fn confirm(&self, _data: &Data, _encoding: Encoding, login: &Login) -> Result<Confirmed, Error> {
+        match login.proof {
+            Proof::Nothing => Ok(Confirmed::Yes),
+            _ => Err(Error::setting(
+                "confirm_principal: this session format keeps nothing that follows from a password; leave that out of the Login, \
+                 and end the sessions of whoever changes it on a store, with revoke_all",
+            )),
+        }
+    }
+
     /// Whether messages are kept in this entry.
     fn is_flash(&self, entry: &[u8]) -> bool {
         entry == flash::ENTRY.as_bytes()
@@ -105,14 +124,31 @@ pub trait Meaning: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Whether a session is still that of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Confirmed {
+    /// It is.
+    Yes,
+    /// It is, and this entry should say so anew: it was made under a secret of before.
+    Anew(&'static str, Vec<u8>),
+    /// It is not: the password has changed since.
+    No,
+}
+
 /// What is to be said by entries from now on.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Change<'a> {
     /// Somebody has logged in.
     Principal(&'a Login),
-    /// Whether the cookie outlives the browser.
-    Persistent(bool),
+    /// How long this session lives.
+    Lifetime {
+        /// Whether the cookie outlives the browser.
+        persistent: bool,
+        /// The idle timeout in seconds.
+        idle: u32,
+    },
     /// The id changes: what a framework ties to it (a token against forged requests) changes, too. With a source of random bytes for it.
     Renewed(fn(&mut [u8])),
 }
@@ -139,6 +175,8 @@ pub enum Timeouts {
     Nothing,
     /// The idle timeout, and only of a session whose cookie outlives the browser.
     IdleOfPersistent,
+    /// The same, where that is shorter than the manager's, which ends the session as well.
+    ShorterOfPersistent,
     /// The idle timeout and the absolute one, with when the visit began.
     All,
 }
@@ -178,9 +216,10 @@ impl PartialEq for Format {
 
 impl Format {
     /// Why a single session cannot have this lifetime, where the layer's cookies outlive the browser or not.
-    pub(crate) fn fits(&self, lifetime: Lifetime, is_persistent: bool) -> Result<(), String> {
+    /// `idle` is the layer's idle timeout.
+    pub(crate) fn fits(&self, lifetime: Lifetime, is_persistent: bool, idle: u32) -> Result<(), String> {
         let name = self.name;
-        match self.beside.timeouts {
+        match self.timeouts() {
             _ if lifetime.persistent != is_persistent && !self.says_how_long() => Err(format!(
                 "{name} does not say of a single session whether its cookie outlives the browser; set that on the layer"
             )),
@@ -191,11 +230,22 @@ impl Format {
             Timeouts::Nothing if lifetime.idle.is_some() => Err(format!(
                 "{name} keeps no idle timeout of a single session; set it on the layer, and leave out .idle(...) here"
             )),
-            Timeouts::IdleOfPersistent if lifetime.idle.is_some() && !lifetime.persistent => Err(format!(
+            _ if lifetime.idle.is_some() && !lifetime.persistent => Err(format!(
                 "{name} keeps an idle timeout of a single session only where its cookie outlives the browser; \
                  use Lifetime::persistent().idle(...)"
             )),
+            Timeouts::ShorterOfPersistent if lifetime.idle.is_some_and(|own| own > idle) => Err(format!(
+                "{name} ends every session after the layer's idle timeout of {idle} s; give the layer the longer one"
+            )),
             _ => Ok(()),
+        }
+    }
+
+    /// Which timeouts of a single session are kept, wherever.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        match self.within.timeouts {
+            Timeouts::Nothing => self.beside.timeouts,
+            within => within,
         }
     }
 

@@ -93,7 +93,7 @@ impl Meaning for Rails {
                 }
                 data.remove(CSRF_TOKEN.as_bytes());
             }
-            Change::Persistent(_) => {}
+            Change::Lifetime { .. } => {}
         }
         Ok(())
     }

@@ -191,6 +191,15 @@ pub(crate) fn source_is_over(cookie: &str) {
     tracing::warn!(cookie, "reads_also: its date has passed, and its sessions are not opened any more; leave it out");
 }
 
+/// A secret that `startproject` of Django's made is in use.
+#[cfg(feature = "django")]
+pub(crate) fn made_by_startproject() {
+    tracing::warn!(
+        "the secret begins with django-insecure-: startproject made it, and whoever has read the repository can log in as anybody; \
+         where this is public, make another one"
+    );
+}
+
 /// The end of a former domain has come, and its cookies are not removed any more.
 pub(crate) fn former_domain_is_over(cookie: &str) {
     tracing::warn!(

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod django;
 mod express;
 mod express_vectors;
 mod flask_vectors;

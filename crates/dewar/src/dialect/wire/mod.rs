@@ -2,9 +2,9 @@
 
 #[cfg(feature = "express")]
 pub mod cookie_signature;
-#[cfg(feature = "flask")]
+#[cfg(any(feature = "flask", feature = "django"))]
 pub mod inflate;
-#[cfg(feature = "flask")]
+#[cfg(any(feature = "flask", feature = "django"))]
 pub mod itsdangerous;
 pub mod keygrip;
 mod mac;

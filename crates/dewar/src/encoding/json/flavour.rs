@@ -30,6 +30,8 @@ pub(super) enum Escapes {
 impl Json {
     /// What Flask puts into its session cookie: tags, sorted names, ASCII.
     pub const FLASK: Json = Json { numbers: Numbers::Python, tags: true, sorted: true, escapes: Escapes::NonAscii };
+    /// Python's `json` without blanks, as Django writes sessions: ASCII.
+    pub const PYTHON: Json = Json { numbers: Numbers::Python, tags: false, sorted: false, escapes: Escapes::NonAscii };
     /// Python's `json` with `ensure_ascii` off and no blanks.
     pub const PYTHON_UTF8: Json =
         Json { numbers: Numbers::Python, tags: false, sorted: false, escapes: Escapes::Nothing };

@@ -1,0 +1,375 @@
+//! payload ":" timestamp ":" base64url( HMAC-SHA256( K, payload ":" timestamp ) )
+//!
+//! ```text
+//! payload   = [ "." ] base64url( JSON, or with the dot zlib( JSON ) )
+//! timestamp = Unix seconds in base 62, digits 0-9 A-Z a-z
+//! K         = SHA-256( salt "signer" secret )
+//! salt      = django.contrib.sessions.backends.signed_cookies
+//! ```
+//!
+//! Django's engine `signed_cookies`, as Django 5.2.19 and 6.0.10 write it; both read each other's. The JSON is Python's: ASCII, names in the order
+//! they came in, nothing beyond JSON but NaN and the infinities.
+//!
+//! What it cannot say: when a visit began (so there is no absolute timeout), and bytes, dates, UUIDs and tuples apart from text and lists. A single
+//! session's own lifetime is an entry, `_session_expiry`, and only tells the browser how long to keep the cookie: whoever reads allows every
+//! session the same time, Django's `SESSION_COOKIE_AGE`. Django's log-in is in entries, too. Its messages (`_messages`, or a cookie of their own)
+//! are left alone; ours are `_flashes`.
+//!
+//! Where it deviates: base64 has one spelling, and JSON is ASCII (Django also takes padding and noise, and reads UTF-8 as Latin-1; it writes none
+//! of them); a cookie from the future is refused beyond a minute (Django takes it, and it never ends); inflating stops at a bound; a
+//! removed cookie has no value and keeps its attributes (Django writes `""`, and leaves out `HttpOnly` and `Secure`); a refused cookie is left alone
+//! until something is written (Django replaces it); blanks around a cookie's `=` and quotes around its value are not taken; a session is issued
+//! again when it is opened after a tenth of its lifetime (Django: when it is written to, which is
+//! [`Reissue::OnWrite`](crate::Reissue::OnWrite), or with every request, which is [`Reissue::EveryRequest`](crate::Reissue::EveryRequest)).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Attribute, Attributes, Body, Contents, Data, Dialect, Duplicates, Ending, Jar, Keeps, Known, Lasts, Limits,
+    Profile, Random, Refusal, SameSite, SetValue, Spelling, Steps, Timestamp, Token,
+    option::{self, Setter},
+    wire::{
+        Digest,
+        inflate::{InflateError, deflate_if_shorter, inflate},
+        itsdangerous::{Derivation, Signer},
+    },
+};
+use crate::{
+    encoding::{Encoding, Json, base64},
+    error::Error,
+    explain::signed_by,
+    meaning::{self, Meaning},
+    secret::{Keyring, Secret},
+    telemetry,
+};
+
+pub(super) const KNOWN: Known = Known {
+    name: "Django",
+    cookies: &["sessionid"],
+    make: |keyring, options| option::made("Django", Django::new(keyring), SETTERS, options),
+};
+
+const SETTERS: &[Setter<Django>] = &[
+    Setter::new("compression", |django, value| Ok(django.compression(option::flag(value)?))),
+    Setter::new("digest", |django, value| Ok(django.digest(option::digest(value)?))),
+    Setter::new("expire_at_browser_close", |django, value| Ok(django.expire_at_browser_close(option::flag(value)?))),
+    Setter::new("largest_inflated", |django, value| Ok(django.largest_inflated(option::number(value)?))),
+    Setter::new("salt", |django, value| Ok(django.salt(value))),
+];
+
+const JSON: Encoding = Encoding::Json(Json::PYTHON);
+
+/// The salt that the engine has built in.
+const SALT: &str = "django.contrib.sessions.backends.signed_cookies";
+
+/// Between the fields.
+const COLON: u8 = b':';
+
+/// What Django takes for no session at all: `SessionBase._validate_session_key`.
+const SHORTEST: usize = 8;
+
+/// What an honest cookie may inflate to. The longest that a browser keeps has 3 KiB of compressed data, and text shrinks to a twentieth at best.
+const LARGEST_INFLATED: usize = 64 << 10;
+
+/// Django's `signed_cookies`: a Django site with the same secret and this application share each visitor's session.
+///
+/// ```
+/// use std::time::Duration;
+/// use dewar::{Keyring, Lifetime, SessionLayer, dialect::Django};
+///
+/// # fn main() -> Result<(), dewar::Error> {
+/// // SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+/// let layer = SessionLayer::new("w98fw9ef8hwe98fhwef")?.dialect(Django::new);
+///
+/// // SESSION_COOKIE_AGE = 3600, SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+/// let other = SessionLayer::new("w98fw9ef8hwe98fhwef")?
+///     .dialect(|secrets: &Keyring| Django::new(secrets).expire_at_browser_close(true))
+///     .lifetime(Lifetime::browser().idle(Duration::from_secs(3600)));
+/// # layer.manager()?; other.manager()?; Ok(()) }
+/// ```
+///
+/// `SESSION_COOKIE_AGE` is the layer's idle timeout (two weeks where nothing is said), and `request.session.set_expiry(300)` is
+/// `session.set_lifetime(Lifetime::persistent().idle(Duration::from_secs(300)))`. With it only the browser's cookie ends earlier, as in Django: a copy
+/// of it opens until `SESSION_COOKIE_AGE` has gone.
+///
+/// A log-in that Django is to believe says the user's password as the database has it: [`Login::password`](crate::Login::password).
+///
+/// # Security
+///
+/// The cookie is signed, not encrypted: the visitor can read what is in it. A copy of it is worth a session until it expires, also after a log-out.
+/// [`principal`](crate::Session::principal) trusts the cookie; Django asks its database with every request whether the password is still the one of
+/// the log-in. So does [`confirm_principal`](crate::Session::confirm_principal), where it is called.
+///
+/// Anybody who knows the secret can sign a session for any user. One that begins with `django-insecure-` was made by `startproject`, and is in the
+/// history of the repository more often than not: make another one for whatever is public.
+#[derive(Debug)]
+pub struct Django {
+    profile: Profile,
+    meaning: meaning::Django,
+    secrets: Vec<Secret>,
+    salt: String,
+    digest: Digest,
+    signer: Signer,
+    compression: bool,
+    largest: usize,
+}
+
+impl Django {
+    /// The dialect under these secrets: Django's `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.
+    pub fn new(keyring: &Keyring) -> Self {
+        let secrets = keyring.secrets().to_vec();
+        let (salt, digest) = (SALT.to_owned(), Digest::Sha256);
+        Self {
+            profile: profile(),
+            meaning: meaning::Django::new(&secrets),
+            signer: signer(&secrets, &salt, digest),
+            secrets,
+            salt,
+            digest,
+            compression: true,
+            largest: LARGEST_INFLATED,
+        }
+    }
+
+    /// Whether a session is compressed where that makes it shorter, as Django does. The default: yes. Django reads both;
+    /// without it, writing costs less time, and larger sessions more bytes.
+    #[must_use]
+    pub fn compression(mut self, compression: bool) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Whether a session that does not say so itself ends with the browser: `SESSION_EXPIRE_AT_BROWSER_CLOSE`. The default: no.
+    #[must_use]
+    pub fn expire_at_browser_close(mut self, expires: bool) -> Self {
+        self.meaning.expires_at_browser_close = expires;
+        self
+    }
+
+    /// The most bytes that a compressed session may inflate to; more is refused. The default: 64 KiB,
+    /// twenty times what the longest cookie of a browser holds.
+    #[must_use]
+    pub fn largest_inflated(mut self, bytes: usize) -> Self {
+        self.largest = bytes;
+        self
+    }
+
+    /// The salt of the signature, where a subclass of the engine has one of its own.
+    #[must_use]
+    pub fn salt(mut self, salt: impl Into<String>) -> Self {
+        self.salt = salt.into();
+        self.signer = signer(&self.secrets, &self.salt, self.digest);
+        self
+    }
+
+    /// The hash function of the signature, where a subclass of the engine has another one than SHA-256.
+    #[must_use]
+    pub fn digest(mut self, digest: Digest) -> Self {
+        self.digest = digest;
+        self.signer = signer(&self.secrets, &self.salt, digest);
+        self
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
+        let text = match payload.strip_prefix(b".") {
+            None => base64::decode_url(payload).ok_or(Refusal::Malformed)?,
+            Some(compressed) => {
+                let compressed = base64::decode_url(compressed).ok_or(Refusal::Malformed)?;
+                inflate(&compressed, self.largest).map_err(|error| match error {
+                    InflateError::Oversize => Refusal::Oversize,
+                    InflateError::Malformed => Refusal::Malformed,
+                })?
+            }
+        };
+        // Django would read other bytes as Latin-1, and writes none.
+        if text.is_ascii() { Ok(text.into()) } else { Err(Refusal::Malformed) }
+    }
+}
+
+impl Dialect for Django {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
+        let token = jar.value()?.as_bytes();
+        self.explain(token, limits, steps);
+        if token.len() < SHORTEST {
+            return Err(Refusal::Malformed);
+        }
+        let signed = self.signer.unsign(token).map_err(|_| Refusal::BadSignature)?;
+        let (payload, issued) = split(signed.value).ok_or(Refusal::Malformed)?;
+        let issued = moment(issued).ok_or(Refusal::Malformed)?;
+        if issued > limits.now.after(limits.skew) {
+            return Err(Refusal::Future);
+        }
+        // With its fraction: the clock of whoever reads has one.
+        if limits.now.since(issued) > Duration::from_secs(u64::from(limits.idle)) {
+            return Err(Refusal::Expired);
+        }
+        let data = Data::parse(JSON, &self.decode(payload)?).ok_or(Refusal::Malformed)?;
+        let persistent = self.meaning.is_persistent(&data, JSON);
+        let idle = meaning::Django::own_age(&data, JSON, limits.now).unwrap_or(limits.idle);
+        let mut contents = Contents::new(issued, idle, None, persistent);
+        contents.data = data;
+        Ok(Token::Data { contents, outdated: signed.secret != 0, sliding: true, unique: None })
+    }
+
+    fn write(
+        &self,
+        body: Body<'_>,
+        _cookie: &str,
+        now: Timestamp,
+        _random: Random<'_>,
+    ) -> Result<Vec<SetValue>, Error> {
+        let Body::Data(contents) = body else {
+            return Err(Error::setting("the dialect Django keeps the session in the cookie; leave out the store"));
+        };
+        let mut text = Vec::with_capacity(512);
+        contents.data.write(JSON, &mut text);
+        // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
+        let compress = self.compression && text.len() <= self.largest;
+        let compressed = if compress { deflate_if_shorter(&text) } else { None };
+        let payload = compressed.as_ref().unwrap_or(&text);
+        let mut token = String::with_capacity(payload.len() / 3 * 4 + 64);
+        if compressed.is_some() {
+            token.push('.');
+        }
+        base64::push_url(payload, &mut token);
+        token.push(char::from(COLON));
+        push_base62(now.as_secs(), &mut token);
+        self.signer.sign_into(&mut token);
+        let cookie = SetValue::new("", token);
+        // Also where the application wrote the entry by hand.
+        Ok(vec![match meaning::Django::own_age(&contents.data, JSON, now) {
+            Some(age) => cookie.lasting(Lasts::For(Duration::from_secs(u64::from(age)))),
+            None => cookie,
+        }])
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.salt.is_empty() {
+            return Err(Error::setting("salt: Django takes an empty one for none; leave it out, or name one"));
+        }
+        // A warning, as Django's own check is one (security.W009): a site is developed with it.
+        if self.secrets.iter().any(|secret| secret.reveal().starts_with(b"django-insecure-")) {
+            telemetry::made_by_startproject();
+        }
+        Ok(())
+    }
+
+    fn meaning(&self) -> Arc<dyn Meaning> {
+        Arc::new(self.meaning.clone())
+    }
+}
+
+impl Django {
+    /// What stands in a token, whether it is authentic or not.
+    fn explain(&self, token: &[u8], limits: &Limits, steps: &mut Steps<'_>) {
+        let mut parts = token.rsplitn(3, |byte| *byte == COLON);
+        let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
+        steps.note("payload", || match self.decode(payload) {
+            Ok(text) => {
+                format!("{} bytes of JSON{}", text.len(), if payload.starts_with(b".") { ", compressed" } else { "" })
+            }
+            Err(refusal) => refusal.to_string(),
+        });
+        steps.note("issued", || moment(issued).map_or("no time".into(), |at| limits.age(at)));
+        steps.note("signature", || {
+            let secret = self.signer.unsign(token).ok().map(|signed| signed.secret);
+            format!("{} characters, {}", signature.len(), signed_by(secret, self.secrets.len()))
+        });
+    }
+}
+
+fn profile() -> Profile {
+    use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite as Site, Secure};
+    let spelling = Spelling {
+        order: &[Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, Site, Secure],
+        lower_case: &[Expires],
+        persistent: Ending::Both,
+        removal: Ending::Both,
+    };
+    let cookie = Attributes { same_site: Some(SameSite::Lax), ..Attributes::new("sessionid") };
+    Profile {
+        duplicates: Duplicates::Last,
+        idle: Duration::from_secs(14 * 86_400),
+        skew: Duration::from_secs(60),
+        ..Profile::foreign(KNOWN.name, Keeps::Data, JSON, cookie, spelling)
+    }
+}
+
+fn signer(secrets: &[Secret], salt: &str, digest: Digest) -> Signer {
+    let secrets: Vec<&[u8]> = secrets.iter().map(Secret::reveal).collect();
+    let signer = Signer::new(&secrets, salt.as_bytes(), digest, Derivation::DjangoConcat);
+    signer.and_then(|signer| signer.separator(COLON)).expect("a keyring has a secret, and a colon separates")
+}
+
+fn split(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memrchr(COLON, value)?;
+    Some((&value[..at], &value[at + 1..]))
+}
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+fn push_base62(number: u64, out: &mut String) {
+    let (mut digits, mut at, mut rest) = ([b'0'; 11], 11, number);
+    loop {
+        at -= 1;
+        digits[at] = BASE62[(rest % 62) as usize];
+        rest /= 62;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().copied().map(char::from));
+}
+
+/// The moment that a token's timestamp says.
+fn moment(digits: &[u8]) -> Option<Timestamp> {
+    if digits.is_empty() {
+        return None;
+    }
+    let seconds = digits.iter().try_fold(0_u64, |seconds, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'A'..=b'Z' => digit - b'A' + 10,
+            b'a'..=b'z' => digit - b'a' + 36,
+            _ => return None,
+        };
+        seconds.checked_mul(62)?.checked_add(u64::from(digit))
+    })?;
+    Some(Timestamp::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_base_62() {
+        for (seconds, text) in [
+            (0, "0"),
+            (61, "z"),
+            (62, "10"),
+            (1_700_000_000, "1r31eq"),
+            (1 << 32, "4gfFC4"),
+            (u64::MAX / 1000, "L5rkdKKxYN"),
+        ] {
+            let mut written = String::new();
+            push_base62(seconds, &mut written);
+            assert_eq!(moment(written.as_bytes()), Some(Timestamp::from_secs(seconds)), "{written}");
+            if seconds < 1 << 33 {
+                assert_eq!(written, text);
+            }
+        }
+        let mut longest = String::new();
+        push_base62(u64::MAX, &mut longest);
+        assert_eq!(longest.len(), 11);
+        for none in ["", "-1", "1r31e!", "zzzzzzzzzzz", "000000000000000000000000zzzzzzzzzzzz"] {
+            assert_eq!(moment(none.as_bytes()), None, "{none}");
+        }
+    }
+}
