@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use dewar::{
-    Clock, Keyring, Lifetime, Secret, Session, SessionLayer, SessionManager,
+    Clock, Keyring, Lifetime, Secret, Session, SessionLayer, SessionManager, Value,
     dialect::{
         self, Dialect, Digest, Encryption, Jar, Limits, Rails, Refusal, Report, Steps, Timestamp, Token,
         wire::rails::{Encryptor, Message, OlderEncryptor, Verifier, derive_key},
     },
+    encoding::{self, Encoding},
     testing::Visitor,
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 
 use crate::support::{self, typed};
 
+const JSON: Encoding = Encoding::Json(encoding::Json::RAILS);
 const SECRET: &str = "3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f";
 const OLD: &str = "a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7";
 const COOKIE: &str = "_app_session";
@@ -159,8 +161,9 @@ fn message(vector: &Json, config: &Json, secret: &str, kdf: Digest) -> Result<()
     if vector["expect"]["outcome"] != "valid" {
         return Ok(());
     }
-    let found: Json = serde_json::from_slice(&message.body).unwrap();
-    assert_eq!(found, vector["session"], "{id}");
+    let found: Value = JSON.read(&message.body).unwrap();
+    assert!(typed::same(&found, &typed::value(&vector["session"])), "{id}");
+    assert_eq!(JSON.write(&found).unwrap(), *message.body, "{id}");
     let again = Message::wrap(&message.body, message.expires, "cookie.pref");
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&text), "{id}");
     let again = match iv {
@@ -307,7 +310,10 @@ fn marshal_is_refused_with_what_to_set_in_rails() {
         let report = Report::of(&rails, &Jar::of(COOKIE, &values), &Limits::new(NOW, 86_400));
         assert_eq!(report.verdict.as_ref().unwrap_err(), &Refusal::Malformed);
         let said = report.to_string();
-        assert!(said.contains(name) && said.contains("cookies_serializer = :json") && said.contains(":hybrid"), "{said}");
+        assert!(
+            said.contains(name) && said.contains("cookies_serializer = :json") && said.contains(":hybrid"),
+            "{said}"
+        );
     }
 }
 
@@ -354,7 +360,8 @@ async fn a_signed_session_is_read_and_written_and_can_be_told_from_no_other() {
     let rails = Rails::new(&keyring(&[SECRET]));
     let encrypted = unique(&rails, &sealed(&around("{}")));
     assert!(encrypted.is_some());
-    let older = OlderEncryptor::new(&key("encrypted cookie", Digest::Sha256), &key("signed encrypted cookie", Digest::Sha256));
+    let older =
+        OlderEncryptor::new(&key("encrypted cookie", Digest::Sha256), &key("signed encrypted cookie", Digest::Sha256));
     let one = older.seal(&around("{}"), [1; 16]).replace('=', "%3D");
     let two = older.seal(&around("{}"), [2; 16]).replace('=', "%3D");
     assert_ne!(unique(&rails, &one), unique(&rails, &two));
@@ -390,7 +397,10 @@ async fn a_removal_is_spelled_as_rails_spells_it() {
     let manager = manager(|rails| rails);
     let visitor = of_rails(&manager, r#"{"a":1}"#);
     let set = request(&manager, visitor.cookie().to_str().unwrap(), Session::clear).await;
-    assert_eq!(set, [format!("{COOKIE}=; path=/; max-age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly; samesite=lax")]);
+    assert_eq!(
+        set,
+        [format!("{COOKIE}=; path=/; max-age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT; httponly; samesite=lax")]
+    );
 }
 
 #[tokio::test]
