@@ -36,7 +36,7 @@ fi
 cargo +nightly fuzz build
 
 found=
-for target in cookie_header sealed flask json_spans; do
+for target in cookie_header sealed flask rails json_spans; do
     echo "== $target: $seconds seconds"
     cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
         -dict="dictionaries/$target.dict" -print_final_stats=1 -verbosity=0 || found="$found $target"
@@ -45,4 +45,4 @@ if [ -n "$found" ]; then
     echo "found something:$found; the inputs are in fuzz/artifacts/" >&2
     exit 1
 fi
-echo "nothing found: cookie_header sealed flask json_spans, $seconds seconds each"
+echo "nothing found: cookie_header sealed flask rails json_spans, $seconds seconds each"

@@ -66,6 +66,19 @@ def flask():
     yield b"\3e30." + base64.urlsafe_b64encode((1_700_000_001).to_bytes(4, "big")).rstrip(b"=")
 
 
+def rails():
+    for vector in VECTORS:
+        text, cookie = vector.get("plaintext"), vector.get("cookie_value")
+        if isinstance(text, str):
+            text = text.encode("utf-8", "surrogatepass")
+            yield from (b"\0" + text, b"\1" + text)
+        inner = (vector.get("intermediate") or {}).get("session_json")
+        if isinstance(inner, str):
+            yield b"\0" + inner.encode("utf-8", "surrogatepass")
+        if isinstance(cookie, str):
+            yield b"\2" + cookie.encode("utf-8", "surrogatepass")
+
+
 def cookie_header():
     for vector in VECTORS:
         cookie = vector.get("request_cookie")
@@ -92,7 +105,7 @@ def sealed():
             yield b"\0\0\0\xff" + facts
 
 
-for target in (json_spans, flask, cookie_header, sealed):
+for target in (json_spans, flask, rails, cookie_header, sealed):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}
