@@ -370,7 +370,7 @@ fn a_report_says_what_a_cookie_is_and_which_secret_fits_and_never_a_value() {
 fn every_dialect_is_listed_with_its_usual_cookies() {
     let all: Vec<_> = dialect::all().collect();
     let names: Vec<_> = all.iter().map(|known| known.name).collect();
-    assert_eq!(names, ["Sealed", "Opaque", "Flask", "cookie-session", "express-session"]);
+    assert_eq!(names, ["Sealed", "Opaque", "Flask", "cookie-session", "express-session", "Rails"]);
     for known in all {
         let dialect = known.new(&keyring());
         assert_eq!(dialect.profile().name, known.name);
