@@ -1,45 +1,83 @@
-//! Correctly sealed and signed messages, so that the fuzzer reaches the envelope and the JSON behind Rails' encryption. The encryption follows the
-//! words at the top of `rails.rs`, not its code.
+//! Correctly sealed payloads, so that the fuzzer reaches the metadata and the JSON behind the cipher.
+//!
+//! What opens is written again and opens to the same entries; what nobody sealed never opens.
 
 #![no_main]
 
 use std::sync::LazyLock;
 
-use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
-use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use dewar::dialect::Rails;
-use dewar_fuzz::{
-    foreign::{is_refused, opens_again},
-    keyring, secret,
+use dewar::{
+    Value,
+    dialect::{
+        Body, Contents, Dialect, Jar, Rails, Refusal, Steps, Token,
+        wire::{
+            Digest,
+            rails::{Encryptor, Message, derive_key},
+        },
+    },
+    encoding::{Encoding, Json},
 };
+use dewar_fuzz::{NOW, by_name, keyring, limits, random, survives};
 use libfuzzer_sys::fuzz_target;
-use sha2::Sha256;
+
+const NAME: &str = "_app_session";
 
 static RAILS: LazyLock<Rails> = LazyLock::new(|| Rails::new(&keyring()));
-static CIPHER: LazyLock<Aes256Gcm> = LazyLock::new(|| {
+static BARE: LazyLock<Rails> = LazyLock::new(|| Rails::new(&keyring()).metadata(false));
+static ENCRYPTOR: LazyLock<Encryptor> = LazyLock::new(|| {
     let mut key = [0; 32];
-    pbkdf2::pbkdf2_hmac::<Sha256>(secret(), b"authenticated encrypted cookie", 1000, &mut key);
-    Aes256Gcm::new(&key.into())
+    derive_key(keyring().secrets()[0].reveal(), "authenticated encrypted cookie", Digest::Sha256, &mut key);
+    Encryptor::new(&key)
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((how, rest)) = bytes.split_first() else { return };
-    let plain = match how % 4 {
-        // The session's JSON in the envelope of Rails.
-        0 => format!(r#"{{"_rails":{{"message":"{}","exp":null,"pur":"cookie.app"}}}}"#, BASE64.encode(rest)).into_bytes(),
-        // The JSON of the envelope, or no envelope.
+    let text = match how % 3 {
+        // A session in Rails' own metadata.
+        0 => Message::wrap(rest, None, "cookie._app_session"),
+        // Not necessarily metadata.
         1 => rest.to_vec(),
-        2 => [br#"{"_rails":{"message":"#.as_slice(), rest].concat(),
-        _ => return is_refused(&*RAILS, &String::from_utf8_lossy(rest)),
+        _ => {
+            let forged = read(&String::from_utf8_lossy(rest)).is_ok();
+            assert!(!forged, "nobody sealed this");
+            return;
+        }
     };
-    let value = sealed(plain);
-    opens_again(&*RAILS, &value);
-    // Each part is standard base64, percent-encoded: one letter less is another message.
-    is_refused(&*RAILS, &value[1..]);
+    let sealed = ENCRYPTOR.seal(text, [*how; Encryptor::IV]).expect("it is short");
+    let cookie = sealed.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    if let Ok(contents) = read(&cookie) {
+        round(&contents);
+    }
+    // One character of the cookie changed is no cookie.
+    let mut changed = cookie.into_bytes();
+    let at = usize::from(*how) * 7 % changed.len();
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(changed).expect("ASCII");
+    assert!(read(&changed).is_err(), "a changed cookie opened");
 });
 
-fn sealed(mut text: Vec<u8>) -> String {
-    let tag = CIPHER.encrypt_inout_detached(&[7; 12].into(), b"", (&mut *text).into()).expect("a short text");
-    let parts = [BASE64.encode(text), BASE64.encode([7; 12]), BASE64.encode(tag)];
-    parts.join("--").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+fn read(cookie: &str) -> Result<Contents, Refusal> {
+    match RAILS.read(&Jar::of(NAME, &[("", cookie)]), &limits(), &mut Steps::off())? {
+        Token::Data { contents, .. } => Ok(contents),
+        Token::Id { .. } => panic!("Rails keeps data"),
+    }
+}
+
+fn round(contents: &Contents) {
+    for rails in [&RAILS, &BARE] {
+        let Ok(cookies) = rails.write(Body::Data(contents), NAME, NOW, &mut random(1)) else {
+            assert!(contents.data.get(b"_rails").is_some(), "what opened can be written");
+            continue;
+        };
+        let again = read(&cookies[0].value).expect("what was written opens");
+        let mut names = by_name(&again.data);
+        if contents.data.get(b"session_id").is_none() {
+            names.retain(|(name, _)| name != b"session_id");
+        }
+        assert_eq!(names, by_name(&contents.data));
+    }
+    let encoding = Encoding::Json(Json::RAILS);
+    for (_, entry) in contents.data.iter() {
+        survives(encoding, &encoding.read::<Value>(entry).expect("an accepted entry can be read"));
+    }
 }

@@ -254,6 +254,11 @@ fn rails(config: &Json) -> Result<Setting, NoSetting> {
     if let Some((name, own)) = salts.into_iter().find(|(name, own)| config["salts"][name] != *own) {
         return Err(NoSetting::Unknown(format!("the dialect Rails has no salt {name} but {own:?}")));
     }
+    // What is in Marshal is run, to be refused.
+    let serializer = text(config, "serializer")?;
+    if !["json", "hybrid", "marshal"].contains(&serializer) {
+        return Err(NoSetting::Unknown(format!("the dialect Rails does not read what is written with {serializer:?}")));
+    }
     let encryption = match text(config, "cipher")? {
         "aes-256-gcm" => Encryption::Gcm,
         cipher if cipher.starts_with("aes-256-cbc") => Encryption::Cbc,

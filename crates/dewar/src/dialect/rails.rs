@@ -128,6 +128,7 @@ pub struct Rails {
 }
 
 /// One way to protect a message, with its key.
+#[allow(clippy::large_enum_variant)] // There are a few in all.
 enum Cipher {
     Gcm(Box<Encryptor>),
     Cbc(OlderEncryptor),
@@ -351,15 +352,14 @@ impl Dialect for Rails {
             Err(_) => signed_by(None, self.secrets.len()),
         });
         let (text, cipher) = opened?;
-        let text = Zeroizing::new(text);
         let message = Message::read(&text)?;
         steps.note("purpose", || message.purpose.clone().unwrap_or_else(|| "none, so it serves every one".into()));
         message.check(&purpose(jar.name()), limits.now)?;
-        let body = Bytes::copy_from_slice(&message.body);
-        let data = self.decode(body, message.has_metadata, steps)?;
+        let (expires, has_metadata) = (message.expires, message.has_metadata);
+        let data = self.decode(message.body.into_owned().into(), has_metadata, steps)?;
 
         let mut contents = Contents::new(limits.now, limits.idle, None, limits.persistent);
-        if let Some(expires) = message.expires {
+        if let Some(expires) = expires {
             let issued = expires.since(Timestamp::from_secs(u64::from(limits.idle)));
             contents.issued = Timestamp::from_millis(issued.as_millis() as u64).min(limits.now);
         }

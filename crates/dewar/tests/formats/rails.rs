@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use dewar::{
-    Clock, Keyring, Lifetime, Secret, Session, SessionLayer, SessionManager,
+    Clock, Keyring, Lifetime, Secret, Session, SessionLayer, SessionManager, Value,
     dialect::{
         self, Dialect, Digest, Encryption, Jar, Limits, Rails, Refusal, Report, Steps, Timestamp, Token,
         wire::rails::{Encryptor, Message, OlderEncryptor, Verifier, derive_key},
     },
+    encoding::{self, Encoding},
     testing::Visitor,
 };
 use http::{HeaderMap, HeaderValue, header};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 
 use crate::support::{self, typed};
 
+const JSON: Encoding = Encoding::Json(encoding::Json::RAILS);
 const SECRET: &str = "3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f";
 const OLD: &str = "a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7";
 const COOKIE: &str = "_app_session";
@@ -159,8 +161,9 @@ fn message(vector: &Json, config: &Json, secret: &str, kdf: Digest) -> Result<()
     if vector["expect"]["outcome"] != "valid" {
         return Ok(());
     }
-    let found: Json = serde_json::from_slice(&message.body).unwrap();
-    assert_eq!(found, vector["session"], "{id}");
+    let found: Value = JSON.read(&message.body).unwrap();
+    assert!(typed::same(&found, &typed::value(&vector["session"])), "{id}");
+    assert_eq!(JSON.write(&found).unwrap(), *message.body, "{id}");
     let again = Message::wrap(&message.body, message.expires, "cookie.pref");
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&text), "{id}");
     let again = match iv {
