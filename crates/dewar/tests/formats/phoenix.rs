@@ -141,7 +141,7 @@ fn settings_that_plug_would_refuse_are_refused_with_what_to_write() {
     assert!(refused(NEW, |phoenix| phoenix.signing_salt("s").principal_entry("_csrf_token")).contains("name another"));
     let known = dialect::all().find(|known| known.name == "Phoenix").unwrap();
     assert!(known.with("signing_salt=a=b%2Cc,encryption_salt=e,key_digest=sha512,key_iterations=2000").is_ok());
-    assert!(known.with("salt=a").unwrap_err().to_string().contains("signing_salt"));
+    assert!(known.with("salt=a").err().unwrap().to_string().contains("signing_salt"));
 }
 
 #[test]
