@@ -116,7 +116,14 @@ pub use web::{
 };
 
 /// The examples of the pages in `docs/`, compiled and run.
-#[cfg(all(doctest, feature = "templates", feature = "flask", feature = "express", feature = "sqlite"))]
+#[cfg(all(
+    doctest,
+    feature = "templates",
+    feature = "flask",
+    feature = "express",
+    feature = "iron",
+    feature = "sqlite"
+))]
 mod docs {
     #[doc = include_str!("../../../docs/coming-from-express.md")]
     mod coming_from_express {}
