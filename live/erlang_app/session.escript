@@ -28,12 +28,12 @@ each_line(Keys) ->
     end.
 
 check(Keys, Cookie) ->
-    try open(Keys, binary:split(Cookie, <<".">>, [global])) of
-        Binary ->
-            case term_to_binary(binary_to_term(Binary)) of
-                Binary -> "same";
-                Other -> ["other ", hex(Other), " not ", hex(Binary)]
-            end
+    try
+        Binary = open(Keys, binary:split(Cookie, <<".">>, [global])),
+        {Binary, term_to_binary(binary_to_term(Binary))}
+    of
+        {Same, Same} -> "same";
+        {Theirs, Ours} -> ["other ", hex(Ours), " not ", hex(Theirs)]
     catch
         _:_ -> "refused"
     end.

@@ -65,8 +65,10 @@ fn a_set_of_fewer_vectors_under_other_names_passes_and_is_counted_anew() {
     set["configs"] = Value::Object(configs.collect());
     for (at, vector) in vectors(&mut set).iter_mut().enumerate() {
         vector["id"] = format!("second/{at}").into();
-        if let Some(name) = vector["config"].as_str() {
-            vector["config"] = format!("{name} 2").into();
+        for member in ["config", "minted_with_config"] {
+            if let Some(name) = vector[member].as_str() {
+                vector[member] = format!("{name} 2").into();
+            }
         }
     }
     recount(&mut set);

@@ -123,6 +123,7 @@ pub use web::{
     feature = "flask",
     feature = "express",
     feature = "rails",
+    feature = "iron",
     feature = "sqlite"
 ))]
 mod docs {

@@ -59,7 +59,7 @@ fn what_ours_writes_erlang_opens_and_would_write_just_so(tools: &Tools) {
 
 fn what_erlang_writes_ours_opens_and_would_write_just_so(tools: &Tools) {
     let (dialects, mut dice) = (every(), Dice::new(19));
-    let made = erlang::make(tools, 3000, 20);
+    let made = erlang::make(tools, 1500, 20);
     for cookies in &made {
         for (dialect, cookie) in dialects.iter().zip(cookies) {
             let found = read(dialect, cookie).unwrap_or_else(|| panic!("{cookie} does not open"));
@@ -70,7 +70,7 @@ fn what_erlang_writes_ours_opens_and_would_write_just_so(tools: &Tools) {
                 let value: Value = encoding.read(encoded).expect("it reads");
                 again.insert(name, encoding.write(&value).unwrap_or_else(|why| panic!("{value:?}: {why}")));
             }
-            assert_eq!(written(&signed(), &again, &mut dice), cookies[2]);
+            assert_eq!(written(&dialects[2], &again, &mut dice), cookies[2]);
         }
     }
     note(&format!("{} sessions", made.len() * dialects.len()));

@@ -125,8 +125,9 @@ impl Iron {
         Self { profile: profile(false), meaning: Entry::default(), secrets, ids, unlimited: false }
     }
 
-    /// The ids of the passwords, in the order of the secret and its fallbacks: the first seals and is the highest. The default: as many as there are, down
-    /// to 1.
+    /// The ids of the passwords, in the order of the secret and its fallbacks: the first seals. The default: as many as there are, down to 1.
+    ///
+    /// iron-session seals with the highest. Another order lets a server read what others will seal next.
     ///
     /// ```
     /// use dewar::{Keyring, Secret, SessionLayer, dialect::Iron};
@@ -240,14 +241,9 @@ impl Dialect for Iron {
         }
         if self.ids.len() != self.secrets.len() || self.ids.iter().collect::<BTreeSet<_>>().len() != self.ids.len() {
             return Err(Error::setting(format!(
-                "password_ids: name one id for each of the {} secrets, each another one, the newest first",
+                "password_ids: name one id for each of the {} secrets, each another one, in the secrets' order",
                 self.secrets.len()
             )));
-        }
-        if self.ids.iter().max() != self.ids.first() {
-            return Err(Error::setting(
-                "password_ids: iron-session seals with the highest id, so the secret must have it; name the newest first",
-            ));
         }
         self.meaning.check(&RESERVED)
     }

@@ -12,11 +12,12 @@ pub(super) fn compare(one: &Value, other: &Value) -> Ordering {
         (Float(one), Float(other)) => one.total_cmp(other),
         (Tuple(one), Tuple(other)) => one.len().cmp(&other.len()).then_with(|| items(one, other)),
         (List(one), List(other)) => items(one, other),
+        // All keys, then all values.
         (Map(one), Map(other)) => one.len().cmp(&other.len()).then_with(|| {
-            let pairs = one.iter().zip(other);
-            let mut unequal =
-                pairs.map(|(one, other)| compare(&one.0, &other.0).then_with(|| compare(&one.1, &other.1)));
-            unequal.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            let (one, other) = (sorted(one), sorted(other));
+            let keys = one.iter().zip(&other).map(|(one, other)| compare(&one.0, &other.0));
+            let values = one.iter().zip(&other).map(|(one, other)| compare(&one.1, &other.1));
+            keys.chain(values).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
         }),
         (Text(_) | Bytes(_), Text(_) | Bytes(_)) => bytes(one).cmp(bytes(other)),
         _ => match (atom(one), atom(other)) {
@@ -24,6 +25,13 @@ pub(super) fn compare(one: &Value, other: &Value) -> Ordering {
             _ => rank(one).cmp(&rank(other)),
         },
     }
+}
+
+/// The members of a map in the order of their keys.
+pub(super) fn sorted(members: &[(Value, Value)]) -> Vec<&(Value, Value)> {
+    let mut sorted: Vec<_> = members.iter().collect();
+    sorted.sort_by(|one, other| compare(&one.0, &other.0));
+    sorted
 }
 
 fn items(one: &[Value], other: &[Value]) -> Ordering {

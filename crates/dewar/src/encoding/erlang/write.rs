@@ -43,8 +43,7 @@ pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(
             items.iter().try_for_each(|item| term(erlang, item, out))?;
         }
         Value::Map(members) => {
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_by(|one, other| compare(&one.0, &other.0));
+            let sorted = order::sorted(members);
             if sorted.windows(2).any(|pair| compare(&pair[0].0, &pair[1].0) == Ordering::Equal) {
                 return Err(WriteError::new("two keys of a map are the same in Erlang"));
             }
