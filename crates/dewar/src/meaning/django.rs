@@ -50,6 +50,7 @@ impl Django {
         match encoding.read(data.get(EXPIRY.as_bytes())?).ok()? {
             Value::Integer(0) => None,
             Value::Integer(whole) => Some(seconds(whole.into())),
+            Value::Float(some) if some.is_finite() && some != 0.0 => Some(seconds(some as i128)),
             Value::Text(date) => {
                 let end: DateTime = date.parse().ok()?;
                 let end = i128::from(end.seconds()) * 1000 + i128::from(end.nanos() / 1_000_000);

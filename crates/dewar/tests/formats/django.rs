@@ -345,6 +345,7 @@ async fn whether_a_cookie_outlives_the_browser_is_django_s_setting_unless_the_se
         (serde_json::json!("1999-11-14T22:15:00"), Some("Max-Age=0")),
         (serde_json::json!("no date"), Some("Max-Age=1209600")),
         (serde_json::json!(-5), Some("Max-Age=0")),
+        (serde_json::json!(90.5), Some("Max-Age=90;")),
         (serde_json::Value::Null, Some("Max-Age=1209600")),
     ] {
         let set =
