@@ -122,12 +122,12 @@ pub use web::{
     feature = "templates",
     feature = "flask",
     feature = "express",
+    feature = "django",
     feature = "rails",
     feature = "iron",
     feature = "sqlite"
 ))]
 mod docs {
-    #[cfg(feature = "django")]
     #[doc = include_str!("../../../docs/coming-from-django.md")]
     mod coming_from_django {}
     #[doc = include_str!("../../../docs/coming-from-express.md")]
