@@ -258,6 +258,40 @@ fn one_browser_visits_flask_and_ours_in_one_visit(tools: &Tools) {
     person.sees("/", 0, "4-ours");
 }
 
+/// One browser, a framework's application with the test routes, and the questions under these settings.
+pub(super) fn one_browser_visits(tools: &Tools, name: &str, peer: &str, settings: &[(&str, &str)]) {
+    let ours = Questions::start_as(settings);
+    let person = Person { browser: Browser::start(tools, DESKTOP, true), url: ours.url.clone(), name: name.into() };
+    let sees = || {
+        person.browser.open(&format!("{peer}/_test/get"));
+        person.browser.text("body")
+    };
+    sees();
+    assert_eq!(
+        person.browser.post_text("/_test/add", r#"{"firstName": "Ada", "lastName": "Lövelace"}"#),
+        204,
+        "{name}"
+    );
+    person.open("/page2");
+    person.sees("/page2", 2, "1-ours");
+    assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Ada. One more question.");
+    person.answer_color("teal");
+    person.sees("/page3", 3, "2-ours");
+    person.sees_results("Ada", "Lövelace", "teal");
+    let seen = sees();
+    assert!(seen.contains("teal") && seen.contains("Ada"), "{name}, what was answered at ours: {seen}");
+    person.open("/page3");
+    person.browser.follow(".over button");
+    assert!(!sees().contains("teal"), "{name}, started over at ours: {}", sees());
+    assert_eq!(person.browser.post_text("/_test/add", r#"{"firstName": "Grace"}"#), 204, "{name}");
+    person.open("/page2");
+    assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Grace. One more question.");
+    sees();
+    assert_eq!(person.browser.post_text("/_test/clear", ""), 204, "{name}");
+    person.open("/");
+    person.sees("/", 0, "3-cleared-there");
+}
+
 /// Ours at `www.shop.test`, three times: as it was, where the domain of its cookie has changed, and where it says what it was.
 struct Moving {
     browser: Browser,

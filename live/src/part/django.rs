@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use dewar::{Keyring, Secret, Value, dialect::wire::inflate::inflate};
 
-use super::LESSON;
+use super::{LESSON, browser::one_browser_visits};
 use crate::{
     generate::{self, Dice},
     http::Visitor,
@@ -14,14 +14,14 @@ use crate::{
         ours::{self, Direct, Ours},
     },
     suite::{Part, note, scenarios},
-    tools::{DJANGO_5_2, DJANGO_6_0, Tool, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, DJANGO_5_2, DJANGO_6_0, Tool, Tools},
     typed,
 };
 
 pub(crate) static PART: Part = Part {
     name: "django",
     about: "Django sites of both releases and ours in one visit, with the sessions in signed cookies",
-    needs: &[&DJANGO_5_2, &DJANGO_6_0],
+    needs: &[&DJANGO_5_2, &DJANGO_6_0, &CHROMIUM, &CHROMEDRIVER],
     scenarios: scenarios![
         every_kind_of_value_crosses_both_ways_in_its_order,
         a_change_by_one_leaves_the_other_entries_alone,
@@ -36,6 +36,7 @@ pub(crate) static PART: Part = Part {
         a_lifetime_that_one_sets_is_the_other_s,
         messages_of_each_are_left_alone_by_the_other,
         a_share_of_generated_sessions_crosses_both_ways,
+        one_browser_visits_django_and_the_questions,
     ],
 };
 
@@ -364,4 +365,11 @@ fn entries(visitor: &mut Visitor, url: &str) -> String {
     let answer = visitor.get(&format!("{url}/_test/get"));
     assert_eq!(answer.status, 200, "{}", answer.body);
     typed::text(&typed::parse(&answer.body))
+}
+
+fn one_browser_visits_django_and_the_questions(tools: &Tools) {
+    for release in RELEASES {
+        let django = Django::start(tools, release, LESSON, "");
+        one_browser_visits(tools, release.name, &django.url, &[("SESSION_DIALECT", "django"), ("SECRET_KEY", LESSON)]);
+    }
 }

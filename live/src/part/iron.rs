@@ -7,18 +7,19 @@ use dewar::{
     dialect::{self, Dialect},
 };
 
+use super::browser::one_browser_visits;
 use crate::{
     http::Visitor,
     peer::{iron::Iron, ours::Ours},
     suite::{Part, scenarios},
-    tools::{IRON, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, IRON, Tools},
     typed,
 };
 
 pub(crate) static PART: Part = Part {
     name: "iron",
     about: "a real application with iron-session and ours in one visit, in releases 8 and 9",
-    needs: &[&IRON],
+    needs: &[&IRON, &CHROMIUM, &CHROMEDRIVER],
     scenarios: scenarios![
         every_kind_of_value_crosses_both_ways_in_its_order,
         a_change_by_one_leaves_the_other_entries_alone,
@@ -29,6 +30,7 @@ pub(crate) static PART: Part = Part {
         a_session_is_over_at_both_at_the_same_moment,
         both_say_the_same_of_a_cookies_lifetime,
         a_seal_without_an_end_opens_at_both,
+        one_browser_visits_iron_session_and_the_questions,
     ],
 };
 
@@ -230,4 +232,12 @@ fn entries(visitor: &mut Visitor, url: &str) -> String {
     let answer = visitor.get(&format!("{url}/_test/get"));
     assert_eq!(answer.status, 200, "{}", answer.body);
     typed::text(&typed::parse(&answer.body))
+}
+
+fn one_browser_visits_iron_session_and_the_questions(tools: &Tools) {
+    for release in RELEASES {
+        let iron = Iron::start(tools, release, &json(NEW), &[]);
+        let settings = [("SESSION_DIALECT", "iron"), ("SESSION_COOKIE", "session"), ("SECRET_KEY", NEW)];
+        one_browser_visits(tools, &format!("iron-session-{release}"), &iron.url, &settings);
+    }
 }

@@ -10,7 +10,10 @@ use dewar::{
     },
 };
 
-use super::differential::{seed, sessions};
+use super::{
+    browser::one_browser_visits,
+    differential::{seed, sessions},
+};
 use crate::{
     generate::{self, Dice},
     http::Visitor,
@@ -19,14 +22,14 @@ use crate::{
         rails::{COOKIE, Rails, Release},
     },
     suite::{Part, note, scenarios},
-    tools::{RAILS_6_1, RAILS_7_2, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, RAILS_6_1, RAILS_7_2, Tools},
     typed,
 };
 
 pub(crate) static PART: Part = Part {
     name: "rails",
     about: "real Rails applications, 6.1 and 7.2, and ours in one visit: encrypted cookies",
-    needs: &[&RAILS_6_1, &RAILS_7_2],
+    needs: &[&RAILS_6_1, &RAILS_7_2, &CHROMIUM, &CHROMEDRIVER],
     scenarios: scenarios![
         every_kind_of_value_crosses_both_ways_in_its_order,
         a_change_by_one_leaves_the_other_entries_alone,
@@ -41,6 +44,7 @@ pub(crate) static PART: Part = Part {
         a_visitor_moves_from_rails_6_1_to_7_2,
         a_session_in_marshal_is_empty_here,
         generated_sessions_cross_both_ways,
+        one_browser_visits_rails_and_the_questions,
     ],
 };
 
@@ -462,4 +466,17 @@ fn opened(release: Release, cookie: &str) -> Vec<u8> {
     derive_key(SECRET.as_bytes(), "authenticated encrypted cookie", release.digest(), &mut key);
     let sealed = cookie.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
     Encryptor::new(&key).open(&sealed).expect("Rails' own form")
+}
+
+fn one_browser_visits_rails_and_the_questions(tools: &Tools) {
+    for (release, options) in [(Release::V6_1, "digest=sha1,rack=2"), (Release::V7_2, "encryption=gcm,digest=sha256")] {
+        let rails = Rails::start(tools, release, &[("SECRET_KEY_BASE", SECRET)]);
+        let settings = [
+            ("SESSION_DIALECT", "rails"),
+            ("SESSION_COOKIE", COOKIE),
+            ("SESSION_OPTIONS", options),
+            ("SECRET_KEY", SECRET),
+        ];
+        one_browser_visits(tools, &format!("{release:?}"), &rails.url, &settings);
+    }
 }
