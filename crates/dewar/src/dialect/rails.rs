@@ -96,10 +96,10 @@ pub enum Encryption {
 /// # fn main() -> Result<(), dewar::Error> {
 /// # let secret_key_base = "3f".repeat(64);
 /// // Rails 7.0 and later.
-/// let layer = SessionLayer::new(&secret_key_base)?.dialect(Rails::new).cookie_name("_app_session");
+/// let layer = SessionLayer::new(secret_key_base.as_str())?.dialect(Rails::new).cookie_name("_app_session");
 ///
 /// // Rails 6.1, whose user is in `session[:user_id]`.
-/// let older = SessionLayer::new(&secret_key_base)?
+/// let older = SessionLayer::new(secret_key_base.as_str())?
 ///     .dialect(|secrets: &Keyring| Rails::new(secrets).digest(Digest::Sha1).rack(2).principal_entry("user_id"))
 ///     .cookie_name("_app_session");
 /// # layer.manager()?; older.manager()?; Ok(()) }
@@ -208,7 +208,7 @@ impl Rails {
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dewar::Error> {
     /// # let secret_key_base = "3f".repeat(64);
-    /// let layer = SessionLayer::new(&secret_key_base)?
+    /// let layer = SessionLayer::new(secret_key_base.as_str())?
     ///     .dialect(|secrets: &Keyring| Rails::new(secrets).principal_entry("user_id"))
     ///     .cookie_name("_app_session");
     /// let ada = Visitor::prepared(&layer.manager()?, |session| session.set_principal(42)).await?;
