@@ -13,7 +13,7 @@ use criterion::{
 };
 use dewar::{
     Keyring, Secret,
-    dialect::{Body, Contents, Dialect, Flask, Jar, Limits, Sealed, Steps, Timestamp, Token},
+    dialect::{Body, Contents, Dialect, Django, Flask, Iron, Jar, Limits, Phoenix, Rails, Sealed, Steps, Timestamp, Token},
 };
 use hmac::{Hmac, Mac};
 use serde::de::IgnoredAny;
@@ -71,7 +71,8 @@ fn dialect(c: &mut Criterion, name: &str, dialect: &dyn Dialect) {
         Ok(Token::Data { contents, .. }) => contents,
         other => panic!("{other:?}"),
     };
-    assert_eq!(open().data.len(), contents.data.len());
+    // Rails names a session that has no name yet.
+    assert!(open().data.len() >= contents.data.len());
     c.bench_function(&format!("dewar/open/{name}"), |b| b.iter(open));
     c.bench_function(&format!("dewar/commit/{name}"), |b| {
         b.iter(|| dialect.write(Body::Data(black_box(&contents)), NAME, NOW, &mut random))
@@ -198,6 +199,10 @@ fn codecs(c: &mut Criterion) {
         dialect(c, name, &Flask::new(&keyring).compression(compressed));
         floor_flask(c, name, compressed);
     }
+    dialect(c, "django", &Django::new(&keyring));
+    dialect(c, "rails", &Rails::new(&keyring));
+    dialect(c, "iron", &Iron::new(&keyring));
+    dialect(c, "phoenix", &Phoenix::new(&keyring).signing_salt("pepper"));
     jars(c);
 }
 

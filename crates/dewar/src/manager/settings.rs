@@ -228,8 +228,8 @@ impl Settings {
         }
         if lifetime.persistent && format.within.persistent {
             return Err(Error::setting(
-                "lifetime: in this session format each session says by itself whether it is persistent; \
-                 call session.set_lifetime(Lifetime::persistent())",
+                "lifetime: in this session format each session says by itself whether it is persistent; write Lifetime::browser() here, \
+                 with the same timeouts, and call session.set_lifetime(Lifetime::persistent()) where it is to be so",
             ));
         }
         if lifetime.idle.is_some() && !lifetime.persistent && !profile.dated {
