@@ -283,7 +283,11 @@ pub(super) fn one_browser_visits(tools: &Tools, name: &str, peer: &str, settings
     person.open("/page3");
     person.browser.follow(".over button");
     assert!(!sees().contains("teal"), "{name}, started over at ours: {}", sees());
-    assert_eq!(person.browser.post_text("/_test/add", r#"{"firstName": "Grace"}"#), 204, "{name}");
+    assert_eq!(
+        person.browser.post_text("/_test/add", r#"{"firstName": "Grace", "lastName": "Hopper"}"#),
+        204,
+        "{name}"
+    );
     person.open("/page2");
     assert_eq!(person.browser.text(".lead"), "Pleased to meet you, Grace. One more question.");
     sees();

@@ -237,7 +237,7 @@ fn entries(visitor: &mut Visitor, url: &str) -> String {
 fn one_browser_visits_iron_session_and_the_questions(tools: &Tools) {
     for release in RELEASES {
         let iron = Iron::start(tools, release, &json(NEW), &[]);
-        let settings = [("SESSION_DIALECT", "iron"), ("SESSION_COOKIE", "session"), ("SECRET_KEY", NEW)];
+        let settings = [("SESSION_DIALECT", "iron"), ("SESSION_COOKIE", "iron-session"), ("SECRET_KEY", NEW)];
         one_browser_visits(tools, &format!("iron-session-{release}"), &iron.url, &settings);
     }
 }
