@@ -80,7 +80,7 @@ pub fn sorted(value: Value) -> Value {
         Value::List(items) => Value::List(items.into_iter().map(sorted).collect()),
         Value::Tuple(items) => Value::Tuple(items.into_iter().map(sorted).collect()),
         Value::Map(members) => {
-            let mut members: Vec<_> = members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            let mut members: Vec<_> = members.into_iter().map(|(name, value)| (sorted(name), sorted(value))).collect();
             members.sort_by_cached_key(|(name, _)| format!("{name:?}"));
             Value::Map(members)
         }

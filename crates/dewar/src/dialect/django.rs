@@ -211,7 +211,8 @@ impl Dialect for Django {
         }
         let data = Data::parse(JSON, &self.decode(payload)?).ok_or(Refusal::Malformed)?;
         let persistent = self.meaning.is_persistent(&data, JSON);
-        let idle = meaning::Django::own_age(&data, JSON, limits.now).unwrap_or(limits.idle);
+        // A longer one is the browser's alone.
+        let idle = meaning::Django::own_age(&data, JSON, limits.now).unwrap_or(limits.idle).min(limits.idle);
         let mut contents = Contents::new(issued, idle, None, persistent);
         contents.data = data;
         Ok(Token::Data { contents, outdated: signed.secret != 0, sliding: true, unique: None })

@@ -74,6 +74,9 @@ const ASSOCIATED: &[u8] = b"A128GCM";
 const SHORTEST: usize = 64;
 /// Of the keys that encrypt.
 const KEY: usize = 32;
+/// The longest key of a signature that anybody has, in bytes, and the most iterations that anybody waits for.
+const LONGEST: usize = 1024;
+const MOST: u32 = 10_000_000;
 const NONCE: usize = 24;
 const TAG: usize = 16;
 const IV: usize = 12;
@@ -391,8 +394,10 @@ impl Dialect for Phoenix {
         if self.is_encrypted() && length != KEY {
             return Err(Error::setting(format!("key_length: what encrypts has {KEY} bytes; leave it out")));
         }
-        if length == 0 || iterations == 0 {
-            return Err(Error::setting("key_length and key_iterations: at least 1; leave them out for Plug's own"));
+        if !(1..=LONGEST).contains(&length) || !(1..=MOST).contains(&iterations) {
+            return Err(Error::setting(format!(
+                "key_length is from 1 to {LONGEST}, key_iterations from 1 to {MOST}; leave them out for Plug's own"
+            )));
         }
         if self.is_older && !self.is_encrypted() {
             return Err(Error::setting("plug_crypto_1: only what is encrypted has an older form; leave it out"));

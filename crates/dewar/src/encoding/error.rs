@@ -1,6 +1,5 @@
 //! Why a value could not be written or read. Never shows the value.
 
-use super::depth::DEPTH;
 use crate::value::KINDS;
 use serde::{de, ser};
 use std::fmt;
@@ -25,7 +24,7 @@ impl WriteError {
     }
 
     pub(crate) fn deep() -> Self {
-        WriteError(format!("nested deeper than {DEPTH} levels"))
+        WriteError("nested deeper than a session may be".into())
     }
 }
 

@@ -165,7 +165,7 @@ impl Inner {
                             Err(closed) => return over(Err(closed)),
                         },
                     };
-                    return over(self.move_once(source, &contents, &unique, now).await?);
+                    return over(self.move_once(at, &contents, &unique, now).await?);
                 }
                 over(match &self.store {
                     None => Ok((self.transcode(source, &contents, now)?, Origin::Cookie { reissue: true })),
@@ -222,13 +222,17 @@ impl Inner {
     /// A session in a source's cookie, which is one visitor's alone.
     async fn move_once(
         &self,
-        source: &Self,
+        source: usize,
         theirs: &Contents,
         unique: &[u8; 32],
         now: Timestamp,
     ) -> Result<Found, Error> {
+        let Source { manager, until } = &self.sources[source];
+        let source = &manager.inner;
         let contents = self.transcode(source, theirs, now)?;
-        self.to_be_taken_over(contents, unique, theirs.expires(), source.began(theirs), now).await
+        // A cookie that does not say when it was written opens for as long as its source is read.
+        let opens_until = if source.rules.dated { theirs.expires() } else { *until };
+        self.to_be_taken_over(contents, unique, opens_until, source.began(theirs), now).await
     }
 
     /// A session that is to get a random id, unless all of its user's, or everybody's, were ended since it began.
@@ -254,6 +258,7 @@ impl Inner {
     /// Where this manager's format cannot hold an entry: it is not dropped without a word.
     fn transcode(&self, source: &Self, contents: &Contents, now: Timestamp) -> Result<Contents, Error> {
         let (from, to) = (&source.rules.format, &self.rules.format);
+        let is_same = from.name == to.name && from.encoding == to.encoding;
         let mut ours = self.empty(now);
         // What does not say when it began begins with the move.
         if from.says_when_it_began() {
@@ -261,12 +266,13 @@ impl Inner {
             ours.lineage = contents.lineage;
         }
         // Messages that stand elsewhere here, or otherwise.
-        let is_elsewhere = |name: &[u8]| from.meaning.is_flash(name) && !to.meaning.is_flash(name);
+        let is_alike = |name: &[u8]| to.meaning.is_flash(name) && from.encoding == to.encoding;
+        let is_elsewhere = |name: &[u8]| from.meaning.is_flash(name) && !is_alike(name);
         let messages = match contents.data.iter().any(|(name, _)| is_elsewhere(name)) {
             true => from.meaning.flashes(&contents.data, from.encoding).unwrap_or_default(),
             false => Vec::new(),
         };
-        for (name, encoded) in contents.data.iter().filter(|(name, _)| !from.meaning.is_persistence(name)) {
+        for (name, encoded) in contents.data.iter().filter(|(name, _)| is_same || !from.meaning.is_persistence(name)) {
             if !messages.is_empty() && is_elsewhere(name) {
                 continue;
             }
@@ -300,7 +306,10 @@ impl Inner {
                 _ => {}
             }
         }
-        if contents.idle != source.rules.idle || contents.absolute != source.rules.absolute {
+        if is_same && from.within.timeouts != Timeouts::Nothing {
+            // The entry that says so has moved.
+            ours.idle = contents.idle;
+        } else if contents.idle != source.rules.idle || contents.absolute != source.rules.absolute {
             let is_persistent = to.is_persistent(&ours);
             let is_kept = match to.timeouts() {
                 Timeouts::All => true,
@@ -323,10 +332,19 @@ impl Inner {
             Some(_) if !to.beside.label => return cannot("a label"),
             label => ours.label = label.clone(),
         }
-        let principal = from.principal(contents).map(Principal::into_text).filter(|principal| !principal.is_empty());
-        match principal {
+        let (theirs, here) = (from.principal(contents), to.principal(&ours));
+        if theirs.is_none() && here.is_some() && !is_same {
+            return cannot("nobody's entries, one of which would say whose it is");
+        }
+        let principal = match theirs {
             // What was an entry there is an entry here, and may say it already.
-            Some(principal) if to.principal(&ours).is_some_and(|ours| ours.is(&principal)) => {}
+            theirs if theirs == here => return Ok(ours),
+            // Two users may look the same as text.
+            Some(Principal::Unreadable(_)) if to.keeps_principal() => return cannot("a user whose name is no text"),
+            theirs => theirs.map(Principal::into_text).filter(|principal| !principal.is_empty()),
+        };
+        match principal {
+            Some(principal) if here.is_some_and(|here| here.is(&principal)) => {}
             Some(principal) if to.within.principal => {
                 to.set(&mut ours.data, Change::Principal(&Login::new(principal)))?;
             }

@@ -110,9 +110,8 @@ impl Meaning for Django {
     }
 
     fn confirm(&self, data: &Data, encoding: Encoding, login: &Login) -> Result<Confirmed, Error> {
-        let kept: Option<String> = data.get(HASH.as_bytes()).and_then(|encoded| encoding.read(encoded).ok());
         // Django ends a session without one, too.
-        let Some(kept) = kept.filter(|kept| !kept.is_empty()) else { return Ok(Confirmed::No) };
+        let Some(kept) = kept(data, encoding) else { return Ok(Confirmed::No) };
         let is_it = |hash: &str| bool::from(hash.as_bytes().ct_eq(kept.as_bytes()));
         match &login.proof {
             Proof::Nothing => Err(Error::setting(
@@ -136,9 +135,9 @@ impl Django {
         let is_the_same = self.principal(data, encoding).is_some_and(|former| former.is(&login.id));
         let hash = match &login.proof {
             Proof::Password(stored) => Some(Self::hash(&self.keys[0], stored)),
-            Proof::Hash(hash) => Some(hash.to_string()),
-            Proof::Nothing if is_the_same && data.get(HASH.as_bytes()).is_some() => None,
-            Proof::Nothing => {
+            Proof::Hash(hash) if !hash.is_empty() => Some(hash.to_string()),
+            Proof::Nothing if is_the_same && kept(data, encoding).is_some() => None,
+            Proof::Nothing | Proof::Hash(_) => {
                 return Err(Error::setting(
                     "set_principal: Django takes no session for a log-in that is not tied to the user's password; \
                      write set_principal(Login::new(id).password(user.password)), with the column of auth_user",
@@ -159,6 +158,12 @@ impl Django {
         }
         Ok(())
     }
+}
+
+/// What the session is tied to.
+fn kept(data: &Data, encoding: Encoding) -> Option<String> {
+    let hash: Option<String> = data.get(HASH.as_bytes()).and_then(|encoded| encoding.read(encoded).ok());
+    hash.filter(|hash| !hash.is_empty())
 }
 
 /// Never its keys.

@@ -1,8 +1,8 @@
 //! Whose session it is, as an entry of another framework's log-in says it.
 
-use crate::{encoding::Encoding, value::Value};
+use crate::{encoding::Encoding, secret::hex, value::Value};
 
-/// The user of a session: whatever is there and is not `null` is somebody.
+/// The user of a session: whatever is there, and is not `null` or an empty text, is somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Principal {
@@ -25,6 +25,8 @@ impl Principal {
     pub(crate) fn of(value: &Value, encoded: &[u8]) -> Option<Self> {
         Some(match value {
             Value::Null => return None,
+            // All of them would be one.
+            Value::Text(text) if text.is_empty() => return None,
             Value::Text(text) => Self::Known(text.clone()),
             Value::Integer(id) => Self::Known(id.to_string()),
             Value::BigInteger(id) => Self::Known(id.to_string()),
@@ -42,7 +44,7 @@ impl Principal {
     pub fn into_text(self) -> String {
         match self {
             Self::Known(text) => text,
-            Self::Unreadable(encoded) => String::from_utf8_lossy(&encoded).into_owned(),
+            Self::Unreadable(encoded) => String::from_utf8(encoded).unwrap_or_else(|other| hex(other.as_bytes())),
         }
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod ended;
 mod found;
+mod frameworks;
 mod fuzz_findings;
 mod hostile;
 mod max_sessions;

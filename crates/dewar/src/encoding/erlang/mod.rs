@@ -63,7 +63,8 @@ impl Erlang {
         // Through our own format, which says of every type what it is.
         let value: Value = msgpack::read(&msgpack::write(value)?).map_err(|why| WriteError::new(why.to_string()))?;
         let mut out = Vec::with_capacity(64);
-        write::term(self, &value, &mut out)?;
+        // The session around it takes one level.
+        write::term(self, &value, DEPTH - 1, &mut out)?;
         Ok(out)
     }
 
@@ -126,7 +127,7 @@ pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
             let (Value::List(mut items), Value::List(item)) = (read(list).ok()?, read(one).ok()?) else { return None };
             items.extend(item);
             list.clear();
-            write::term(Erlang::OTP_26, &Value::List(items), list).ok()?;
+            write::term(Erlang::OTP_26, &Value::List(items), DEPTH - 1, list).ok()?;
         }
     }
     Some(())

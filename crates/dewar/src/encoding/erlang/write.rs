@@ -12,7 +12,9 @@ use crate::{
     value::{BigInteger, Value},
 };
 
-pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(), WriteError> {
+/// A term, nested at most so deep.
+pub(super) fn term(erlang: Erlang, value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    let depth = depth.checked_sub(1).ok_or_else(WriteError::deep)?;
     match value {
         Value::Null | Value::Bool(_) | Value::Atom(_) => atom(erlang, order::atom(value).unwrap_or_default(), out)?,
         Value::Integer(integer) => match (u8::try_from(*integer), i32::try_from(*integer)) {
@@ -31,7 +33,7 @@ pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(
         Value::Float(_) => return Err(WriteError::new("Erlang has no NaN and no infinity")),
         Value::Text(text) => binary(text.as_bytes(), out),
         Value::Bytes(bytes) => binary(bytes, out),
-        Value::List(items) => list(erlang, items, out)?,
+        Value::List(items) => list(erlang, items, depth, out)?,
         Value::Tuple(items) => {
             match u8::try_from(items.len()) {
                 Ok(len) => out.extend([tag::SMALL_TUPLE, len]),
@@ -40,7 +42,7 @@ pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(
                     out.extend_from_slice(&len(items.len()));
                 }
             }
-            items.iter().try_for_each(|item| term(erlang, item, out))?;
+            items.iter().try_for_each(|item| term(erlang, item, depth, out))?;
         }
         Value::Map(members) => {
             let sorted = order::sorted(members);
@@ -51,8 +53,8 @@ pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(
             out.extend_from_slice(&len(members.len()));
             let members = if members.len() <= SORTED { sorted } else { members.iter().collect() };
             for (key, value) in members {
-                term(erlang, key, out)?;
-                term(erlang, value, out)?;
+                term(erlang, key, depth, out)?;
+                term(erlang, value, depth, out)?;
             }
         }
         Value::Surrogates(_) | Value::Markup(_) | Value::Uuid(_) | Value::DateTime(_) => {
@@ -63,7 +65,7 @@ pub(super) fn term(erlang: Erlang, value: &Value, out: &mut Vec<u8>) -> Result<(
 }
 
 /// A list of bytes is a string.
-fn list(erlang: Erlang, items: &[Value], out: &mut Vec<u8>) -> Result<(), WriteError> {
+fn list(erlang: Erlang, items: &[Value], depth: usize, out: &mut Vec<u8>) -> Result<(), WriteError> {
     let small = |item: &Value| item.as_i64().and_then(|integer| u8::try_from(integer).ok());
     match (u16::try_from(items.len()), items.iter().map(small).collect::<Option<Vec<u8>>>()) {
         (Ok(0), _) => out.push(tag::NIL),
@@ -75,7 +77,7 @@ fn list(erlang: Erlang, items: &[Value], out: &mut Vec<u8>) -> Result<(), WriteE
         _ => {
             out.push(tag::LIST);
             out.extend_from_slice(&len(items.len()));
-            items.iter().try_for_each(|item| term(erlang, item, out))?;
+            items.iter().try_for_each(|item| term(erlang, item, depth, out))?;
             out.push(tag::NIL);
         }
     }

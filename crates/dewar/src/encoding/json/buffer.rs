@@ -3,7 +3,6 @@
 use super::flavour::{Escapes, Json};
 use super::order::Name;
 use super::{tag, text};
-use crate::encoding::depth::DEPTH;
 use crate::encoding::error::WriteError;
 use std::collections::HashSet;
 
@@ -48,8 +47,7 @@ impl Buffer {
     ///
     /// Where it nests too deep.
     pub(super) fn finish(self) -> Result<Vec<u8>, WriteError> {
-        // The session around it takes one level, or two where it looks like a tag.
-        if self.height > DEPTH - 2 { Err(WriteError::deep()) } else { Ok(self.out) }
+        if self.height > self.json.deepest() { Err(WriteError::deep()) } else { Ok(self.out) }
     }
 
     pub(super) fn open(&mut self, bracket: u8) -> Frame {

@@ -1,5 +1,7 @@
 //! Whose JSON it is.
 
+use crate::encoding::depth::DEPTH;
+
 /// A flavour of JSON: how text is escaped, numbers are printed, members are ordered, and whether Flask's tags are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Json {
@@ -55,5 +57,15 @@ impl Json {
 
     pub(in crate::encoding) const fn has_tags(self) -> bool {
         self.tags
+    }
+
+    /// How deep an entry may nest.
+    pub(super) fn deepest(self) -> usize {
+        match self.numbers {
+            // Ruby's parser stops at 100 levels, of which the session is one.
+            Numbers::Ruby => 99,
+            // The session around it takes one level, or two where it looks like a tag.
+            Numbers::Python | Numbers::JavaScript => DEPTH - 2,
+        }
     }
 }

@@ -66,7 +66,10 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
         Numbers::JavaScript => -6..21,
         Numbers::Ruby => -4..15,
     };
-    if fixed.contains(&exponent) {
+    // Ruby pads nothing beyond there, and still prints a fraction.
+    let has_fraction =
+        numbers == Numbers::Ruby && usize::try_from(exponent + 1).is_ok_and(|before| before < digits.len());
+    if fixed.contains(&exponent) || has_fraction {
         write_fixed(digits, exponent, numbers, out);
     } else {
         write_exponent(digits, exponent, numbers, out);
