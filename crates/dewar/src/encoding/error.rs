@@ -1,5 +1,6 @@
 //! Why a value could not be written or read. Never shows the value.
 
+use super::depth::DEPTH;
 use crate::value::KINDS;
 use serde::{de, ser};
 use std::fmt;
@@ -24,7 +25,7 @@ impl WriteError {
     }
 
     pub(crate) fn deep() -> Self {
-        WriteError("nested deeper than a session may be".into())
+        WriteError(format!("nested deeper than {DEPTH} levels"))
     }
 }
 

@@ -106,7 +106,7 @@ impl Meaning for Rails {
         let Some(encoded) = data.get(FLASH.as_bytes()).filter(|encoded| *encoded != b"null") else {
             return Ok(Vec::new());
         };
-        let bag = Bag::read(encoding, encoded);
+        let bag = Bag::read(encoding, encoded).ok_or_else(|| ReadError::new(NO_BAG))?;
         let mut shown = Vec::new();
         for (name, message) in bag.waiting() {
             let category = String::from_utf8_lossy(name).into_owned();
@@ -118,7 +118,8 @@ impl Meaning for Rails {
 
     fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
         let found = data.get(FLASH.as_bytes()).filter(|encoded| *encoded != b"null");
-        let mut bag = found.map_or_else(Bag::default, |encoded| Bag::read(encoding, encoded));
+        let bag = found.map_or(Some(Bag::default()), |encoded| Bag::read(encoding, encoded));
+        let mut bag = bag.ok_or_else(|| unfit(NO_BAG))?;
         for change in changes {
             match change {
                 FlashChange::Leave { category, message } => bag.leave(encoding, category, message)?,
@@ -134,6 +135,8 @@ impl Meaning for Rails {
         Ok(())
     }
 }
+
+const NO_BAG: &str = "the messages are no object of `discard` and `flashes`";
 
 fn unfit(why: impl std::fmt::Display) -> Error {
     Error::entry(FLASH.as_bytes(), why)
@@ -158,13 +161,14 @@ struct Bag {
 }
 
 impl Bag {
-    /// What is nothing of the kind is nothing to Rails, too.
-    fn read(encoding: Encoding, encoded: &[u8]) -> Self {
-        let object = |encoded: &[u8]| Data::parse(encoding, &Bytes::copy_from_slice(encoded)).unwrap_or_default();
-        let whole = object(encoded);
-        let messages = whole.get(FLASHES).map(object).unwrap_or_default();
-        let discard = whole.get(DISCARD).and_then(|names| encoding.read(names).ok()).unwrap_or_default();
-        Self { whole, messages, discard }
+    fn read(encoding: Encoding, encoded: &[u8]) -> Option<Self> {
+        let whole = Data::parse(encoding, &Bytes::copy_from_slice(encoded))?;
+        let messages = match whole.get(FLASHES).filter(|encoded| *encoded != b"null") {
+            Some(messages) => Data::parse(encoding, &Bytes::copy_from_slice(messages))?,
+            None => Data::default(),
+        };
+        let discard: Option<_> = whole.get(DISCARD).map_or(Ok(None), |names| encoding.read(names)).ok()?;
+        Some(Self { messages, discard: discard.unwrap_or_default(), whole })
     }
 
     fn is_shown(&self, name: &[u8]) -> bool {

@@ -47,7 +47,7 @@ impl Buffer {
     ///
     /// Where it nests too deep.
     pub(super) fn finish(self) -> Result<Vec<u8>, WriteError> {
-        if self.height > self.json.deepest() { Err(WriteError::deep()) } else { Ok(self.out) }
+        if self.height > self.json.deepest() { Err(self.json.too_deep()) } else { Ok(self.out) }
     }
 
     pub(super) fn open(&mut self, bracket: u8) -> Frame {

@@ -1,6 +1,6 @@
 //! Whose JSON it is.
 
-use crate::encoding::depth::DEPTH;
+use crate::encoding::{depth::DEPTH, error::WriteError};
 
 /// A flavour of JSON: how text is escaped, numbers are printed, members are ordered, and whether Flask's tags are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,14 @@ impl Json {
             Numbers::Ruby => 99,
             // The session around it takes one level, or two where it looks like a tag.
             Numbers::Python | Numbers::JavaScript => DEPTH - 2,
+        }
+    }
+
+    /// What is said where one nests deeper.
+    pub(super) fn too_deep(self) -> WriteError {
+        match self.numbers {
+            Numbers::Ruby => WriteError::new("nested deeper than the 100 levels that Ruby's parser takes"),
+            Numbers::Python | Numbers::JavaScript => WriteError::deep(),
         }
     }
 }
