@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 use dewar::{
-    Error, Keyring, Secret, SessionLayer,
+    Keyring, Secret, SessionLayer,
     dialect::{Keeps, Known},
     store::{self, moving::Moving},
 };
@@ -99,6 +99,11 @@ impl Settings {
         };
         if let Some(name) = given(&self.session_cookie) {
             layer = layer.cookie_name(name);
+        } else if let Some(known) = &self.session_dialect {
+            let name = known.under(&Keyring::new(Secret::generate())).profile().cookie.name.clone();
+            tracing::info!(
+                "the session cookie is {name}; where the application of the framework has another, set SESSION_COOKIE"
+            );
         }
         if let Some(url) = store {
             layer = self.on_store(layer, url)?;
@@ -135,6 +140,10 @@ impl Settings {
     /// The address of the store, where there is to be one.
     fn store(&self) -> Result<Option<&str>, String> {
         let store = given(&self.session_store);
+        if store.is_none() && (given(&self.session_store_former).is_some() || given(&self.session_store_next).is_some())
+        {
+            return Err("SESSION_STORE_FORMER and SESSION_STORE_NEXT belong to a move between two stores: set SESSION_STORE, too".into());
+        }
         let Some(known) = &self.session_dialect else { return Ok(store) };
         let name = known.name.to_ascii_lowercase();
         match (known.under(&Keyring::new(Secret::generate())).profile().keeps, store) {
@@ -151,10 +160,10 @@ impl Settings {
     }
 
     /// The secrets. On a machine of one's own there may be none; where others can come, one that nobody knows.
-    fn keyring(&self, is_needed: bool) -> Result<Keyring, Error> {
+    fn keyring(&self, is_needed: bool) -> Result<Keyring, Box<dyn std::error::Error>> {
         let Some(secret) = &self.secret_key else {
             if is_needed && !self.is_for_this_machine() {
-                return Keyring::from_env("SECRET_KEY");
+                return Ok(Keyring::from_env("SECRET_KEY")?);
             }
             if is_needed {
                 tracing::warn!(
@@ -165,9 +174,10 @@ impl Settings {
         };
         let mut keyring = Keyring::new(Secret::new(secret)?);
         for older in self.secret_key_fallbacks.iter().map(|secret| secret.trim()).filter(|secret| !secret.is_empty()) {
-            keyring = keyring.fallback(Secret::new(older)?);
+            let older = Secret::new(older).map_err(|error| format!("SECRET_KEY_FALLBACKS, one of them: {error}"))?;
+            keyring = keyring.fallback(older);
         }
-        if self.is_for_this_machine() { Ok(keyring) } else { keyring.without_example() }
+        if self.is_for_this_machine() { Ok(keyring) } else { Ok(keyring.without_example()?) }
     }
 
     /// Whether nobody else can reach it.

@@ -180,6 +180,11 @@ fn a_wrong_setting_is_refused_with_what_to_write_instead() {
         (&[("SESSION_OPTIONS", "digest=sha1")], "set SESSION_DIALECT, too"),
         (&[("SESSION_DIALECT", "express-session")], "set SESSION_STORE too"),
         (&[("SESSION_COOKIE", "a b")], "no cookie name"),
+        (&[("SESSION_STORE_FORMER", "memory:")], "set SESSION_STORE, too"),
+        (
+            &[("SECRET_KEY", "w98fw9ef8hwe98fhwef"), ("SECRET_KEY_FALLBACKS", "short")],
+            "SECRET_KEY_FALLBACKS, one of them: ",
+        ),
         (&[("SESSION_STORE", "cobol:")], "SESSION_STORE: a store's address begins with memory:, sqlite:, postgres:, "),
         (&[("SESSION_STORE", "sqlite:")], "sqlite:sessions.db"),
         (&[store, ("SESSION_DIALECT", "flask")], "leave out SESSION_DIALECT to use the store"),
