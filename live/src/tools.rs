@@ -21,7 +21,10 @@ pub(crate) struct Tool {
 #[derive(Debug)]
 enum Source {
     /// On the path, by one of these names, or from this Debian package.
-    Debian { names: &'static [&'static str], package: &'static str },
+    Debian {
+        names: &'static [&'static str],
+        package: &'static str,
+    },
     /// An environment of Python's.
     PythonEnvironment(&'static Environment),
     /// On the path or from Debian, in a version that is new enough.
@@ -30,6 +33,8 @@ enum Source {
     NodePackages(&'static str),
     /// The Cargo that runs the suite.
     Cargo,
+    /// The server and what makes its first files, on the path or from Debian.
+    MariaDb,
     /// Unpacked into `live/.mysql`.
     Mysql,
     /// On the path, or unpacked into `live/.prometheus`, with promtool beside it.
@@ -78,9 +83,7 @@ pub(crate) static CHROMIUM: Tool = Tool {
 pub(crate) static CHROMEDRIVER: Tool =
     Tool { name: "chromedriver", source: Source::Debian { names: &["chromedriver"], package: "chromium-driver" } };
 
-/// The program alone: the whole package would start a service.
-pub(crate) static MARIADB: Tool =
-    Tool { name: "mariadbd", source: Source::Debian { names: &["mariadbd"], package: "mariadb-server-core" } };
+pub(crate) static MARIADB: Tool = Tool { name: "mariadbd", source: Source::MariaDb };
 pub(crate) static MYSQL: Tool = Tool { name: "mysqld", source: Source::Mysql };
 pub(crate) static ERLANG: Tool =
     Tool { name: "Erlang", source: Source::Debian { names: &["escript"], package: "erlang-crypto" } };
@@ -150,6 +153,7 @@ impl Tools {
                 Source::PythonEnvironment(wanted) => python_environment(wanted, &mut apt),
                 Source::Node => node(&mut apt),
                 Source::NodePackages(folder) => node_packages(folder, &mut apt),
+                Source::MariaDb => mariadb(&mut apt),
                 Source::Mysql => mysql::prepare(),
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
@@ -207,6 +211,13 @@ fn find(names: &[&str]) -> Option<PathBuf> {
     // Debian's servers are where an ordinary user's path does not lead.
     let folders: Vec<PathBuf> = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
+}
+
+/// The programs alone: the whole package would start a service. What makes a server's first files calls the other one.
+fn mariadb(apt: &mut Apt) -> Result<PathBuf, String> {
+    let mut program = |name, package| find(&[name]).map_or_else(|| apt.install(package, &[name]), Ok);
+    program("my_print_defaults", "mariadb-client-core")?;
+    program("mariadbd", "mariadb-server-core")
 }
 
 /// Makes the environment anew where the requirements have changed since.
