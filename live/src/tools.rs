@@ -21,10 +21,7 @@ pub(crate) struct Tool {
 #[derive(Debug)]
 enum Source {
     /// On the path, by one of these names, or from this Debian package.
-    Debian {
-        names: &'static [&'static str],
-        package: &'static str,
-    },
+    Debian { names: &'static [&'static str], package: &'static str },
     /// An environment of Python's.
     PythonEnvironment(&'static Environment),
     /// On the path or from Debian, in a version that is new enough.
