@@ -80,6 +80,39 @@ pub enum FlashChange<'a> {
     Take(&'a [Flash]),
 }
 
+/// The messages of one category that were shown: each is taken once.
+#[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
+pub(crate) struct Shown<'a> {
+    pub(crate) category: &'a str,
+    /// How often each, by its identity.
+    times: HashMap<String, usize>,
+}
+
+#[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
+impl<'a> Shown<'a> {
+    pub(crate) fn by_category(shown: &'a [Flash]) -> Vec<Self> {
+        let mut categories: HashMap<&str, HashMap<String, usize>> = HashMap::new();
+        for flash in shown {
+            *categories.entry(&flash.category).or_default().entry(flash.identity()).or_default() += 1;
+        }
+        categories.into_iter().map(|(category, times)| Self { category, times }).collect()
+    }
+
+    /// Takes them from those that wait in their category.
+    pub(crate) fn take_from(mut self, waiting: &mut Vec<Value>) {
+        waiting.retain(|message| {
+            let flash = Flash { category: self.category.to_owned(), message: message.clone() };
+            match self.times.get_mut(&flash.identity()) {
+                Some(times @ 1..) => {
+                    *times -= 1;
+                    false
+                }
+                _ => true,
+            }
+        });
+    }
+}
+
 /// The messages in `_flashes`, in order.
 pub(crate) fn read(encoding: Encoding, data: &Data) -> Result<Vec<Flash>, ReadError> {
     let values = read_values(encoding, data)?;

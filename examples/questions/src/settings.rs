@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session on a store [default: sealed; with
     /// a store, a random id in the cookie]
     #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
-    session_dialect: Option<Known>,
+    session_dialect: Option<String>,
 
     /// What the framework's application has set beside its secret, by the names of the dialect's settings: name=value,... (a comma in a value is %2C)
     #[arg(long, env = "SESSION_OPTIONS", hide_env_values = true, value_name = "OPTIONS")]
@@ -86,12 +86,13 @@ pub(crate) struct Folders {
 
 impl Settings {
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
-        let store = self.store()?;
+        let known: Option<Known> = given(&self.session_dialect).map(str::parse).transpose()?;
+        let store = self.store(known)?;
         // A random id on a store needs no secret.
-        let needs_secret = self.session_dialect.is_some() || store.is_none();
+        let needs_secret = known.is_some() || store.is_none();
         let mut layer = SessionLayer::new(self.keyring(needs_secret)?)?;
         let options = given(&self.session_options);
-        layer = match (&self.session_dialect, options) {
+        layer = match (known, options) {
             (None, None) => layer,
             (None, Some(_)) => return Err("SESSION_OPTIONS belong to a dialect: set SESSION_DIALECT, too".into()),
             (Some(known), options) => layer
@@ -99,8 +100,8 @@ impl Settings {
         };
         if let Some(name) = given(&self.session_cookie) {
             layer = layer.cookie_name(name);
-        } else if let Some(known) = &self.session_dialect {
-            let name = known.under(&Keyring::new(Secret::generate())).profile().cookie.name.clone();
+        } else if let Some(known) = known {
+            let name = known.profile().cookie.name;
             tracing::info!(
                 "the session cookie is {name}; where the application of the framework has another, set SESSION_COOKIE"
             );
@@ -119,7 +120,13 @@ impl Settings {
                  from page to page: set ALLOW_HTTP=true to try it in your own network; where something does, ALLOW_HTTP=false ends this warning"
             );
         }
-        layer.manager()?;
+        layer.manager().map_err(|error| match known {
+            Some(known) => format!(
+                "SESSION_DIALECT={}: {error} (here its settings are SESSION_OPTIONS=name=value,...)",
+                known.name.to_ascii_lowercase()
+            ),
+            None => error.to_string(),
+        })?;
         Ok(layer)
     }
 
@@ -138,15 +145,15 @@ impl Settings {
     }
 
     /// The address of the store, where there is to be one.
-    fn store(&self) -> Result<Option<&str>, String> {
+    fn store(&self, known: Option<Known>) -> Result<Option<&str>, String> {
         let store = given(&self.session_store);
         if store.is_none() && (given(&self.session_store_former).is_some() || given(&self.session_store_next).is_some())
         {
             return Err("SESSION_STORE_FORMER and SESSION_STORE_NEXT belong to a move between two stores: set SESSION_STORE, too".into());
         }
-        let Some(known) = &self.session_dialect else { return Ok(store) };
+        let Some(known) = known else { return Ok(store) };
         let name = known.name.to_ascii_lowercase();
-        match (known.under(&Keyring::new(Secret::generate())).profile().keeps, store) {
+        match (known.profile().keeps, store) {
             (Keeps::Data, Some(_)) => Err(format!(
                 "SESSION_DIALECT={name} keeps the session in the cookie, and SESSION_STORE somewhere else: \
                  leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"

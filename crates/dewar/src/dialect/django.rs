@@ -32,12 +32,12 @@ use super::{
     option::{self, Setter},
     wire::{
         Digest,
-        inflate::{InflateError, deflate_if_shorter, inflate},
+        inflate::Deflate,
         itsdangerous::{Derivation, Signer},
     },
 };
 use crate::{
-    encoding::{Encoding, Json, base64},
+    encoding::{Encoding, Json},
     error::Error,
     explain::signed_by,
     meaning::{self, Meaning},
@@ -112,8 +112,7 @@ pub struct Django {
     salt: String,
     digest: Digest,
     signer: Signer,
-    compression: bool,
-    largest: usize,
+    deflate: Deflate,
 }
 
 impl Django {
@@ -128,8 +127,7 @@ impl Django {
             secrets,
             salt,
             digest,
-            compression: true,
-            largest: LARGEST_INFLATED,
+            deflate: Deflate { enabled: true, largest: LARGEST_INFLATED },
         }
     }
 
@@ -137,7 +135,7 @@ impl Django {
     /// without it, writing costs less time, and larger sessions more bytes.
     #[must_use]
     pub fn compression(mut self, compression: bool) -> Self {
-        self.compression = compression;
+        self.deflate.enabled = compression;
         self
     }
 
@@ -152,7 +150,7 @@ impl Django {
     /// twenty times what the longest cookie of a browser holds.
     #[must_use]
     pub fn largest_inflated(mut self, bytes: usize) -> Self {
-        self.largest = bytes;
+        self.deflate.largest = bytes;
         self
     }
 
@@ -173,16 +171,7 @@ impl Django {
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
-        let text = match payload.strip_prefix(b".") {
-            None => base64::decode_url(payload).ok_or(Refusal::Malformed)?,
-            Some(compressed) => {
-                let compressed = base64::decode_url(compressed).ok_or(Refusal::Malformed)?;
-                inflate(&compressed, self.largest).map_err(|error| match error {
-                    InflateError::Oversize => Refusal::Oversize,
-                    InflateError::Malformed => Refusal::Malformed,
-                })?
-            }
-        };
+        let text = self.deflate.read(payload)?;
         // Django would read other bytes as Latin-1, and writes none.
         if text.is_ascii() { Ok(text.into()) } else { Err(Refusal::Malformed) }
     }
@@ -230,15 +219,8 @@ impl Dialect for Django {
         };
         let mut text = Vec::with_capacity(512);
         contents.data.write(JSON, &mut text);
-        // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
-        let compress = self.compression && text.len() <= self.largest;
-        let compressed = if compress { deflate_if_shorter(&text) } else { None };
-        let payload = compressed.as_ref().unwrap_or(&text);
-        let mut token = String::with_capacity(payload.len() / 3 * 4 + 64);
-        if compressed.is_some() {
-            token.push('.');
-        }
-        base64::push_url(payload, &mut token);
+        let mut token = String::with_capacity(text.len() / 3 * 4 + 64);
+        self.deflate.push(&text, &mut token);
         token.push(char::from(COLON));
         push_base62(now.as_secs(), &mut token);
         self.signer.sign_into(&mut token);
@@ -271,12 +253,7 @@ impl Django {
     fn explain(&self, token: &[u8], limits: &Limits, steps: &mut Steps<'_>) {
         let mut parts = token.rsplitn(3, |byte| *byte == COLON);
         let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
-        steps.note("payload", || match self.decode(payload) {
-            Ok(text) => {
-                format!("{} bytes of JSON{}", text.len(), if payload.starts_with(b".") { ", compressed" } else { "" })
-            }
-            Err(refusal) => refusal.to_string(),
-        });
+        steps.note("payload", || Deflate::describe(payload, self.decode(payload)));
         steps.note("issued", || moment(issued).map_or("no time".into(), |at| limits.age(at)));
         steps.note("signature", || {
             let secret = self.signer.unsign(token).ok().map(|signed| signed.secret);

@@ -31,12 +31,12 @@ use super::{
     option::{self, Setter},
     wire::{
         Digest,
-        inflate::{InflateError, deflate_if_shorter, inflate},
+        inflate::Deflate,
         itsdangerous::{self, Derivation, Signer},
     },
 };
 use crate::{
-    encoding::{Encoding, Json, base64},
+    encoding::{Encoding, Json},
     error::Error,
     explain::signed_by,
     meaning::{self, Meaning},
@@ -89,8 +89,7 @@ pub struct Flask {
     secrets: Vec<Secret>,
     signer: Signer,
     json: Json,
-    compression: bool,
-    largest: usize,
+    deflate: Deflate,
 }
 
 impl Flask {
@@ -105,8 +104,7 @@ impl Flask {
             signer: signer(&secrets, Digest::Sha1),
             secrets,
             json,
-            compression: true,
-            largest: LARGEST_INFLATED,
+            deflate: Deflate { enabled: true, largest: LARGEST_INFLATED },
         }
     }
 
@@ -114,7 +112,7 @@ impl Flask {
     /// without it, writing costs less time, and larger sessions more bytes.
     #[must_use]
     pub fn compression(mut self, compression: bool) -> Self {
-        self.compression = compression;
+        self.deflate.enabled = compression;
         self
     }
 
@@ -122,7 +120,7 @@ impl Flask {
     /// twenty times what the longest cookie of a browser holds.
     #[must_use]
     pub fn largest_inflated(mut self, bytes: usize) -> Self {
-        self.largest = bytes;
+        self.deflate.largest = bytes;
         self
     }
 
@@ -192,18 +190,6 @@ impl Flask {
         self.profile.encoding = Encoding::Json(json);
         self
     }
-
-    fn decode(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
-        let Some(compressed) = payload.strip_prefix(b".") else {
-            return base64::decode_url(payload).map(Bytes::from).ok_or(Refusal::Malformed);
-        };
-        let compressed = base64::decode_url(compressed).ok_or(Refusal::Malformed)?;
-        let inflated = inflate(&compressed, self.largest).map_err(|error| match error {
-            InflateError::Oversize => Refusal::Oversize,
-            InflateError::Malformed => Refusal::Malformed,
-        })?;
-        Ok(inflated.into())
-    }
 }
 
 impl Dialect for Flask {
@@ -220,7 +206,7 @@ impl Dialect for Flask {
         if limits.now.as_secs().saturating_sub(signed.signed_at) > u64::from(limits.idle) {
             return Err(Refusal::Expired);
         }
-        let text = self.decode(signed.value)?;
+        let text = Bytes::from(self.deflate.read(signed.value)?);
         let data = Data::parse(self.profile.encoding, &text).ok_or(Refusal::Malformed)?;
         let permanent = self.meaning.is_persistent(&data, self.profile.encoding);
         let mut contents = Contents::new(Timestamp::from_secs(signed.signed_at), limits.idle, None, permanent);
@@ -240,15 +226,8 @@ impl Dialect for Flask {
         };
         let mut text = Vec::with_capacity(512);
         contents.data.write(self.profile.encoding, &mut text);
-        // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
-        let compress = self.compression && text.len() <= self.largest;
-        let compressed = if compress { deflate_if_shorter(&text) } else { None };
-        let payload = compressed.as_ref().unwrap_or(&text);
-        let mut token = String::with_capacity(payload.len() / 3 * 4 + 48);
-        if compressed.is_some() {
-            token.push('.');
-        }
-        base64::push_url(payload, &mut token);
+        let mut token = String::with_capacity(text.len() / 3 * 4 + 48);
+        self.deflate.push(&text, &mut token);
         self.signer.sign_at_into(&mut token, now.as_secs());
         Ok(vec![SetValue::new("", token)])
     }
@@ -271,12 +250,7 @@ impl Flask {
     fn explain(&self, token: &[u8], limits: &Limits, steps: &mut Steps<'_>) {
         let mut parts = token.rsplitn(3, |byte| *byte == b'.');
         let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
-        steps.note("payload", || match self.decode(payload) {
-            Ok(text) => {
-                format!("{} bytes of JSON{}", text.len(), if payload.starts_with(b".") { ", compressed" } else { "" })
-            }
-            Err(refusal) => refusal.to_string(),
-        });
+        steps.note("payload", || Deflate::describe(payload, self.deflate.read(payload)));
         steps.note("issued", || {
             itsdangerous::moment(issued).map_or("no time".into(), |at| limits.age(Timestamp::from_secs(at)))
         });

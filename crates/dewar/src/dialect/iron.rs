@@ -43,7 +43,7 @@ use crate::{
     error::Error,
     explain::signed_by,
     meaning::{Entry, Meaning},
-    secret::{Keyring, Secret},
+    secret::{Keyring, Secret, hex},
 };
 
 pub(super) const KNOWN: Known = Known {
@@ -85,11 +85,11 @@ const RESERVED: [&str; 3] = ["destroy", "save", "updateConfig"];
 /// use dewar::{Keyring, Lifetime, SessionLayer, dialect::Iron};
 ///
 /// # fn main() -> Result<(), dewar::Error> {
-/// // { cookieName: 'app', password: 'Qm7vT2xLr9KzWc4NhYp8JdFs3GbEu6Aa' }
-/// let layer = SessionLayer::new("Qm7vT2xLr9KzWc4NhYp8JdFs3GbEu6Aa")?.dialect(Iron::new).cookie_name("app");
+/// // { cookieName: 'app', password: 'w98fw9ef8hwe98fhwef-w98fw9ef8hwe98fhwef' }
+/// let layer = SessionLayer::new("w98fw9ef8hwe98fhwef-w98fw9ef8hwe98fhwef")?.dialect(Iron::new).cookie_name("app");
 ///
 /// // { cookieName: 'app', password: '…', ttl: 3600 }, and session.userId says who it is
-/// let other = SessionLayer::new("Qm7vT2xLr9KzWc4NhYp8JdFs3GbEu6Aa")?
+/// let other = SessionLayer::new("w98fw9ef8hwe98fhwef-w98fw9ef8hwe98fhwef")?
 ///     .dialect(|passwords: &Keyring| Iron::new(passwords).principal_entry("userId"))
 ///     .cookie_name("app")
 ///     .lifetime(Lifetime::persistent().idle(Duration::from_secs(3600)));
@@ -322,7 +322,7 @@ impl<'a> Seal<'a> {
 fn salt(random: Random<'_>) -> String {
     let mut bytes = [0; 32];
     random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
 fn key(secret: &Secret, salt: &str) -> Zeroizing<[u8; 32]> {

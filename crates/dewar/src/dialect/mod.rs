@@ -103,6 +103,11 @@ impl Known {
         (self.make)(keyring, "").expect("without options there is nothing to refuse")
     }
 
+    /// What it is with the framework's own settings: whether its cookie holds the session, and how that is called.
+    pub fn profile(&self) -> Profile {
+        self.under(&Keyring::new(Secret::generate())).profile().clone()
+    }
+
     /// What makes one with settings that stand in a text, by the names of their setters: for an application that is told its dialect by its
     /// environment.
     ///

@@ -43,12 +43,14 @@ fn apply<D>(name: &str, dialect: D, setters: &[Setter<D>], options: &str) -> Res
     let items = options.split(',').map(str::trim).filter(|item| !item.is_empty());
     items.into_iter().try_fold(dialect, |dialect, item| {
         let (option, value) = item.split_once('=').unwrap_or((item, ""));
-        let Some(setter) = setters.iter().find(|setter| setter.name == option) else {
-            return Err(unknown(name, option, setters));
-        };
+        let setter = setters.iter().find(|setter| setter.name == option);
         if !item.contains('=') {
-            return Err(Error::setting(format!("{option}: {name} wants a value; write {option}=...")));
+            return Err(Error::setting(match setter {
+                Some(_) => format!("{option}: {name} wants a value; write {option}=..."),
+                None => format!("{option}: there is no value; write name=value, and a comma in a value as %2C"),
+            }));
         }
+        let Some(setter) = setter else { return Err(unknown(name, option, setters)) };
         if said.contains(&option) {
             return Err(Error::setting(format!("{option} is said twice; say it once")));
         }
@@ -79,7 +81,7 @@ pub(super) fn flag(value: &str) -> Result<bool, String> {
 /// A hash function by its name.
 #[allow(dead_code)] // Not every dialect has one.
 pub(super) fn digest(value: &str) -> Result<Digest, String> {
-    match value {
+    match &*value.to_ascii_lowercase() {
         "sha1" => Ok(Digest::Sha1),
         "sha256" => Ok(Digest::Sha256),
         "sha384" => Ok(Digest::Sha384),
@@ -121,9 +123,12 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_with_what_there_is() {
         assert!(set("pepper=1").unwrap_err().contains("it has salt, compression"), "{:?}", set("pepper=1"));
-        for (options, said) in
-            [("salt", "write salt=..."), ("salt=a,salt=b", "twice"), ("compression=maybe", "write true or false")]
-        {
+        for (options, said) in [
+            ("salt", "write salt=..."),
+            ("salt=1,2", "%2C"),
+            ("salt=a,salt=b", "twice"),
+            ("compression=maybe", "write true or false"),
+        ] {
             assert!(set(options).unwrap_err().contains(said), "{options}: {:?}", set(options));
         }
     }

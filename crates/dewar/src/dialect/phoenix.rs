@@ -380,6 +380,9 @@ impl Dialect for Phoenix {
     }
 
     fn check(&self) -> Result<(), Error> {
+        if self.signing_salts.iter().any(String::is_empty) || self.encryption_salts.iter().any(String::is_empty) {
+            return Err(Error::setting("a salt is empty, so that every application has it; name the endpoint's"));
+        }
         if self.signing_salts.is_empty() {
             return Err(Error::setting(
                 "signing_salt: Plug has none of its own; write Phoenix::new(secrets).signing_salt(\"...\") as in the endpoint",

@@ -217,7 +217,7 @@ impl Rails {
     /// ```
     #[must_use]
     pub fn principal_entry(mut self, entry: impl Into<Box<str>>) -> Self {
-        self.meaning.principal = Some(entry.into());
+        self.meaning.entry.principal = Some(entry.into());
         self
     }
 

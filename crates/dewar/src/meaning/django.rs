@@ -11,7 +11,7 @@ use crate::{
     encoding::Encoding,
     error::Error,
     lifetime::Timestamp,
-    secret::Secret,
+    secret::{Secret, hex},
     value::{DateTime, Value},
 };
 
@@ -64,7 +64,7 @@ impl Django {
     fn hash(key: &Hmac<Sha256>, stored: &str) -> String {
         let mut mac = key.clone();
         mac.update(stored.as_bytes());
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&mac.finalize().into_bytes())
     }
 }
 

@@ -1,13 +1,12 @@
 //! The entries that Express's session object cannot have, Passport's `passport.user`, and connect-flash's `flash`.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use super::{Change, Data, Flash, FlashChange, Holds, Meaning, Principal};
 use crate::{
     encoding::{Encoding, Json, ReadError},
     error::Error,
+    flash::Shown,
     value::Value,
 };
 
@@ -202,23 +201,11 @@ fn read(data: &Data, encoding: Encoding) -> Result<Vec<(Value, Value)>, ReadErro
 
 /// Takes the messages that were shown, each once, and each category that is empty then.
 fn take(categories: &mut Data, encoding: Encoding, shown: &[Flash]) -> Result<(), Box<dyn std::error::Error>> {
-    let mut counts: HashMap<&str, HashMap<String, usize>> = HashMap::new();
-    for flash in shown {
-        *counts.entry(&flash.category).or_default().entry(flash.identity()).or_default() += 1;
-    }
-    for (category, mut left) in counts {
+    for shown in Shown::by_category(shown) {
+        let category = shown.category;
         let Some(list) = categories.get(category.as_bytes()) else { continue };
         let Ok(Value::List(mut messages)) = encoding.read(list) else { continue };
-        messages.retain(|message| {
-            let flash = Flash { category: category.to_owned(), message: message.clone() };
-            match left.get_mut(&flash.identity()) {
-                Some(left @ 1..) => {
-                    *left -= 1;
-                    false
-                }
-                _ => true,
-            }
-        });
+        shown.take_from(&mut messages);
         if messages.is_empty() {
             categories.remove(category.as_bytes());
         } else {

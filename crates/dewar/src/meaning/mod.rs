@@ -7,7 +7,7 @@ use std::fmt;
 
 #[cfg(feature = "django")]
 mod django;
-#[cfg(any(feature = "iron", feature = "phoenix"))]
+#[cfg(any(feature = "iron", feature = "phoenix", feature = "rails"))]
 mod entry;
 #[cfg(feature = "express")]
 mod express;

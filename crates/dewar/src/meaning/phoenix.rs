@@ -4,6 +4,7 @@ use super::{Change, Data, Entry, Flash, FlashChange, Holds, Meaning, Principal};
 use crate::{
     encoding::{Encoding, ReadError},
     error::Error,
+    flash::Shown,
     value::Value,
 };
 
@@ -61,7 +62,9 @@ impl Meaning for Phoenix {
         for change in changes {
             match change {
                 FlashChange::Leave { category, message } => leave(&mut categories, category, message),
-                FlashChange::Take(shown) => shown.iter().for_each(|flash| take(&mut categories, flash)),
+                FlashChange::Take(shown) => {
+                    Shown::by_category(shown).into_iter().for_each(|shown| take(&mut categories, shown));
+                }
             }
         }
         if categories.is_empty() {
@@ -85,19 +88,19 @@ fn leave(categories: &mut Vec<(Value, Value)>, category: &str, message: &Value) 
     }
 }
 
-/// Takes a message that was shown, once, and its category where that is empty then.
-fn take(categories: &mut Vec<(Value, Value)>, shown: &Flash) {
-    let Some(at) = categories.iter().position(|(name, _)| name.as_str() == Some(&shown.category)) else { return };
-    let is_empty = match &mut categories[at].1 {
-        Value::List(messages) => {
-            if let Some(at) = messages.iter().position(|message| *message == shown.message) {
-                messages.remove(at);
-            }
-            messages.is_empty()
+/// Takes the messages that were shown, each once, and their category where that is empty then.
+fn take(categories: &mut Vec<(Value, Value)>, shown: Shown<'_>) {
+    let Some(at) = categories.iter().position(|(name, _)| name.as_str() == Some(shown.category)) else { return };
+    let mut one = Vec::new();
+    let messages = match &mut categories[at].1 {
+        Value::List(messages) => messages,
+        message => {
+            one.push(message.clone());
+            &mut one
         }
-        message => *message == shown.message,
     };
-    if is_empty {
+    shown.take_from(messages);
+    if messages.is_empty() {
         categories.remove(at);
     }
 }

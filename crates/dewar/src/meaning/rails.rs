@@ -9,14 +9,13 @@
 //! Rails has one message a name. Where there are several of one name, they are a list; a list that the application left
 //! (`flash[:errors] = [...]`) is as many messages here. Names in `discard` were shown, and are shown no more.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
-use super::{Change, Data, Flash, FlashChange, Holds, Meaning, Principal};
+use super::{Change, Data, Entry, Flash, FlashChange, Holds, Meaning, Principal};
 use crate::{
     encoding::{Encoding, Json, ReadError},
     error::Error,
+    flash::Shown,
     secret::hex,
     value::Value,
 };
@@ -35,8 +34,8 @@ const DISCARD: &[u8] = b"discard";
 /// What Rails keeps in entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rails {
-    /// The entry with the user, if the application has said which.
-    pub(crate) principal: Option<Box<str>>,
+    /// Where the application keeps the user.
+    pub(crate) entry: Entry,
 }
 
 impl Rails {
@@ -44,15 +43,7 @@ impl Rails {
     ///
     /// Where the principal's entry is one of Rails' own.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.principal.as_deref() {
-            Some("") => {
-                Err(Error::setting("principal_entry: an entry needs a name, for example principal_entry(\"user_id\")"))
-            }
-            Some(entry @ (SESSION_ID | CSRF_TOKEN | FLASH)) => Err(Error::setting(format!(
-                "principal_entry: Rails keeps something else in {entry}; name the entry that your application logs in with"
-            ))),
-            _ => Ok(()),
-        }
+        self.entry.check(&[SESSION_ID, CSRF_TOKEN, FLASH])
     }
 }
 
@@ -65,37 +56,26 @@ pub(crate) fn session_id(random: &mut dyn FnMut(&mut [u8])) -> Vec<u8> {
 
 impl Meaning for Rails {
     fn holds(&self) -> Holds {
-        Holds { principal: self.principal.is_some(), ..Holds::NOTHING }
+        self.entry.holds()
     }
 
     fn principal(&self, data: &Data, encoding: Encoding) -> Option<Principal> {
-        Principal::read(encoding, data.get(self.principal.as_ref()?.as_bytes())?)
+        self.entry.principal(data, encoding)
     }
 
     fn is_principal(&self, entry: &str) -> bool {
-        self.principal.as_deref() == Some(entry)
+        self.entry.is_principal(entry)
     }
 
-    fn set(&self, data: &mut Data, encoding: Encoding, mut change: Change<'_>) -> Result<(), Error> {
-        match &mut change {
-            Change::Principal(login) => {
-                let Some(entry) = self.principal.as_ref().map(|entry| entry.as_bytes()) else { return Ok(()) };
-                // What reads the same keeps its bytes: a number stays one.
-                if !self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
-                    let user = encoding.write(&login.value()).map_err(|why| Error::entry(entry, why))?;
-                    data.insert(entry, user);
-                }
+    fn set(&self, data: &mut Data, encoding: Encoding, change: Change<'_>) -> Result<(), Error> {
+        // As `reset_session` does. The next form asks for a token, and Rails makes one.
+        if let Change::Renewed(mut random) = change {
+            if data.get(SESSION_ID.as_bytes()).is_some() {
+                data.insert(SESSION_ID.as_bytes(), session_id(&mut random));
             }
-            // As `reset_session` does. The next form asks for a token, and Rails makes one.
-            Change::Renewed(random) => {
-                if data.get(SESSION_ID.as_bytes()).is_some() {
-                    data.insert(SESSION_ID.as_bytes(), session_id(random));
-                }
-                data.remove(CSRF_TOKEN.as_bytes());
-            }
-            Change::Lifetime { .. } => {}
+            data.remove(CSRF_TOKEN.as_bytes());
         }
-        Ok(())
+        self.entry.set(data, encoding, change)
     }
 
     fn is_flash(&self, entry: &[u8]) -> bool {
@@ -204,23 +184,11 @@ impl Bag {
 
     /// Takes the messages that were shown, each once, and each name that is empty then.
     fn take(&mut self, encoding: Encoding, shown: &[Flash]) -> Result<(), Box<dyn std::error::Error>> {
-        let mut counts: HashMap<&str, HashMap<String, usize>> = HashMap::new();
-        for flash in shown {
-            *counts.entry(&flash.category).or_default().entry(flash.identity()).or_default() += 1;
-        }
-        for (category, mut left) in counts {
+        for shown in Shown::by_category(shown) {
+            let category = shown.category;
             let Some(waiting) = self.messages.get(category.as_bytes()) else { continue };
             let mut messages = several(encoding.read(waiting)?);
-            messages.retain(|message| {
-                let flash = Flash { category: category.to_owned(), message: message.clone() };
-                match left.get_mut(&flash.identity()) {
-                    Some(left @ 1..) => {
-                        *left -= 1;
-                        false
-                    }
-                    _ => true,
-                }
-            });
+            shown.take_from(&mut messages);
             match &messages[..] {
                 [] => {
                     self.messages.remove(category.as_bytes());

@@ -1,7 +1,56 @@
-//! zlib as Flask and Django use it: compressed where that is shorter, inflated within a bound.
+//! `[ "." ] base64url( text, or with the dot zlib( text ) )`, as Flask and Django write it: compressed where that is shorter, inflated within a bound.
+
+use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use std::fmt;
+
+use crate::{encoding::base64, error::Refusal};
+
+/// What a compressed text begins with.
+const COMPRESSED: char = '.';
+
+/// How a text is written into a cookie and read from it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dialect) struct Deflate {
+    /// Whether it is compressed where that makes it shorter.
+    pub(in crate::dialect) enabled: bool,
+    /// The most bytes that it may inflate to.
+    pub(in crate::dialect) largest: usize,
+}
+
+impl Deflate {
+    pub(in crate::dialect) fn push(&self, text: &[u8], token: &mut String) {
+        // What we would not inflate again is not compressed: it does not fit, and the commit says what is so large.
+        let compress = self.enabled && text.len() <= self.largest;
+        match if compress { deflate_if_shorter(text) } else { None } {
+            Some(compressed) => {
+                token.push(COMPRESSED);
+                base64::push_url(&compressed, token);
+            }
+            None => base64::push_url(text, token),
+        }
+    }
+
+    pub(in crate::dialect) fn read(&self, payload: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let decode = |payload| base64::decode_url(payload).ok_or(Refusal::Malformed);
+        match payload.strip_prefix(&[COMPRESSED as u8]) {
+            None => decode(payload),
+            Some(compressed) => inflate(&decode(compressed)?, self.largest).map_err(|error| match error {
+                InflateError::Oversize => Refusal::Oversize,
+                InflateError::Malformed => Refusal::Malformed,
+            }),
+        }
+    }
+
+    /// What a person is told of it.
+    pub(in crate::dialect) fn describe(payload: &[u8], read: Result<impl AsRef<[u8]>, Refusal>) -> String {
+        let compressed = if payload.starts_with(&[COMPRESSED as u8]) { ", compressed" } else { "" };
+        match read {
+            Ok(text) => format!("{} bytes of JSON{compressed}", text.as_ref().len()),
+            Err(refusal) => refusal.to_string(),
+        }
+    }
+}
 
 /// Why compressed data was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
