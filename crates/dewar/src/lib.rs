@@ -134,6 +134,8 @@ mod docs {
     mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]
     mod coming_from_flask {}
+    #[doc = include_str!("../../../docs/coming-from-phoenix.md")]
+    mod coming_from_phoenix {}
     #[doc = include_str!("../../../docs/coming-from-rails.md")]
     mod coming_from_rails {}
     #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]

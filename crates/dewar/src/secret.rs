@@ -336,11 +336,14 @@ fn typed(bytes: &[u8]) -> Option<Vec<u8>> {
     is_typed.then_some(plain)
 }
 
+/// The most letters that a person types.
+const LONGEST_TYPED: usize = 1000;
+
 /// Whether it is such words alone, one after another, with a few digits for decoration: `ChangeMe-changeme_123`.
 fn is_guessed_first(bytes: &[u8]) -> bool {
     let Some(plain) = typed(bytes) else { return false };
     let letters: Vec<u8> = plain.iter().copied().filter(u8::is_ascii_alphabetic).collect();
-    if letters.is_empty() || plain.len() - letters.len() > 6 {
+    if letters.is_empty() || letters.len() > LONGEST_TYPED || plain.len() - letters.len() > 6 {
         return false;
     }
     // At which places a word can begin.

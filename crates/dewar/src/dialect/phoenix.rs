@@ -88,7 +88,7 @@ const IV: usize = 12;
 ///
 /// # fn main() -> Result<(), dewar::Error> {
 /// // @session_options [store: :cookie, key: "_my_app_key", signing_salt: "kE9qhRzN", same_site: "Lax"]
-/// let base = Secret::new("wJ2uNrc8S0yXbVq5tKzLhG7mPdEa3oFi9sUxTQnMvZ1lCkBeRj6gYpWfH4DA+IO/")?;
+/// let base = Secret::new("w98fw9ef8hwe98fhwef-".repeat(4))?;
 /// let layer = SessionLayer::new(base)?
 ///     .dialect(|secrets: &Keyring| Phoenix::new(secrets).signing_salt("kE9qhRzN"))
 ///     .cookie_name("_my_app_key");

@@ -120,7 +120,7 @@ struct Derived {
 
 impl Sealed {
     /// The dialect under these secrets. Takes some tens of milliseconds for each secret that is not a
-    /// generated one (a second or two in a debug build), to make guessing it expensive.
+    /// generated one, to make guessing it expensive.
     pub fn new(keyring: &Keyring) -> Self {
         Self {
             profile: Profile::own(KNOWN.name, Keeps::Data),

@@ -379,3 +379,18 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
         assert!(known.cookies.contains(&dialect.profile().cookie.name.as_str()), "{}", known.name);
     }
 }
+
+#[test]
+fn the_page_on_compatibility_names_every_setting_of_every_dialect() {
+    let page = include_str!("../../../../COMPATIBILITY.md");
+    for known in dialect::all() {
+        let name = known.name.to_ascii_lowercase();
+        let refused = known.with("no_such_setting=1").err().expect("there is no such setting").to_string();
+        let Some((_, settings)) = refused.split_once("it has ") else { continue };
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+        for setting in settings.split(", ") {
+            assert!(row.contains(&format!("`{setting}`")), "{name}: {setting} is not in {row}");
+        }
+    }
+}
