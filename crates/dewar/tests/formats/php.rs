@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes as Buffer;
 use dewar::{
-    Clock, Keyring, SessionLayer, SessionManager,
+    Clock, Keyring, Lifetime, SameSite, SessionLayer, SessionManager,
     dialect::{self, Attributes, Body, Contents, Data, Dialect, Jar, Limits, Php, Refusal, Steps, Token},
     encoding::{self, Encoding},
     layout::{self, Kept, Layout, Serializer, Stored},
     store::{Timestamp, memory::MemoryStore},
-    testing::Visitor,
     value::{Bytes, Value},
+};
+use http::{
+    HeaderMap,
+    header::{COOKIE, SET_COOKIE},
 };
 use proptest::prelude::*;
 
@@ -19,7 +22,7 @@ const VALUES: Encoding = Encoding::Php(encoding::Php::SHORTEST);
 const ALL: [Serializer; 3] = [Serializer::Php, Serializer::PhpBinary, Serializer::PhpSerialize];
 
 fn read(serializer: Serializer, record: &[u8]) -> Result<Kept, Refusal> {
-    let record = Stored::from(Buffer::copy_from_slice(record));
+    let record = Stored::Blob(Buffer::copy_from_slice(record));
     layout::Php::new().serializer(serializer).read(&record, &mut Steps::off())
 }
 
@@ -101,7 +104,10 @@ proptest! {
 
 #[test]
 fn types_come_back_as_what_they_were() {
-    fn comes_back<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(it: T, as_php: &str) {
+    fn comes_back<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(
+        it: T,
+        as_php: &str,
+    ) {
         let encoded = VALUES.write(&it).unwrap();
         assert_eq!(String::from_utf8_lossy(&encoded), as_php);
         assert_eq!(VALUES.read::<T>(&encoded).unwrap(), it, "{as_php}");
@@ -152,7 +158,8 @@ fn objects_and_references_are_refused_by_name_and_keep_every_byte() {
     ] {
         let error = VALUES.read::<Value>(value.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
-        let after = changed(&format!("a|i:1;o|{}", value.replace("R:2", "R:3")), |data| data.insert(b"a", &b"i:7;"[..]));
+        let after =
+            changed(&format!("a|i:1;o|{}", value.replace("R:2", "R:3")), |data| data.insert(b"a", &b"i:7;"[..]));
         assert_eq!(after.unwrap(), format!("a|i:7;o|{}", value.replace("R:2", "R:3")));
     }
 }
@@ -219,7 +226,9 @@ fn nesting_and_announced_counts_have_an_end() {
     let deep = |levels: usize| format!("a|{}N;{}", "a:1:{i:0;".repeat(levels), "}".repeat(levels));
     assert!(read(Serializer::Php, deep(100).as_bytes()).is_ok());
     assert!(read(Serializer::Php, deep(100_000).as_bytes()).is_err());
-    for record in ["a|a:4000000000:{}", "a|s:99999999999999999999:\"\";", "a|S:4000000000:\"\";", "a|O:1:\"A\":4000000000:{}"] {
+    for record in
+        ["a|a:4000000000:{}", "a|s:99999999999999999999:\"\";", "a|S:4000000000:\"\";", "a|O:1:\"A\":4000000000:{}"]
+    {
         assert!(read(Serializer::Php, record.as_bytes()).is_err(), "{record}");
     }
 }
@@ -274,15 +283,37 @@ fn settings_are_had_by_name_and_refused_by_name() {
     }
 }
 
-#[tokio::test]
-async fn an_id_that_is_not_there_is_never_adopted() {
-    let manager = manager(Php::new);
-    let mut ada = Visitor::with_cookies(&manager, "PHPSESSID=0123456789abcdef0123456789abcdef");
-    ada.edit(|session| session.insert("a", 1)).await.unwrap();
-    assert!(!ada.cookies().contains("0123456789abcdef0123456789abcdef"), "{}", ada.cookies());
+/// One request of the browser that has this cookie, which writes: the `Set-Cookie` headers of its response.
+async fn writes(manager: &SessionManager, cookie: &str) -> Vec<String> {
+    let mut request = HeaderMap::new();
+    request.insert(COOKIE, cookie.parse().unwrap());
+    let session = manager.open(&request).await.unwrap();
+    assert_eq!(session.get::<i64>("a"), None);
+    session.insert("a", 1);
+    let mut response = HeaderMap::new();
+    manager.commit(&session).await.apply(&mut response).unwrap();
+    response.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
-async fn the_cookie_is_spelled_as_phps_and_the_session_lasts_24_minutes() {
-    let _ = (manager(Php::new), Duration::from_secs(1440));
+async fn an_id_that_is_not_there_is_never_adopted_and_a_new_one_is_spelled_as_phps() {
+    let unknown = "0123456789abcdef0123456789abcdef";
+    let set = writes(&manager(Php::new), &format!("PHPSESSID={unknown}")).await.remove(0);
+    assert!(!set.contains(unknown), "{set}");
+    let (cookie, attributes) = set.split_once("; ").unwrap();
+    assert_eq!(attributes, "path=/; HttpOnly");
+    assert_eq!(id_of(cookie.strip_prefix("PHPSESSID=").unwrap()).unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_persistent_session_has_phps_attributes_in_phps_order() {
+    let layer = SessionLayer::new("w98fw9ef8hwe98fhwef").unwrap().dialect(|_: &Keyring| Php::new());
+    let layer = layer.store(MemoryStore::new()).clock(Clock::fixed(NOW.into())).cookie_name("APPSESS");
+    let layer = layer.path("/app").domain("h.example").secure(true).same_site(SameSite::Lax);
+    let manager = layer.lifetime(Lifetime::persistent().idle(Duration::from_secs(3600))).manager().unwrap();
+    let set = writes(&manager, "a=b").await.remove(0);
+    assert_eq!(
+        set.split_once("; ").unwrap().1,
+        "expires=Tue, 14 Nov 2023 23:13:20 GMT; Max-Age=3600; path=/app; domain=h.example; secure; HttpOnly; SameSite=Lax"
+    );
 }

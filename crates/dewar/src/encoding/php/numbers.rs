@@ -150,7 +150,10 @@ impl<'a> Former<'a> {
     ///
     /// Where a reference would not: the message names its entry.
     pub(crate) fn renumbered<'d>(&self, data: &'d Data) -> Result<Vec<(&'d [u8], Cow<'d, [u8]>)>, Error> {
-        self.check_certain(data)?;
+        let is_certain = !self.entries.iter().any(|entry| entry.numbers.is_uncertain);
+        if !is_certain {
+            self.check_unmoved(data)?;
+        }
         let mut first = self.around + 1;
         // The number that the first value of each has now.
         let mut moved = vec![None; self.entries.len()];
@@ -160,7 +163,8 @@ impl<'a> Former<'a> {
             let (value, count) = match at {
                 Some(at) => {
                     moved[at] = Some(first);
-                    (self.renumber(at, value, &moved)?, self.entries[at].numbers.count)
+                    let value = if is_certain { self.renumber(at, value, &moved)? } else { Cow::Borrowed(value) };
+                    (value, self.entries[at].numbers.count)
                 }
                 None => {
                     let numbers = Numbers::of_a_value(value).ok_or_else(|| Error::entry(name, "malformed"))?;
@@ -211,10 +215,7 @@ impl<'a> Former<'a> {
     }
 
     /// Where numbers are not certain, nothing may be different up to the last reference.
-    fn check_certain(&self, data: &Data) -> Result<(), Error> {
-        if !self.entries.iter().any(|entry| entry.numbers.is_uncertain) {
-            return Ok(());
-        }
+    fn check_unmoved(&self, data: &Data) -> Result<(), Error> {
         let Some(last) = self.entries.iter().rposition(|entry| !entry.numbers.references.is_empty()) else {
             return Ok(());
         };
