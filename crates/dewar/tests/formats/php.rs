@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes as Buffer;
 use dewar::{
-    Clock, Keyring, Lifetime, SameSite, SessionLayer, SessionManager,
+    Clock, Keyring, Lifetime, SameSite, SessionManager,
     dialect::{self, Attributes, Body, Contents, Data, Dialect, Jar, Limits, Php, Refusal, Steps, Token},
     encoding::{self, Encoding},
     layout::{self, Kept, Layout, Serializer, Stored},
@@ -267,8 +267,8 @@ fn ids_have_phps_alphabet_and_lengths() {
 }
 
 fn manager(php: fn() -> Php) -> SessionManager {
-    let layer = SessionLayer::new("w98fw9ef8hwe98fhwef").unwrap();
-    layer.dialect(move |_: &Keyring| php()).store(MemoryStore::new()).clock(Clock::fixed(NOW.into())).manager().unwrap()
+    let layer = SessionManager::builder("w98fw9ef8hwe98fhwef").unwrap();
+    layer.dialect(move |_: &Keyring| php()).store(MemoryStore::new()).clock(Clock::at(NOW)).build().unwrap()
 }
 
 #[test]
@@ -307,10 +307,10 @@ async fn an_id_that_is_not_there_is_never_adopted_and_a_new_one_is_spelled_as_ph
 
 #[tokio::test]
 async fn the_cookie_of_a_persistent_session_has_phps_attributes_in_phps_order() {
-    let layer = SessionLayer::new("w98fw9ef8hwe98fhwef").unwrap().dialect(|_: &Keyring| Php::new());
-    let layer = layer.store(MemoryStore::new()).clock(Clock::fixed(NOW.into())).cookie_name("APPSESS");
+    let layer = SessionManager::builder("w98fw9ef8hwe98fhwef").unwrap().dialect(|_: &Keyring| Php::new());
+    let layer = layer.store(MemoryStore::new()).clock(Clock::at(NOW)).cookie_name("APPSESS");
     let layer = layer.path("/app").domain("h.example").secure(true).same_site(SameSite::Lax);
-    let manager = layer.lifetime(Lifetime::persistent().idle(Duration::from_secs(3600))).manager().unwrap();
+    let manager = layer.lifetime(Lifetime::persistent().idle(Duration::from_secs(3600))).build().unwrap();
     let set = writes(&manager, "a=b").await.remove(0);
     assert_eq!(
         set.split_once("; ").unwrap().1,
