@@ -112,6 +112,9 @@ impl Numbers {
     }
 }
 
+/// The name of an entry, and its value as it is to be written.
+type Renumbered<'a> = (&'a [u8], Cow<'a, [u8]>);
+
 /// The entries of a record as they were read, with their numbers.
 pub(crate) struct Former<'a> {
     entries: Vec<Entry<'a>>,
@@ -149,7 +152,7 @@ impl<'a> Former<'a> {
     /// # Errors
     ///
     /// Where a reference would not: the message names its entry.
-    pub(crate) fn renumbered<'d>(&self, data: &'d Data) -> Result<Vec<(&'d [u8], Cow<'d, [u8]>)>, Error> {
+    pub(crate) fn renumbered<'d>(&self, data: &'d Data) -> Result<Vec<Renumbered<'d>>, Error> {
         let is_certain = !self.entries.iter().any(|entry| entry.numbers.is_uncertain);
         if !is_certain {
             self.check_unmoved(data)?;
@@ -188,7 +191,8 @@ impl<'a> Former<'a> {
         for reference in &entry.numbers.references {
             let to = self.now(reference.to, moved).map_err(|other| {
                 let other = String::from_utf8_lossy(other.name);
-                let why = format!("a PHP reference to the entry {other:?}, which was changed or removed; remove both");
+                let why =
+                    format!("a PHP reference to the entry {other:?}, which was changed, moved or removed; remove both");
                 Error::entry(entry.name, why)
             })?;
             renumbered.extend_from_slice(&value[copied..reference.digits.start]);
