@@ -5,10 +5,11 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails,
-        SameSite, wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Php,
+        Rails, SameSite, wire::inflate::inflate,
     },
-    encoding::base64,
+    encoding::{self, base64},
+    layout::Serializer,
     value::Value,
 };
 use serde_json::Value as Json;
@@ -27,8 +28,8 @@ pub(crate) struct Framework {
     pub(crate) drawn: fn(&Json) -> Option<Vec<u8>>,
     /// The text in a cookie's value, where it may be compressed: another deflate gives other bytes.
     pub(crate) text: fn(&str) -> Option<Text>,
-    /// Why the dialect refuses to write what the framework writes, where it does so on purpose.
-    pub(crate) refuses: fn(&Value) -> Option<&'static str>,
+    /// Why the dialect of a config refuses to write what the framework writes, where it does so on purpose.
+    pub(crate) refuses: fn(&Value, &Json) -> Option<&'static str>,
     /// Why what the application stored becomes other bytes than the framework's, where it does so on purpose.
     pub(crate) differs: fn(&Value) -> Option<&'static str>,
 }
@@ -40,7 +41,7 @@ const ALL: &[Framework] = &[
         setting: flask,
         drawn: |_| None,
         text: flask_text,
-        refuses: |_| None,
+        refuses: |_, _| None,
         differs: |_| None,
     },
     Framework {
@@ -86,7 +87,7 @@ const ALL: &[Framework] = &[
         // Of the older form it is not told which key was drawn.
         drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
         text: |_| None,
-        refuses: |_| None,
+        refuses: |_, _| None,
         differs: |_| None,
     },
     Framework {
@@ -95,7 +96,16 @@ const ALL: &[Framework] = &[
         setting: django,
         drawn: |_| None,
         text: django_text,
-        refuses: |_| None,
+        refuses: |_, _| None,
+        differs: |_| None,
+    },
+    Framework {
+        name: "PHP",
+        kind: "store",
+        setting: php,
+        drawn: |_| None,
+        text: |_| None,
+        refuses: dropped_by_php,
         differs: |_| None,
     },
 ];
@@ -396,9 +406,59 @@ fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
     })
 }
 
+fn php(config: &Json) -> Result<Setting, NoSetting> {
+    let number = |name: &str| config[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    // What is written by igbinary is run, to be refused.
+    let serializer = match text(config, "session.serialize_handler")? {
+        "igbinary" => Serializer::PhpBinary,
+        name => Serializer::named(name)
+            .ok_or_else(|| NoSetting::Unknown(format!("the dialect Php has no serialize_handler {name:?}")))?,
+    };
+    let prefix = match text(config, "session.save_handler")? {
+        "files" => "sess_",
+        _ => text(config, "key_prefix")?,
+    };
+    let mut dialect = Php::new().serializer(serializer).prefix(prefix);
+    match &config["serialize_precision"] {
+        Json::Null => {}
+        precision if *precision == -1 => {}
+        precision if *precision == 17 => dialect = dialect.serialize_precision(encoding::Php::PRECISION_17),
+        other => return Err(NoSetting::Unknown(format!("the dialect Php has no serialize_precision {other}"))),
+    }
+    if let Some(length) = number("session.sid_length") {
+        dialect = dialect.sid_length(length as usize);
+    }
+    if let Some(bits) = number("session.sid_bits_per_character") {
+        dialect = dialect.sid_bits_per_character(bits);
+    }
+    Ok(Setting {
+        cookie: Attributes::new(config["session.name"].as_str().unwrap_or("PHPSESSID")),
+        idle: number("session.gc_maxlifetime").unwrap_or(1440),
+        persistent: number("session.cookie_lifetime").is_some_and(|seconds| seconds > 0),
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+/// With these names PHP leaves an entry out, and with `|` all of them.
+fn dropped_by_php(session: &Value, config: &Json) -> Option<&'static str> {
+    let Value::Map(members) = session else { return None };
+    let is_dropped = |name: &Value| match (config["session.serialize_handler"].as_str()?, name) {
+        ("php" | "php_binary", Value::Integer(_)) => Some(true),
+        ("php" | "php_binary", Value::Text(name)) if name.parse::<i64>().is_ok_and(|it| it.to_string() == *name) => {
+            Some(true)
+        }
+        ("php", Value::Text(name)) => Some(name.contains('|')),
+        ("php_binary", Value::Text(name)) => Some(name.len() > 127),
+        _ => None,
+    };
+    let why = "an entry whose name PHP drops is refused by name";
+    members.iter().any(|(name, _)| is_dropped(name) == Some(true)).then_some(why)
+}
+
 /// `JSON.stringify` and Rails make them null without a word.
-fn not_finite(value: &Value) -> Option<&'static str> {
-    let is_in = |value: &Value| not_finite(value).is_some();
+fn not_finite(value: &Value, config: &Json) -> Option<&'static str> {
+    let is_in = |value: &Value| not_finite(value, config).is_some();
     let found = match value {
         Value::Float(float) => !float.is_finite(),
         Value::List(items) | Value::Tuple(items) => items.iter().any(is_in),
