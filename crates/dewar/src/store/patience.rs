@@ -7,6 +7,9 @@ use super::StoreError;
 /// How long a framework's lock is waited for unless that is set.
 pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
+/// A touch that waited so long for the lock is left to the request that has it, which moves the expiry itself when it ends.
+pub(super) const TOUCH_LIMIT: Duration = Duration::from_millis(50);
+
 const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(50);
 
@@ -22,23 +25,24 @@ impl Patience {
         Self { began: Instant::now(), limit, pause: FIRST }
     }
 
-    /// Returns when it is time for another attempt.
-    ///
-    /// # Errors
-    ///
-    /// When the limit was met: nothing was done.
-    pub(super) async fn pause(&mut self, store: &str, what: &str) -> Result<(), StoreError> {
+    /// Returns when it is time for another attempt. `false`: the limit was met, and so much was waited for nothing.
+    pub(super) async fn pause(&mut self) -> bool {
         let left = self.limit.saturating_sub(self.began.elapsed());
         if left.is_zero() {
-            let waited = self.began.elapsed().as_secs_f32();
-            return Err(StoreError::new(format!(
-                "{store}: cannot {what}: another request holds the lock of this session, after {waited:.1} s still; as a rule one of PHP, \
-                 which keeps it until it ends or calls session_write_close()"
-            ))
-            .for_good());
+            return false;
         }
         futures_timer::Delay::new(self.pause.min(left)).await;
         self.pause = (self.pause * 3 / 2).min(LONGEST);
-        Ok(())
+        true
+    }
+
+    /// What to say then of a write, which surely was not done.
+    pub(super) fn error(&self, store: &str, what: &str) -> StoreError {
+        let waited = self.began.elapsed().as_secs_f32();
+        StoreError::new(format!(
+            "{store}: cannot {what}: another request holds the lock of this session, after {waited:.1} s still; as a rule one of PHP, \
+             which keeps it until it ends or calls session_write_close()"
+        ))
+        .for_good()
     }
 }

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     layout::Stored,
     store::{
-        Answer, Applied, Engine, Found, Guard, StoreError, Timestamp, Tombstone, Version, Write, patience::Patience,
+        Answer, Applied, Engine, Found, Guard, StoreError, Timestamp, Tombstone, Version, Write,
+        patience::{Patience, TOUCH_LIMIT},
     },
 };
 
@@ -30,19 +31,22 @@ impl Files {
         Self { folder, lock_limit }
     }
 
-    /// Does this as soon as nobody else has the lock.
+    /// Does this as soon as nobody else has the lock. Where that takes too long, `or` is the answer.
     async fn unlocked(
         &self,
-        what: &str,
+        limit: Duration,
         attempt: impl Fn(&Folder) -> Result<Done, StoreError> + Send + Sync + 'static,
+        or: impl FnOnce(Patience) -> Result<Applied, StoreError>,
     ) -> Result<Applied, StoreError> {
-        let (attempt, mut patience) = (Arc::new(attempt), Patience::new(self.lock_limit));
+        let (attempt, mut patience) = (Arc::new(attempt), Patience::new(limit));
         loop {
             let (folder, attempt) = (Arc::clone(&self.folder), Arc::clone(&attempt));
             if let Some(applied) = on_a_thread(move || attempt(&folder)).await? {
                 return Ok(applied);
             }
-            patience.pause("files", what).await?;
+            if !patience.pause().await {
+                return or(patience);
+            }
         }
     }
 
@@ -94,14 +98,21 @@ impl Engine for Files {
                 (Guard::Absent | Guard::Is(_), _) => {}
             }
             let place = self.place(name)?;
-            self.unlocked("write", move |folder| folder.apply(&place, guard, &write, now)).await
+            let is_touch = matches!(write, Write::Touch(_));
+            let attempt = move |folder: &Folder| folder.apply(&place, guard, &write, now);
+            if is_touch {
+                // The request that has the lock moves the time itself when it ends.
+                return self.unlocked(TOUCH_LIMIT, attempt, |_| Ok(Applied::Done)).await;
+            }
+            self.unlocked(self.lock_limit, attempt, locked("write")).await
         })
     }
 
     fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
             let place = self.place(name)?;
-            self.unlocked("end", move |folder| folder.end(&place, guard, &tombstone, now)).await
+            let attempt = move |folder: &Folder| folder.end(&place, guard, &tombstone, now);
+            self.unlocked(self.lock_limit, attempt, locked("end")).await
         })
     }
 
@@ -117,8 +128,8 @@ impl Engine for Files {
         Box::pin(async move {
             let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let (from, to) = (self.place(from)?, self.place(to)?);
-            self.unlocked("renew", move |folder| folder.rename((&from, &to), guard, (&data, expires), &tombstone, now))
-                .await
+            let attempt = move |folder: &Folder| folder.rename((&from, &to), guard, (&data, expires), &tombstone, now);
+            self.unlocked(self.lock_limit, attempt, locked("renew")).await
         })
     }
 
@@ -142,6 +153,10 @@ fn version(found: &Found) -> Option<Version> {
         Found::Record { version, .. } => Some(*version),
         Found::Gone(_) | Found::Missing => None,
     }
+}
+
+fn locked(what: &'static str) -> impl FnOnce(Patience) -> Result<Applied, StoreError> {
+    move |patience| Err(patience.error("files", what))
 }
 
 fn no_id() -> StoreError {

@@ -76,6 +76,7 @@ struct Joined {
 }
 
 /// What is asked for.
+#[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
     /// It changes nothing, so it may be sent twice.
     Read(&'a Cmd),
