@@ -40,6 +40,8 @@ mod express_session;
 mod flask;
 #[cfg(feature = "iron")]
 mod iron;
+#[cfg(feature = "laravel")]
+mod laravel;
 mod opaque;
 mod option;
 #[cfg(feature = "phoenix")]
@@ -76,6 +78,7 @@ dialects! {
     #[cfg(feature = "express")] express_session::ExpressSession;
     #[cfg(feature = "iron")] iron::Iron;
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
+    #[cfg(feature = "laravel")] laravel::Laravel;
 }
 
 #[cfg(feature = "rails")]

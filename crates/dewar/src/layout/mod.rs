@@ -8,11 +8,15 @@ use bytes::Bytes;
 
 #[cfg(feature = "express")]
 mod connect_redis;
+#[cfg(feature = "laravel")]
+mod laravel;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
+#[cfg(feature = "laravel")]
+pub use laravel::{LaravelCache, Serialization};
 
 pub use crate::{
     cookie::Attributes,

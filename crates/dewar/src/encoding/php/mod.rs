@@ -108,6 +108,15 @@ fn name(rest: &mut &[u8], whole: &[u8]) -> Option<Piece> {
     }
 }
 
+/// Whether an encoded value refers to another one.
+#[cfg(feature = "laravel")]
+pub(crate) fn has_references(encoded: &[u8]) -> bool {
+    // One to a value of another entry is none of these numbers.
+    let mut numbers = Numbers::default();
+    numbers.is_uncertain = true;
+    numbers.walk(&mut &*encoded, encoded, DEPTH).is_none() || !numbers.references.is_empty()
+}
+
 pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
     let item = one.strip_prefix(b"a:1:{i:0;")?.strip_suffix(b"}")?;
     let mut rest = &list[..];
