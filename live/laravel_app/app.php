@@ -42,7 +42,7 @@ final class Typed
             return ['$t' => 'float', 'v' => json_encode($value) ?: (string) $value, 'bits' => bin2hex(pack('E', $value))];
         }
         if (is_string($value) && !mb_check_encoding($value, 'UTF-8')) {
-            return ['$t' => 'bytes', 'v' => base64_encode($value)];
+            return ['$t' => 'bytes', 'v' => bin2hex($value)];
         }
         if (is_object($value)) {
             return ['$t' => 'object', 'v' => base64_encode(serialize($value))];
@@ -71,7 +71,7 @@ final class Typed
             case null: return array_map([self::class, 'back'], $value);
             case 'int': return (int) $value['v'];
             case 'float': return unpack('E', hex2bin($value['bits']))[1];
-            case 'bytes': return base64_decode($value['v']);
+            case 'bytes': return hex2bin($value['v']);
             case 'object': return unserialize(base64_decode($value['v']));
             case 'map':
                 $items = [];
@@ -143,9 +143,12 @@ $app['auth']->provider('everybody', fn() => new Everybody);
 
 $request = Request::capture();
 $app->instance('request', $request);
-$route = fn(Request $request) => new Response(route($app, $request));
+$route = function (Request $request) use ($app) {
+    $answer = route($app, $request);
+    return new Response($answer ?? '', $answer === null ? 204 : 200);
+};
 $middleware = [EncryptCookies::class, AddQueuedCookiesToResponse::class, StartSession::class];
-$is_outside = in_array($request->path(), ['_test/version', '_test/write', '_test/read'], true);
+$is_outside = in_array($request->path(), ['_test/version', '_test/write'], true);
 (new Illuminate\Pipeline\Pipeline($app))->send($request)->through($is_outside ? [] : $middleware)->then($route)->send();
 
 function body(Request $request)
@@ -154,7 +157,7 @@ function body(Request $request)
 }
 
 /// Each entry as it is, whatever its name: `put` would nest one with a dot.
-function insert(Request $request): string
+function insert(Request $request): void
 {
     $session = $request->session();
     $session->replace(array_replace($session->all(), body($request)));
@@ -163,10 +166,9 @@ function insert(Request $request): string
             throw new Exception("Laravel would nest $name");
         }
     }
-    return '';
 }
 
-function route(Application $app, Request $request): string
+function route(Application $app, Request $request): ?string
 {
     if ($request->path() === '_test/version') {
         return Application::VERSION;
@@ -183,19 +185,20 @@ function route(Application $app, Request $request): string
         // Without what Laravel keeps of its own.
         case '_test/set':
             $session->forget(array_diff(array_keys($session->all()), ['_token', '_flash', '_previous']));
-            return insert($request);
-        case '_test/add': return insert($request);
-        case '_test/count': $session->increment('count'); return '';
-        case '_test/clear': $session->invalidate(); return '';
-        case '_test/renew': $session->regenerate(true); return insert($request);
-        case '_test/page': $session->setPreviousUrl($request->fullUrl()); return '';
-        case '_test/flash': $session->flash($request->json('category', 'status'), body($request)['message']); return '';
-        case '_test/keep': $session->keep($request->json('names')); return '';
-        case '_test/reflash': $session->reflash(); return '';
+            insert($request);
+            return null;
+        case '_test/add': insert($request); return null;
+        case '_test/count': $session->increment('count'); return null;
+        case '_test/clear': $session->invalidate(); return null;
+        case '_test/renew': $session->regenerate(true); insert($request); return null;
+        case '_test/page': $session->setPreviousUrl($request->fullUrl()); return null;
+        case '_test/flash': $session->flash($request->json('category', 'status'), body($request)['message']); return null;
+        case '_test/keep': $session->keep($request->json('names')); return null;
+        case '_test/reflash': $session->reflash(); return null;
         // What a page of a Laravel application shows: whatever stands under the name.
         case '_test/shown': return Typed::text($session->get($request->query('name', 'status')));
-        case '_test/login': $guard->login((new Everybody)->retrieveById(body($request)['id'])); return '';
-        case '_test/logout': $guard->logout(); $session->invalidate(); $session->regenerateToken(); return '';
+        case '_test/login': $guard->login((new Everybody)->retrieveById(body($request)['id'])); return null;
+        case '_test/logout': $guard->logout(); $session->invalidate(); $session->regenerateToken(); return null;
         case '_test/whoami': return Typed::text($guard->id());
         case '_test/check': return $guard->check() ? Typed::text($guard->user()->getAuthIdentifier()) : 'nobody';
     }

@@ -7,6 +7,7 @@ mod express;
 mod flask;
 mod histories;
 mod iron;
+mod laravel;
 mod moves;
 mod mysql;
 mod pages;
@@ -37,6 +38,7 @@ pub(crate) const ALL: &[&Part] = &[
     &express::PART,
     &rails::PART,
     &iron::PART,
+    &laravel::PART,
     &phoenix::PART,
     &django::PART,
     &pages::PART,

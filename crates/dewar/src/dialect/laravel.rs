@@ -148,6 +148,7 @@ impl Laravel {
     #[must_use]
     pub fn serialization(mut self, serialization: Serialization) -> Self {
         self.serialization = serialization;
+        self.profile.encoding = serialization.encoding();
         self
     }
 
@@ -162,7 +163,7 @@ impl Laravel {
     #[must_use]
     pub fn guard(mut self, name: &str) -> Self {
         self.meaning = meaning::Laravel::new(name);
-        self.profile = profile(&self.meaning);
+        self.profile.also_removed = vec![Attributes::new(self.meaning.remember_cookie())];
         self
     }
 
