@@ -21,6 +21,8 @@ pub use erlang::Erlang;
 pub use error::{ReadError, WriteError};
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "php")]
+pub(crate) use member::last_wins;
 pub(crate) use member::{Encoded, Member, Piece};
 #[cfg(feature = "php")]
 pub use php::Php;

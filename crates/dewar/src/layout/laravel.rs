@@ -14,7 +14,7 @@
 //! What it cannot say: when a visit began, a lifetime of a single session, and whether its cookie outlives the browser.
 //!
 //! Where it deviates: a malformed record, one of another serialization and one that no key opens is an empty session under a new id (Laravel writes over
-//! it); an entry with a PHP object keeps its bytes, and one with a reference is refused by name where the record is written; in JSON, NaN, the infinities
+//! it); an entry with a PHP object keeps its bytes, and one with references is kept or refused as in `php.rs`; in JSON, NaN, the infinities
 //! and half of a surrogate pair are refused (Laravel loses the session); reading moves the TTL after a tenth of it (Laravel: with every request).
 //!
 //! A record that ended here leaves a tombstone beside it: what a slow request of Laravel's writes again after that is met as ended, and deleted.
@@ -24,12 +24,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Kept, Layout, Stored};
+use super::{Kept, Layout, Serializer, Stored};
 use crate::{
     cookie::Attributes,
     data::{Contents, Data},
     dialect::wire::laravel::Encrypter,
-    encoding::{Encoding, Json, Php, php},
+    encoding::{Encoding, Json, Php},
     error::{Error, Refusal},
     explain::Steps,
     lifetime::GONE_FOR,
@@ -51,6 +51,30 @@ impl Serialization {
         match self {
             Self::Php => Encoding::Php(Php::SHORTEST),
             Self::Json => Encoding::Json(Json::PHP),
+        }
+    }
+
+    fn read(self, text: &Bytes) -> Option<Kept> {
+        match self {
+            // The same as PHP's own `php_serialize`.
+            Self::Php => {
+                let (data, extra) = Serializer::PhpSerialize.read(text)?;
+                Some(Kept { extra, ..Kept::new(data) })
+            }
+            // PHP's only way to say that there is nothing.
+            Self::Json if text == "[]" => Some(Kept::new(Data::default())),
+            Self::Json => Some(Kept::new(Data::parse(self.encoding(), text)?)),
+        }
+    }
+
+    fn write(self, contents: &Contents) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Php => Serializer::PhpSerialize.write(&contents.data, &contents.extra),
+            Self::Json => {
+                let mut text = Vec::with_capacity(512);
+                contents.data.write(self.encoding(), &mut text);
+                Ok(text)
+            }
         }
     }
 }
@@ -140,19 +164,11 @@ impl Layout for LaravelCache {
             };
             looks_like(&text).to_owned()
         });
-        // PHP's only way to say that there is nothing.
-        if self.serialization == Serialization::Json && text == "[]" {
-            return Ok(Kept::new(Data::default()));
-        }
-        Ok(Kept::new(Data::parse(self.encoding(), &text).ok_or(Refusal::Malformed)?))
+        self.serialization.read(&text).ok_or(Refusal::Malformed)
     }
 
     fn write(&self, contents: &Contents, _cookie: &Attributes) -> Result<Stored, Error> {
-        if self.serialization == Serialization::Php {
-            refuse_references(&contents.data)?;
-        }
-        let mut text = Vec::with_capacity(512);
-        contents.data.write(self.encoding(), &mut text);
+        let mut text = self.serialization.write(contents)?;
         if let Some(encrypter) = &self.encrypter {
             let message = serialized(&text);
             // Not drawn: the same record is to be the same bytes, by which the engine knows it.
@@ -161,17 +177,6 @@ impl Layout for LaravelCache {
             text = sealed.ok_or_else(|| Error::setting("the session is too large to be encrypted"))?.into_bytes();
         }
         Ok(Stored::Blob(serialized(&text).into()))
-    }
-}
-
-/// A reference counts the values before it, which are others now.
-fn refuse_references(data: &Data) -> Result<(), Error> {
-    match data.iter().find(|(_, encoded)| php::has_references(encoded)) {
-        Some((name, _)) => Err(Error::entry(
-            name,
-            "it holds a PHP reference, which counts from the beginning of the record; let Laravel write it without one",
-        )),
-        None => Ok(()),
     }
 }
 

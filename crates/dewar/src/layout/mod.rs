@@ -10,6 +10,8 @@ use bytes::Bytes;
 mod connect_redis;
 #[cfg(feature = "laravel")]
 mod laravel;
+#[cfg(feature = "php")]
+mod php;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
@@ -17,6 +19,8 @@ pub use connect_redis::ConnectRedis;
 pub(crate) use connect_redis::RESERVED;
 #[cfg(feature = "laravel")]
 pub use laravel::{LaravelCache, Serialization};
+#[cfg(feature = "php")]
+pub use php::{Php, Serializer};
 
 pub use crate::{
     cookie::Attributes,

@@ -5,13 +5,13 @@
 //! strings: one that is UTF-8 reads as text, and as [`Bytes`](crate::value::Bytes) where that is asked for.
 //!
 //! Objects, cases of enumerations and references are PHP's own. An entry with one of them keeps its bytes, and is refused by name where it is read:
-//! nothing is ever made of an object. [`numbers`] has what references count.
+//! nothing is ever made of an object. `numbers.rs` has what references count.
 //!
 //! Read though PHP never writes them: `i:+5;`, `i:007;`, `d:.5;`, `d:1e3;`, escaped strings (`S:1:"\41";`), keys that are there twice (the last one counts).
 //!
 //! Source: PHP 8.2, `ext/standard/var.c` and `var_unserializer.re`; checked by PHP 8.2.36.
 
-pub(crate) mod numbers;
+mod numbers;
 mod read;
 mod token;
 mod write;
@@ -20,12 +20,12 @@ use std::borrow::Cow;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use self::token::{integer_key, take};
-
-use self::{
-    numbers::Numbers,
-    token::{Key, Token, expect, key, token},
+pub(crate) use self::{
+    numbers::{Former, Numbers},
+    token::{integer_key, take},
 };
+
+use self::token::{Key, Token, expect, key, token};
 use super::{
     depth::DEPTH,
     error::{ReadError, WriteError},
@@ -69,11 +69,12 @@ pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> 
 
 pub(super) fn members(whole: &[u8]) -> Option<Vec<Member>> {
     let mut rest = whole;
-    let members = array(&mut rest, whole, &mut Numbers::default())?;
+    let mut members = array(&mut rest, whole, &mut Numbers::of_a_part())?;
+    last_wins(&mut members, whole);
     rest.is_empty().then_some(members)
 }
 
-/// The entries of the array that stands here in the whole, the last of one name at the place of the first.
+/// The entries of the array that stands here in the whole: all of them, also of one name.
 pub(crate) fn array(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Option<Vec<Member>> {
     let Token::Array(count) = token(rest)? else { return None };
     numbers.value();
@@ -83,7 +84,6 @@ pub(crate) fn array(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Op
         members.push(Member { name, value: value(rest, whole, numbers)? });
     }
     expect(rest, b"}")?;
-    last_wins(&mut members, whole);
     Some(members)
 }
 
@@ -108,21 +108,12 @@ fn name(rest: &mut &[u8], whole: &[u8]) -> Option<Piece> {
     }
 }
 
-/// Whether an encoded value refers to another one.
-#[cfg(feature = "laravel")]
-pub(crate) fn has_references(encoded: &[u8]) -> bool {
-    // One to a value of another entry is none of these numbers.
-    let mut numbers = Numbers::default();
-    numbers.is_uncertain = true;
-    numbers.walk(&mut &*encoded, encoded, DEPTH).is_none() || !numbers.references.is_empty()
-}
-
 pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
     let item = one.strip_prefix(b"a:1:{i:0;")?.strip_suffix(b"}")?;
     let mut rest = &list[..];
     let Token::Array(count) = token(&mut rest)? else { return None };
     let start = list.len() - rest.len();
-    let mut numbers = Numbers::default();
+    let mut numbers = Numbers::of_a_part();
     for at in 0..count {
         (key(&mut rest)? == Key::Integer(i64::try_from(at).ok()?)).then_some(())?;
         numbers.walk(&mut rest, list, DEPTH)?;
@@ -136,7 +127,7 @@ pub(super) fn append(list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
     Some(())
 }
 
-pub(super) fn join<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
+pub(crate) fn join<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("a:{}:{{", members.clone().count()).as_bytes());
     for (name, value) in members {
         write::key(name, out);
