@@ -205,22 +205,30 @@ function route(Application $app, Request $request): ?string
     throw new Exception('no route');
 }
 
-/// The cookie's value and the record for each session, as Laravel makes them.
+/// The cookie's value and the record for each session, as Laravel makes them, and what it reads of them.
 function written(Application $app, Request $request): string
 {
     $encrypter = $app['encrypter'];
+    $redis = new Redis;
+    $redis->connect('127.0.0.1', (int) setting('REDIS_PORT', '6379'));
     $answers = [];
     foreach (json_decode($request->getContent(), true, 512, JSON_THROW_ON_ERROR) as $asked) {
-        $store = $app['session']->driver();
-        $store->flush();
-        $store->setId($asked['id']);
-        $store->replace(Typed::back($asked['session']));
-        $store->save();
-        $key = setting('REDIS_PREFIX', 'laravel_database_') . $app['cache']->store('redis')->getStore()->getPrefix() . $asked['id'];
-        $raw = new Redis;
-        $raw->connect('127.0.0.1', (int) setting('REDIS_PORT', '6379'));
-        $cookie = $encrypter->encrypt(CookieValuePrefix::create('laravel_session', $encrypter->getKey()) . $asked['id'], false);
-        $answers[] = ['cookie' => rawurlencode($cookie), 'key' => $key, 'record' => base64_encode($raw->get($key))];
+        $session = $app['session']->driver();
+        $session->flush();
+        $session->setId($asked['id']);
+        $session->replace(Typed::back($asked['session']));
+        $session->save();
+        $session->flush();
+        $session->start();
+        $name = setting('REDIS_PREFIX', 'laravel_database_') . $app['cache']->store('redis')->getStore()->getPrefix() . $asked['id'];
+        $prefix = CookieValuePrefix::create($asked['cookie'] ?? 'laravel_session', $encrypter->getKey());
+        $answers[] = [
+            'cookie' => rawurlencode($encrypter->encrypt($prefix . ($asked['says'] ?? $asked['id']), false)),
+            'name' => $name,
+            'record' => bin2hex($redis->get($name)),
+            'ttl' => $redis->ttl($name),
+            'session' => Typed::of($session->all()),
+        ];
     }
     return json_encode($answers, JSON_THROW_ON_ERROR);
 }

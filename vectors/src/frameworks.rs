@@ -5,10 +5,11 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails,
-        SameSite, wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix, Rails,
+        SameSite, wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::base64,
+    layout::Serialization,
     value::Value,
 };
 use serde_json::Value as Json;
@@ -25,6 +26,8 @@ pub(crate) struct Framework {
     pub(crate) setting: fn(&Json) -> Result<Setting, NoSetting>,
     /// The random bytes that the framework drew for a vector, in the order in which the dialect asks for them.
     pub(crate) drawn: fn(&Json) -> Option<Vec<u8>>,
+    /// Whether the id is made of them.
+    pub(crate) draws_id: bool,
     /// The text in a cookie's value, where it may be compressed: another deflate gives other bytes.
     pub(crate) text: fn(&str) -> Option<Text>,
     /// Why the dialect refuses to write what the framework writes, where it does so on purpose.
@@ -39,6 +42,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: flask,
         drawn: |_| None,
+        draws_id: false,
         text: flask_text,
         refuses: |_| None,
         differs: |_| None,
@@ -48,6 +52,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: cookie_session,
         drawn: |_| None,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -57,6 +62,7 @@ const ALL: &[Framework] = &[
         kind: "store",
         setting: express_session,
         drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
+        draws_id: true,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -66,6 +72,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: rails,
         drawn: rails_drawn,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: nil_at_the_top,
@@ -75,6 +82,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: iron,
         drawn: iron_drawn,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -85,6 +93,17 @@ const ALL: &[Framework] = &[
         setting: phoenix,
         // Of the older form it is not told which key was drawn.
         drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
+        draws_id: false,
+        text: |_| None,
+        refuses: |_| None,
+        differs: |_| None,
+    },
+    Framework {
+        name: "Laravel",
+        kind: "store",
+        setting: laravel,
+        drawn: |vector| typed::bytes(vector["intermediate"]["iv_hex"].as_str()?),
+        draws_id: false,
         text: |_| None,
         refuses: |_| None,
         differs: |_| None,
@@ -94,6 +113,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: django,
         drawn: |_| None,
+        draws_id: false,
         text: django_text,
         refuses: |_| None,
         differs: |_| None,
@@ -393,6 +413,30 @@ fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
         persistent: false,
         unsaid: None,
         dialect: Box::new(dialect.plug_crypto_1(is_older).otp_25(is_before("OTP", 26))),
+    })
+}
+
+fn laravel(config: &Json) -> Result<Setting, NoSetting> {
+    let keys = [text(config, "app_key")?].into_iter().chain(texts(&config["previous_keys"]));
+    let cipher = text(config, "cipher")?;
+    let cipher = Cipher::ALL.into_iter().find(|known| known.name() == cipher).ok_or("there is no such cipher")?;
+    let serialization = match text(config, "serialization")? {
+        "php" => Serialization::Php,
+        "json" => Serialization::Json,
+        other => return Err(NoSetting::Unknown(format!("the dialect Laravel has no serialization {other:?}"))),
+    };
+    let minutes = config["lifetime_minutes"].as_u64().and_then(|minutes| u32::try_from(minutes).ok());
+    let dialect = Laravel::new(&keyring(keys.map(|key| key.as_bytes().to_vec())))
+        .cipher(cipher)
+        .serialization(serialization)
+        .encrypt(config["encrypt"] == true)
+        .prefix(text(config, "prefix")?);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: minutes.ok_or("lifetime_minutes is no number of minutes")? * 60,
+        persistent: true,
+        unsaid: None,
+        dialect: Box::new(dialect),
     })
 }
 
