@@ -106,7 +106,7 @@ fn make_relative(folder: &Path) -> io::Result<()> {
         let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
         if entry?.is_dir() {
             make_relative(&path)?;
-        } else if path.file_name().is_some_and(|name| name == "autoload.php")
+        } else if path.extension().is_some_and(|extension| extension == "php")
             && let Ok(text) = fs::read_to_string(&path)
             && text.contains("'/usr/share/php/")
         {
