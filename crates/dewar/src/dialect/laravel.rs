@@ -127,6 +127,17 @@ impl Laravel {
     }
 
     /// The cipher: `config('app.cipher')`. The default: AES-256-CBC. It also says how long a key is.
+    ///
+    /// ```
+    /// use dewar::{Keyring, SessionLayer, dialect::{Cipher, Laravel}, store::memory::MemoryStore};
+    ///
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// let app_key = "base64:a2V5IG9mIDE2IGJ5dGVzIQ==";
+    /// let layer = SessionLayer::new(app_key)?
+    ///     .dialect(|keys: &Keyring| Laravel::new(keys).cipher(Cipher::Aes128Gcm))
+    ///     .store(MemoryStore::new());
+    /// # layer.manager()?; Ok(()) }
+    /// ```
     #[must_use]
     pub fn cipher(mut self, cipher: Cipher) -> Self {
         self.cipher = cipher;

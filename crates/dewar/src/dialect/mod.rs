@@ -83,6 +83,8 @@ dialects! {
 
 #[cfg(feature = "rails")]
 pub use rails::Encryption;
+#[cfg(feature = "laravel")]
+pub use {crate::layout::Serialization, wire::laravel::Cipher};
 pub use wire::Digest;
 
 /// A dialect that is compiled in, by its name.
