@@ -55,7 +55,8 @@ fuzz_target!(|bytes: &[u8]| {
             let id = "MainLaravelId0123456789abcdefghijABCDEFG";
             let mut sealed = seal(ENCRYPTER.tie(NAME, id).as_bytes()).into_bytes();
             assert_eq!(cookie(std::str::from_utf8(&sealed).expect("ASCII")).as_deref(), Ok(id));
-            let at = rest.iter().fold(usize::from(*how), |sum, byte| sum * 31 % 65_521 + usize::from(*byte)) % sealed.len();
+            let at =
+                rest.iter().fold(usize::from(*how), |sum, byte| sum * 31 % 65_521 + usize::from(*byte)) % sealed.len();
             sealed[at] = if sealed[at] == b'A' { b'B' } else { b'A' };
             assert!(cookie(std::str::from_utf8(&sealed).expect("ASCII")).is_err(), "a changed cookie opened");
         }
@@ -99,7 +100,8 @@ fn record(which: usize, record: Vec<u8>) {
         assert_eq!(Some(&written), twice.as_ref(), "the same record has the same bytes");
         Some(written.blob().expect("bytes").clone())
     };
-    let entries = |kept: &Kept| kept.data.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>();
+    let entries =
+        |kept: &Kept| kept.data.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>();
     let written = write(&kept).expect("what was read can be written");
     assert_eq!(entries(&read(written).expect("what was written reads")), entries(&kept));
 

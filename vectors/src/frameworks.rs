@@ -5,8 +5,9 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix, Rails,
-        SameSite, wire::{inflate::inflate, laravel::Cipher},
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix,
+        Rails, SameSite,
+        wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::base64,
     layout::Serialization,

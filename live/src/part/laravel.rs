@@ -361,7 +361,8 @@ fn another_key_or_cipher_opens_nothing(tools: &Tools) {
     for release in Release::BOTH {
         let site = Site::usual(tools, release);
         let gcm = Form { cipher: dewar::dialect::wire::laravel::Cipher::Aes256Gcm, ..site.form };
-        let strangers = [site.form.start(&site.redis, &['x'], |layer| layer), gcm.start(&site.redis, &['k'], |layer| layer)];
+        let strangers =
+            [site.form.start(&site.redis, &['x'], |layer| layer), gcm.start(&site.redis, &['k'], |layer| layer)];
         for stranger in strangers {
             for (one, other) in [(&site.laravel.url, &stranger.url), (&stranger.url, &site.laravel.url)] {
                 let mut visitor = Visitor::new();
@@ -395,7 +396,8 @@ fn the_cookie_is_spelled_as_laravel_spells_it(tools: &Tools) {
         for on_close in [false, true] {
             let redis = Redis::start(tools);
             let form = Form::usual(release);
-            let laravel = form.laravel(tools, &redis, &form.key('k'), &[("ON_CLOSE", if on_close { "1" } else { "0" })]);
+            let laravel =
+                form.laravel(tools, &redis, &form.key('k'), &[("ON_CLOSE", if on_close { "1" } else { "0" })]);
             let lifetime = |layer: SessionLayer| if on_close { layer.lifetime(Lifetime::browser()) } else { layer };
             let ours = form.start(&redis, &['k'], lifetime);
             let spelled = |url: &str| {

@@ -70,7 +70,12 @@ impl Form {
                 let encrypt = at % 2 == 1;
                 all.push(Self { cipher, encrypt, ..Self::usual(release) });
                 if release == Release::V13 {
-                    all.push(Self { cipher, encrypt: !encrypt, serialization: Serialization::Json, ..Self::usual(release) });
+                    all.push(Self {
+                        cipher,
+                        encrypt: !encrypt,
+                        serialization: Serialization::Json,
+                        ..Self::usual(release)
+                    });
                 }
             }
             all.push(Self { encrypt: true, ..Self::usual(release) });

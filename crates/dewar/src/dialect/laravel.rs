@@ -210,7 +210,8 @@ impl Dialect for Laravel {
 
     fn read(&self, jar: &Jar<'_>, _limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
         let encrypter = self.encrypter().ok_or(Refusal::UnknownSecret)?;
-        let sealed = percent_encoding::percent_decode_str(jar.value()?).decode_utf8().map_err(|_| Refusal::Malformed)?;
+        let sealed =
+            percent_encoding::percent_decode_str(jar.value()?).decode_utf8().map_err(|_| Refusal::Malformed)?;
         let opened = encrypter.open(&sealed);
         steps.note("encrypted", || {
             let secret = opened.as_ref().ok().map(|(_, at)| *at);

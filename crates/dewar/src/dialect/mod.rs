@@ -83,9 +83,9 @@ dialects! {
 
 #[cfg(feature = "rails")]
 pub use rails::Encryption;
+pub use wire::Digest;
 #[cfg(feature = "laravel")]
 pub use {crate::layout::Serialization, wire::laravel::Cipher};
-pub use wire::Digest;
 
 /// A dialect that is compiled in, by its name.
 #[derive(Clone, Copy, Debug)]

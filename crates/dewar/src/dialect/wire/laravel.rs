@@ -170,8 +170,7 @@ impl Encrypter {
         }
         if self.cipher.is_authenticated() {
             let mut opened = self.keys.iter().enumerate();
-            let opened =
-                opened.find_map(|(at, key)| Some((self.cipher.decrypt(key, &iv, text.clone(), &tag)?, at)));
+            let opened = opened.find_map(|(at, key)| Some((self.cipher.decrypt(key, &iv, text.clone(), &tag)?, at)));
             return opened.ok_or(Refusal::BadSignature);
         }
         let is_of = |key: &[u8]| hex(&mac(key, &payload.iv, &payload.value)).as_bytes().ct_eq(payload.mac.as_bytes());
