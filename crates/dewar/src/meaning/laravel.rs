@@ -170,6 +170,12 @@ impl Laravel {
         if category.is_empty() || OWN.contains(&category) || *category == *self.login {
             return Err(unfit(&"a message stands in the entry that its category names, and this one is Laravel's own"));
         }
+        // Within arrays, where Laravel puts one whose name has dots.
+        let is_within = names.has(category) && data.get(category.as_bytes()).is_none();
+        if let Some(waiting) = is_within.then(|| find(data, encoding, category)).flatten() {
+            let messages = several(waiting).into_iter().chain([message.clone()]).collect();
+            return put(data, encoding, category, Some(Value::List(messages))).map_err(|why| unfit(&why));
+        }
         let one = encoding.write(&[message]).map_err(|why| unfit(&why))?;
         let waiting = names.has(category).then(|| data.grow(category.as_bytes())).flatten();
         let Some(waiting) = waiting else {

@@ -331,6 +331,16 @@ async fn several_messages_of_one_category_are_a_list_in_its_entry() {
 }
 
 #[tokio::test]
+async fn a_message_beside_one_within_an_array_stands_there_too() {
+    let store = store_of(serialized(&with_messages())).await;
+    let manager = manager(&store);
+    request(&manager, &cookie(), |session| session.flash_as("Again", "flash.banner")).await;
+    let expected = with_messages().replace("s:5:\"Hello\";", "a:2:{i:0;s:5:\"Hello\";i:1;s:5:\"Again\";}");
+    assert_eq!(stored(&store, &key()).await, serialized(&expected));
+    assert_eq!(open(&manager, &cookie()).await.take_flashes().len(), 3);
+}
+
+#[tokio::test]
 async fn names_that_are_no_names_are_no_messages_and_are_not_overwritten() {
     for flash in ["i:1;", "a:1:{s:3:\"old\";i:1;}", "a:2:{i:0;i:1;i:1;i:2;}"] {
         let text = array(&[TOKEN, ("_flash", flash)]);
