@@ -138,7 +138,18 @@ def php():
     yield b"\2a:2:{s:1:\"a\";i:1;s:1:\"b\";R:2;}"
 
 
-for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php):
+def laravel():
+    for vector in VECTORS:
+        if vector["framework"].startswith("Laravel"):
+            cookie, record, text = vector.get("cookie_value"), vector.get("store"), vector.get("plaintext")
+            yield b"\0" + cookie.encode()
+            if record:
+                yield from (bytes([3 + 8 * which]) + bytes.fromhex(record["value_hex"]) for which in range(3))
+            if text:
+                yield from (bytes([4 + 8 * which]) + text.encode() for which in range(3))
+
+
+for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php, laravel):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

@@ -54,6 +54,9 @@ fn sealed(text: &[u8], suffix: &str) -> String {
 }
 
 fn finished(base: String, suffix: &str) -> String {
-    let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key(SALT)).expect("HMAC takes any key").chain_update(&base).finalize();
+    let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key(SALT))
+        .expect("HMAC takes any key")
+        .chain_update(&base)
+        .finalize();
     format!("{base}*{SALT}*{}{suffix}", URL.encode(mac.into_bytes()))
 }

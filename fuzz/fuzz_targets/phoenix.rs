@@ -5,7 +5,11 @@
 use std::sync::LazyLock;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL};
-use dewar::{Value, dialect::Phoenix, encoding::{Encoding, Erlang}};
+use dewar::{
+    Value,
+    dialect::Phoenix,
+    encoding::{Encoding, Erlang},
+};
 use dewar_fuzz::{
     foreign::{changed_is_refused, is_refused, opens_again},
     keyring, secret, survives,

@@ -42,6 +42,8 @@ enum Source {
     Unpacked(&'static unpacked::Server),
     /// Rails of a release of Debian's, unpacked into a folder of `live`.
     Rails(&'static unpacked::Rails),
+    /// Laravel of a release of Debian's, unpacked into a folder of `live`.
+    Laravel(&'static unpacked::Laravel),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -115,6 +117,12 @@ pub(crate) static RAILS_6_1: Tool =
     Tool { name: "Rails 6.1", source: Source::Rails(&unpacked::Rails { release: "bookworm", folder: ".rails-6.1" }) };
 pub(crate) static RAILS_7_2: Tool =
     Tool { name: "Rails 7.2", source: Source::Rails(&unpacked::Rails { release: "trixie", folder: ".rails-7.2" }) };
+pub(crate) static LARAVEL_8: Tool = Tool {
+    name: "Laravel 8",
+    source: Source::Laravel(&unpacked::Laravel { release: "bookworm", folder: ".laravel-8" }),
+};
+pub(crate) static LARAVEL_13: Tool =
+    Tool { name: "Laravel 13", source: Source::Laravel(&unpacked::Laravel { release: "sid", folder: ".laravel-13" }) };
 pub(crate) static VALKEY_8_1: Tool = Tool {
     name: "Valkey 8.1",
     source: Source::Unpacked(&unpacked::Server {
@@ -159,6 +167,7 @@ impl Tools {
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
                 Source::Rails(rails) => rails.prepare(),
+                Source::Laravel(laravel) => laravel.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

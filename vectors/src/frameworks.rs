@@ -5,11 +5,12 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Php,
-        Rails, SameSite, wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix,
+        Php, Rails, SameSite,
+        wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::{self, base64},
-    layout::Serializer,
+    layout::{Serialization, Serializer},
     value::Value,
 };
 use serde_json::Value as Json;
@@ -26,6 +27,8 @@ pub(crate) struct Framework {
     pub(crate) setting: fn(&Json) -> Result<Setting, NoSetting>,
     /// The random bytes that the framework drew for a vector, in the order in which the dialect asks for them.
     pub(crate) drawn: fn(&Json) -> Option<Vec<u8>>,
+    /// Whether the id is made of them.
+    pub(crate) draws_id: bool,
     /// The text in a cookie's value, where it may be compressed: another deflate gives other bytes.
     pub(crate) text: fn(&str) -> Option<Text>,
     /// Why the dialect of a config refuses to write what the framework writes, where it does so on purpose.
@@ -40,6 +43,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: flask,
         drawn: |_| None,
+        draws_id: false,
         text: flask_text,
         refuses: |_, _| None,
         differs: |_| None,
@@ -49,6 +53,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: cookie_session,
         drawn: |_| None,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -58,6 +63,7 @@ const ALL: &[Framework] = &[
         kind: "store",
         setting: express_session,
         drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
+        draws_id: true,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -67,6 +73,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: rails,
         drawn: rails_drawn,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: nil_at_the_top,
@@ -76,6 +83,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: iron,
         drawn: iron_drawn,
+        draws_id: false,
         text: |_| None,
         refuses: not_finite,
         differs: |_| None,
@@ -86,6 +94,17 @@ const ALL: &[Framework] = &[
         setting: phoenix,
         // Of the older form it is not told which key was drawn.
         drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
+        draws_id: false,
+        text: |_| None,
+        refuses: |_, _| None,
+        differs: |_| None,
+    },
+    Framework {
+        name: "Laravel",
+        kind: "store",
+        setting: laravel,
+        drawn: |vector| typed::bytes(vector["intermediate"]["iv_hex"].as_str()?),
+        draws_id: false,
         text: |_| None,
         refuses: |_, _| None,
         differs: |_| None,
@@ -95,6 +114,7 @@ const ALL: &[Framework] = &[
         kind: "cookie",
         setting: django,
         drawn: |_| None,
+        draws_id: false,
         text: django_text,
         refuses: |_, _| None,
         differs: |_| None,
@@ -104,6 +124,7 @@ const ALL: &[Framework] = &[
         kind: "store",
         setting: php,
         drawn: |_| None,
+        draws_id: false,
         text: |_| None,
         refuses: dropped_by_php,
         differs: |_| None,
@@ -435,6 +456,30 @@ fn php(config: &Json) -> Result<Setting, NoSetting> {
         cookie: Attributes::new(config["session.name"].as_str().unwrap_or("PHPSESSID")),
         idle: number("session.gc_maxlifetime").unwrap_or(1440),
         persistent: number("session.cookie_lifetime").is_some_and(|seconds| seconds > 0),
+        unsaid: None,
+        dialect: Box::new(dialect),
+    })
+}
+
+fn laravel(config: &Json) -> Result<Setting, NoSetting> {
+    let keys = [text(config, "app_key")?].into_iter().chain(texts(&config["previous_keys"]));
+    let cipher = text(config, "cipher")?;
+    let cipher = Cipher::ALL.into_iter().find(|known| known.name() == cipher).ok_or("there is no such cipher")?;
+    let serialization = match text(config, "serialization")? {
+        "php" => Serialization::Php,
+        "json" => Serialization::Json,
+        other => return Err(NoSetting::Unknown(format!("the dialect Laravel has no serialization {other:?}"))),
+    };
+    let minutes = config["lifetime_minutes"].as_u64().and_then(|minutes| u32::try_from(minutes).ok());
+    let dialect = Laravel::new(&keyring(keys.map(|key| key.as_bytes().to_vec())))
+        .cipher(cipher)
+        .serialization(serialization)
+        .encrypt(config["encrypt"] == true)
+        .prefix(text(config, "prefix")?);
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: minutes.ok_or("lifetime_minutes is no number of minutes")? * 60,
+        persistent: true,
         unsaid: None,
         dialect: Box::new(dialect),
     })

@@ -52,6 +52,7 @@ impl<'a> Steps<'a> {
     feature = "express",
     feature = "rails",
     feature = "iron",
+    feature = "laravel",
     feature = "phoenix",
     feature = "django"
 ))]

@@ -81,14 +81,14 @@ pub enum FlashChange<'a> {
 }
 
 /// The messages of one category that were shown: each is taken once.
-#[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
+#[cfg(any(feature = "express", feature = "laravel", feature = "rails", feature = "phoenix"))]
 pub(crate) struct Shown<'a> {
     pub(crate) category: &'a str,
     /// How often each, by its identity.
     times: HashMap<String, usize>,
 }
 
-#[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
+#[cfg(any(feature = "express", feature = "laravel", feature = "rails", feature = "phoenix"))]
 impl<'a> Shown<'a> {
     pub(crate) fn by_category(shown: &'a [Flash]) -> Vec<Self> {
         let mut categories: HashMap<&str, HashMap<String, usize>> = HashMap::new();

@@ -7,6 +7,7 @@ mod express;
 mod flask;
 mod histories;
 mod iron;
+mod laravel;
 mod moves;
 mod mysql;
 mod pages;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[&Part] = &[
     &express::PART,
     &rails::PART,
     &iron::PART,
+    &laravel::PART,
     &phoenix::PART,
     &php::PART,
     &django::PART,

@@ -7,6 +7,7 @@ pub(crate) mod erlang;
 pub(crate) mod express;
 pub(crate) mod flask;
 pub(crate) mod iron;
+pub(crate) mod laravel;
 pub(crate) mod oracle;
 pub(crate) mod ours;
 pub(crate) mod php;

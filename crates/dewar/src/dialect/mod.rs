@@ -40,6 +40,8 @@ mod express_session;
 mod flask;
 #[cfg(feature = "iron")]
 mod iron;
+#[cfg(feature = "laravel")]
+mod laravel;
 mod opaque;
 mod option;
 #[cfg(feature = "phoenix")]
@@ -79,11 +81,14 @@ dialects! {
     #[cfg(feature = "iron")] iron::Iron;
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
     #[cfg(feature = "php")] php::Php;
+    #[cfg(feature = "laravel")] laravel::Laravel;
 }
 
 #[cfg(feature = "rails")]
 pub use rails::Encryption;
 pub use wire::Digest;
+#[cfg(feature = "laravel")]
+pub use {crate::layout::Serialization, wire::laravel::Cipher};
 
 /// A dialect that is compiled in, by its name.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 
 #[cfg(feature = "express")]
 mod connect_redis;
+#[cfg(feature = "laravel")]
+mod laravel;
 #[cfg(feature = "php")]
 mod php;
 
@@ -15,6 +17,8 @@ mod php;
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
+#[cfg(feature = "laravel")]
+pub use laravel::{LaravelCache, Serialization};
 #[cfg(feature = "php")]
 pub use php::{Php, Serializer};
 

@@ -251,6 +251,9 @@ impl Inner {
             state.contents.guarded_until = None;
         }
         self.renewed(state.intent, &mut state.contents)?;
+        if plan.makes_an_id() {
+            self.rules.format.set(&mut state.contents.data, Change::Begun(random))?;
+        }
         let mut record = self.record(&state.contents, now)?;
         if record.data.len() > LARGEST_RECORD {
             let largest = super::largest_entries(&state.contents);

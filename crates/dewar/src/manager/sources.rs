@@ -272,7 +272,12 @@ impl Inner {
             true => from.meaning.flashes(&contents.data, from.encoding).unwrap_or_default(),
             false => Vec::new(),
         };
-        for (name, encoded) in contents.data.iter().filter(|(name, _)| is_same || !from.meaning.is_persistence(name)) {
+        // Where each is an entry of its own, it is none here.
+        let mut theirs = contents.data.clone();
+        if !messages.is_empty() {
+            from.meaning.flash(&mut theirs, from.encoding, &[FlashChange::Take(&messages)])?;
+        }
+        for (name, encoded) in theirs.iter().filter(|(name, _)| is_same || !from.meaning.is_persistence(name)) {
             if !messages.is_empty() && is_elsewhere(name) {
                 continue;
             }

@@ -104,7 +104,7 @@ impl Meaning for Django {
             Change::Renewed(random) if data.get(CSRF.as_bytes()).is_some() => {
                 insert(data, encoding, CSRF, &csrf_secret(random))?;
             }
-            Change::Renewed(_) => {}
+            Change::Begun(_) | Change::Renewed(_) => {}
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ mod entry;
 mod express;
 #[cfg(feature = "flask")]
 mod flask;
+#[cfg(feature = "laravel")]
+mod laravel;
 mod login;
 #[cfg(feature = "phoenix")]
 mod phoenix;
@@ -28,6 +30,8 @@ pub(crate) use entry::Entry;
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
+#[cfg(feature = "laravel")]
+pub(crate) use laravel::{Laravel, TOKEN_LENGTH as LARAVEL_TOKEN, letters_and_digits};
 pub use login::{Login, Proof};
 #[cfg(feature = "phoenix")]
 pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};
@@ -149,6 +153,8 @@ pub enum Change<'a> {
         /// The idle timeout in seconds.
         idle: u32,
     },
+    /// A session gets its first id. With a source of random bytes, for a token that the framework gives it then.
+    Begun(fn(&mut [u8])),
     /// The id changes: what a framework ties to it (a token against forged requests) changes, too. With a source of random bytes for it.
     Renewed(fn(&mut [u8])),
 }

@@ -8,6 +8,7 @@ mod express;
 mod express_vectors;
 mod flask_vectors;
 mod iron;
+mod laravel;
 mod phoenix;
 mod php;
 mod rails;

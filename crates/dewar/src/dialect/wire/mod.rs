@@ -7,6 +7,8 @@ pub mod inflate;
 #[cfg(any(feature = "flask", feature = "django"))]
 pub mod itsdangerous;
 pub mod keygrip;
+#[cfg(feature = "laravel")]
+pub mod laravel;
 mod mac;
 #[cfg(feature = "rails")]
 pub mod rails;

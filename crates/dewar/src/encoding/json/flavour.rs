@@ -17,6 +17,7 @@ pub(super) enum Numbers {
     Python,
     JavaScript,
     Ruby,
+    Php,
 }
 
 /// What is escaped beside quotes, backslashes and control characters.
@@ -27,6 +28,8 @@ pub(super) enum Escapes {
     NonAscii,
     /// What means something in a page or ends a line of a script: `<`, `>`, `&`, U+2028 and U+2029.
     Html,
+    /// All beyond ASCII, and the slash.
+    Slashes,
 }
 
 impl Json {
@@ -42,6 +45,8 @@ impl Json {
         Json { numbers: Numbers::JavaScript, tags: false, sorted: false, escapes: Escapes::Nothing };
     /// What Rails writes: Ruby's numbers, and text that may stand in a page.
     pub const RAILS: Json = Json { numbers: Numbers::Ruby, tags: false, sorted: false, escapes: Escapes::Html };
+    /// What PHP's `json_encode` writes: ASCII, slashes escaped, and a float without a fraction as an integer.
+    pub const PHP: Json = Json { numbers: Numbers::Php, tags: false, sorted: false, escapes: Escapes::Slashes };
 
     /// Whether members are sorted by name, by code point, at every level.
     #[must_use]
@@ -59,13 +64,18 @@ impl Json {
         self.tags
     }
 
+    /// Whether text may hold half of a surrogate pair: Ruby's and PHP's parsers refuse the whole session then.
+    pub(super) const fn has_surrogates(self) -> bool {
+        matches!(self.numbers, Numbers::Python | Numbers::JavaScript)
+    }
+
     /// How deep an entry may nest.
     pub(super) fn deepest(self) -> usize {
         match self.numbers {
             // Ruby's parser stops at 100 levels, of which the session is one.
             Numbers::Ruby => 99,
             // The session around it takes one level, or two where it looks like a tag.
-            Numbers::Python | Numbers::JavaScript => DEPTH - 2,
+            Numbers::Python | Numbers::JavaScript | Numbers::Php => DEPTH - 2,
         }
     }
 
@@ -73,7 +83,7 @@ impl Json {
     pub(super) fn too_deep(self) -> WriteError {
         match self.numbers {
             Numbers::Ruby => WriteError::new("nested deeper than the 100 levels that Ruby's parser takes"),
-            Numbers::Python | Numbers::JavaScript => WriteError::deep(),
+            Numbers::Python | Numbers::JavaScript | Numbers::Php => WriteError::deep(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Names of members: text, and what Python and JavaScript turn into text.
 
 use super::buffer::{Buffer, Frame};
-use super::flavour::Numbers;
 use super::number::write_float;
 use super::text;
 use crate::encoding::error::WriteError;
@@ -95,7 +94,7 @@ impl Serializer for KeyWriter<'_> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, it: &T) -> Result<(), WriteError> {
         match name {
-            exact::SURROGATES if self.to.json.numbers == Numbers::Ruby => refused(),
+            exact::SURROGATES if !self.to.json.has_surrogates() => refused(),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(it)?);
                 self.to.name(self.frame, &text::to_wtf8(&units), None);

@@ -1,4 +1,4 @@
-//! Numbers as Python, JavaScript and Ruby print them: the shortest digits that read back, in fixed notation within a range.
+//! Numbers as Python, JavaScript, Ruby and PHP print them: the shortest digits that read back, in fixed notation within a range.
 
 use super::flavour::Numbers;
 
@@ -57,6 +57,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
         match numbers {
             Numbers::Python | Numbers::Ruby => out.extend([sign, "0.0"].concat().into_bytes()),
             Numbers::JavaScript => out.push(b'0'),
+            Numbers::Php => out.extend([sign, "0"].concat().into_bytes()),
         }
         return;
     }
@@ -65,6 +66,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
         Numbers::Python => -4..16,
         Numbers::JavaScript => -6..21,
         Numbers::Ruby => -4..15,
+        Numbers::Php => -4..17,
     };
     // Ruby pads nothing beyond there, and still prints a fraction.
     let has_fraction =
@@ -87,7 +89,7 @@ fn write_fixed(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<u8>
         Some((_, [])) | None => {
             out.extend_from_slice(digits);
             out.extend(std::iter::repeat_n(b'0', before - digits.len()));
-            if numbers != Numbers::JavaScript {
+            if matches!(numbers, Numbers::Python | Numbers::Ruby) {
                 out.extend_from_slice(b".0");
             }
         }
@@ -104,12 +106,12 @@ fn write_exponent(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<
     if digits.len() > 1 {
         out.push(b'.');
         out.extend_from_slice(&digits[1..]);
-    } else if numbers == Numbers::Ruby {
+    } else if matches!(numbers, Numbers::Ruby | Numbers::Php) {
         out.extend_from_slice(b".0");
     }
     out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
     let exponent = exponent.unsigned_abs();
-    if numbers != Numbers::JavaScript && exponent < 10 {
+    if matches!(numbers, Numbers::Python | Numbers::Ruby) && exponent < 10 {
         out.push(b'0');
     }
     write_integer(exponent, out);

@@ -128,7 +128,7 @@ impl<'a> Scan<'a> {
         self.plain = false;
         match self.json.numbers {
             Numbers::Python => self.word(word),
-            Numbers::JavaScript | Numbers::Ruby => None,
+            Numbers::JavaScript | Numbers::Ruby | Numbers::Php => None,
         }
     }
 
@@ -202,8 +202,8 @@ impl<'a> Scan<'a> {
         };
         let integer = fraction.is_none() && exponent.is_none();
         self.plain &= match self.json.numbers {
-            Numbers::Python | Numbers::Ruby if integer && digits > PYTHON_DIGITS => return None,
-            Numbers::Python | Numbers::Ruby => digits <= 18 && exponent.is_none_or(|digits| digits < 3),
+            Numbers::Python | Numbers::Ruby | Numbers::Php if integer && digits > PYTHON_DIGITS => return None,
+            Numbers::Python | Numbers::Ruby | Numbers::Php => digits <= 18 && exponent.is_none_or(|digits| digits < 3),
             // There 1e3, 1000.0 and 1000.00000000000000001 are integers, and 2^53 is none: with 15 digits, each is another float.
             Numbers::JavaScript => {
                 digits + fraction.unwrap_or(0) <= 15

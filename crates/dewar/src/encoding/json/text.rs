@@ -111,8 +111,12 @@ pub(super) fn write_units(units: &[u16], escapes: Escapes, out: &mut Vec<u8>) {
 
 /// Appends a name, UTF-8 or WTF-8, as a string.
 pub(super) fn write_name(name: &[u8], escapes: Escapes, out: &mut Vec<u8>) {
-    let is_html = |byte: u8| escapes == Escapes::Html && HTML.contains(&byte);
-    if name.iter().all(|b| PRINTABLE[usize::from(*b)] && !is_html(*b)) {
+    let is_plain = |byte: u8| match escapes {
+        Escapes::Html => !HTML.contains(&byte),
+        Escapes::Slashes => byte != b'/',
+        Escapes::Nothing | Escapes::NonAscii => true,
+    };
+    if name.iter().all(|byte| PRINTABLE[usize::from(*byte)] && is_plain(*byte)) {
         out.push(b'"');
         out.extend_from_slice(name);
         out.push(b'"');
@@ -128,6 +132,7 @@ fn write_inside(text: &str, escapes: Escapes, out: &mut Vec<u8>) {
     match escapes {
         Escapes::Nothing => write_utf8(text, out),
         Escapes::NonAscii => write_ascii(text, out),
+        Escapes::Slashes => write_slashes(text, out),
         Escapes::Html => write_html(text, out),
     }
 }
@@ -175,6 +180,19 @@ fn write_ascii(text: &str, out: &mut Vec<u8>) {
             }
         }
         rest = &rest[c.len_utf8()..];
+    }
+}
+
+/// As PHP does, which leaves U+007F as it is.
+fn write_slashes(text: &str, out: &mut Vec<u8>) {
+    for part in text.split_inclusive(['/', '\u{7f}']) {
+        let (before, last): (_, &[u8]) = match part.as_bytes() {
+            [.., b'/'] => (&part[..part.len() - 1], br"\/"),
+            [.., 0x7f] => (&part[..part.len() - 1], b"\x7f"),
+            _ => (part, b""),
+        };
+        write_ascii(before, out);
+        out.extend_from_slice(last);
     }
 }
 

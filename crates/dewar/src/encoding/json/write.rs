@@ -31,13 +31,21 @@ impl Writer<'_> {
             Numbers::Python => "Python's JSON",
             Numbers::JavaScript => "JavaScript's JSON",
             Numbers::Ruby => "Rails' JSON",
+            Numbers::Php => "PHP's JSON",
         };
         WriteError::new(format!("{whose} cannot hold {what}"))
     }
 
-    fn integer<I: itoa::Integer + Copy>(self, integer: I, fits: bool) -> Result<(), WriteError> {
-        if self.to.json.numbers == Numbers::JavaScript && !fits {
-            return Err(WriteError::new("JavaScript's numbers hold integers only up to 2^53-1"));
+    /// `is_safe`: up to 2^53-1; `is_long`: of 64 bits with a sign.
+    fn integer<I: itoa::Integer + Copy>(self, integer: I, is_safe: bool, is_long: bool) -> Result<(), WriteError> {
+        match self.to.json.numbers {
+            Numbers::JavaScript if !is_safe => {
+                return Err(WriteError::new("JavaScript's numbers hold integers only up to 2^53-1"));
+            }
+            Numbers::Php if !is_long => {
+                return Err(WriteError::new("PHP's integers have 64 bits, and beyond them it would read a float"));
+            }
+            _ => {}
         }
         write_integer(integer, &mut self.to.out);
         Ok(())
@@ -66,7 +74,9 @@ impl Writer<'_> {
                 let date: DateTime = text_of(inner)?.parse().map_err(|_| WriteError::new("not a date"))?;
                 self.tagged(tag::DATE_TIME, "a date", |to| Writer { to }.serialize_str(&date.to_http()))
             }
-            exact::BIG_INTEGER if self.to.json.numbers == Numbers::JavaScript => self.integer(0, false),
+            exact::BIG_INTEGER if matches!(self.to.json.numbers, Numbers::JavaScript | Numbers::Php) => {
+                self.integer(0, false, false)
+            }
             exact::BIG_INTEGER => {
                 let digits = text_of(inner)?;
                 if digits.trim_start_matches('-').len() > PYTHON_DIGITS {
@@ -75,7 +85,7 @@ impl Writer<'_> {
                 self.to.out.extend_from_slice(digits.as_bytes());
                 Ok(())
             }
-            exact::SURROGATES if self.to.json.numbers == Numbers::Ruby => Err(self.refuse("half of a surrogate pair")),
+            exact::SURROGATES if !self.to.json.has_surrogates() => Err(self.refuse("half of a surrogate pair")),
             exact::ATOM => Err(self.refuse("an atom")),
             exact::SURROGATES => {
                 let units = unescape_surrogates(&text_of(inner)?);
@@ -119,43 +129,43 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_i8(self, it: i8) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_i16(self, it: i16) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_i32(self, it: i32) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_i64(self, it: i64) -> Result<(), WriteError> {
-        self.integer(it, it.unsigned_abs() <= SAFE)
+        self.integer(it, it.unsigned_abs() <= SAFE, true)
     }
 
     fn serialize_i128(self, it: i128) -> Result<(), WriteError> {
-        self.integer(it, it.unsigned_abs() <= SAFE.into())
+        self.integer(it, it.unsigned_abs() <= SAFE.into(), i64::try_from(it).is_ok())
     }
 
     fn serialize_u8(self, it: u8) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_u16(self, it: u16) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_u32(self, it: u32) -> Result<(), WriteError> {
-        self.integer(it, true)
+        self.integer(it, true, true)
     }
 
     fn serialize_u64(self, it: u64) -> Result<(), WriteError> {
-        self.integer(it, it <= SAFE)
+        self.integer(it, it <= SAFE, i64::try_from(it).is_ok())
     }
 
     fn serialize_u128(self, it: u128) -> Result<(), WriteError> {
-        self.integer(it, it <= SAFE.into())
+        self.integer(it, it <= SAFE.into(), i64::try_from(it).is_ok())
     }
 
     fn serialize_f32(self, it: f32) -> Result<(), WriteError> {
