@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The key encrypts and signs as it is. Base64 is padded and has one spelling here, and the JSON has no
-//! other members; releases before 8.20 write no `tag`, which is read.
+//! other members; where there is no `tag` it is an empty one, as in Laravel.
 
 use std::{borrow::Cow, fmt};
 
