@@ -13,7 +13,7 @@
 //! What it cannot say: when a visit began, a lifetime of a single session, and whether its cookie outlives the browser (that is the layer's).
 //!
 //! Where it deviates: an id that leads to no record is never adopted, the first write makes another one (Laravel begins a session under it); base64
-//! has one spelling; a cookie whose name is in none of the prefixes is refused; a persistent session's cookie is issued again after a tenth of its
+//! has one spelling, and what is sealed no other members; a cookie whose name is in none of the prefixes is refused; a persistent session's cookie is issued again after a tenth of its
 //! lifetime (Laravel: with every response); `clear` removes the cookie (Laravel begins another session); a removal has an empty value (Laravel:
 //! `deleted`); `expires` has blanks where Laravel 8 writes dashes.
 

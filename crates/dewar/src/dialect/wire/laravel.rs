@@ -7,7 +7,8 @@
 //! cookie prefix = hex( HMAC-SHA1( key, name of the cookie "v2" ) ) "|"
 //! ```
 //!
-//! The key encrypts and signs as it is. The JSON has no escapes where Laravel writes it; base64 is padded and has one spelling here.
+//! The key encrypts and signs as it is. Base64 is padded and has one spelling here, and the JSON has no
+//! other members; where there is no `tag` it is an empty one, as in Laravel.
 
 use std::{borrow::Cow, fmt};
 
@@ -209,8 +210,9 @@ impl Encrypter {
     }
 }
 
-/// What is in the base64.
+/// What is in the base64. Laravel passes over members of other names, and writes none.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Payload<'a> {
     #[serde(borrow)]
     iv: Cow<'a, str>,
