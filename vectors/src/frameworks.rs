@@ -5,10 +5,11 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Rails,
-        SameSite, wire::inflate::inflate,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Phoenix, Php,
+        Rails, SameSite, wire::inflate::inflate,
     },
-    encoding::base64,
+    encoding::{self, base64},
+    layout::Serializer,
     value::Value,
 };
 use serde_json::Value as Json;
@@ -95,6 +96,15 @@ const ALL: &[Framework] = &[
         setting: django,
         drawn: |_| None,
         text: django_text,
+        refuses: |_| None,
+        differs: |_| None,
+    },
+    Framework {
+        name: "PHP",
+        kind: "store",
+        setting: php,
+        drawn: |_| None,
+        text: |_| None,
         refuses: |_| None,
         differs: |_| None,
     },
@@ -393,6 +403,40 @@ fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
         persistent: false,
         unsaid: None,
         dialect: Box::new(dialect.plug_crypto_1(is_older).otp_25(is_before("OTP", 26))),
+    })
+}
+
+fn php(config: &Json) -> Result<Setting, NoSetting> {
+    let number = |name: &str| config[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    // What is written by igbinary is run, to be refused.
+    let serializer = match text(config, "session.serialize_handler")? {
+        "igbinary" => Serializer::PhpBinary,
+        name => Serializer::named(name)
+            .ok_or_else(|| NoSetting::Unknown(format!("the dialect Php has no serialize_handler {name:?}")))?,
+    };
+    let prefix = match text(config, "session.save_handler")? {
+        "files" => "sess_",
+        _ => text(config, "key_prefix")?,
+    };
+    let mut dialect = Php::new().serializer(serializer).prefix(prefix);
+    match &config["serialize_precision"] {
+        Json::Null => {}
+        precision if *precision == -1 => {}
+        precision if *precision == 17 => dialect = dialect.serialize_precision(encoding::Php::PRECISION_17),
+        other => return Err(NoSetting::Unknown(format!("the dialect Php has no serialize_precision {other}"))),
+    }
+    if let Some(length) = number("session.sid_length") {
+        dialect = dialect.sid_length(length as usize);
+    }
+    if let Some(bits) = number("session.sid_bits_per_character") {
+        dialect = dialect.sid_bits_per_character(bits);
+    }
+    Ok(Setting {
+        cookie: Attributes::new(config["session.name"].as_str().unwrap_or("PHPSESSID")),
+        idle: number("session.gc_maxlifetime").unwrap_or(1440),
+        persistent: number("session.cookie_lifetime").is_some_and(|seconds| seconds > 0),
+        unsaid: None,
+        dialect: Box::new(dialect),
     })
 }
 

@@ -38,6 +38,12 @@ impl Data {
         Some(Self { members: encoding.members(text)?, whole: text.clone(), ..Self::default() })
     }
 
+    /// Entries that were cut out of a whole that is no dictionary.
+    #[cfg(feature = "php")]
+    pub(crate) fn of(whole: &Bytes, members: Vec<Member>) -> Self {
+        Self { members, whole: whole.clone(), ..Self::default() }
+    }
+
     /// Writes the dictionary; entries that were not touched keep their bytes.
     pub fn write(&self, encoding: Encoding, out: &mut Vec<u8>) {
         encoding.join(self.iter(), out);

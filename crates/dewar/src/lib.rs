@@ -59,6 +59,7 @@
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
 //! | `django` | Django's signed cookies |
+//! | `php` | PHP's sessions, in its three encodings |
 //! | `sqlite`, `postgres`, `mysql`, `redis` | stores in a SQLite file, in PostgreSQL, in MySQL or MariaDB, in Redis or Valkey |
 //! | `redis-tls` | `rediss:`, Redis or Valkey over TLS |
 //! | `conformance` | the suites that every store and every adapter passes, for one of your own |

@@ -44,6 +44,8 @@ mod opaque;
 mod option;
 #[cfg(feature = "phoenix")]
 mod phoenix;
+#[cfg(feature = "php")]
+mod php;
 #[cfg(feature = "rails")]
 mod rails;
 mod sealed;
@@ -76,6 +78,7 @@ dialects! {
     #[cfg(feature = "express")] express_session::ExpressSession;
     #[cfg(feature = "iron")] iron::Iron;
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
+    #[cfg(feature = "php")] php::Php;
 }
 
 #[cfg(feature = "rails")]

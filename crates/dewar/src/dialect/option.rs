@@ -1,7 +1,7 @@
 //! A dialect's settings by the names of its setters, as an environment says them: `encryption=cbc,digest=sha1`.
 
 // Ours have nothing to set.
-#![cfg_attr(not(any(feature = "json", feature = "phoenix")), allow(dead_code))]
+#![cfg_attr(not(any(feature = "json", feature = "phoenix", feature = "php")), allow(dead_code))]
 
 use super::{Dialect, Digest};
 use crate::error::Error;
@@ -70,6 +70,7 @@ fn unknown<D>(name: &str, option: &str, setters: &[Setter<D>]) -> Error {
 }
 
 /// Yes or no.
+#[allow(dead_code)] // Not every dialect has one.
 pub(super) fn flag(value: &str) -> Result<bool, String> {
     match value {
         "true" | "1" | "yes" => Ok(true),

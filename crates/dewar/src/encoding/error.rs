@@ -14,7 +14,7 @@ pub struct WriteError(String);
 pub struct ReadError(String);
 
 impl WriteError {
-    #[cfg(any(feature = "json", feature = "phoenix"))]
+    #[cfg(any(feature = "json", feature = "phoenix", feature = "php"))]
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         WriteError(reason.into())
     }

@@ -97,7 +97,7 @@ impl From<Encoded> for Bytes {
 }
 
 /// Of members with one name the last one counts, at the place of the first.
-pub(super) fn last_wins(members: &mut Vec<Member>, whole: &[u8]) {
+pub(crate) fn last_wins(members: &mut Vec<Member>, whole: &[u8]) {
     if all_differ(members, whole) {
         return;
     }

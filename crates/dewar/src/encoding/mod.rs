@@ -1,4 +1,4 @@
-//! How the entries of a session are written: MessagePack, JSON in the flavours of frameworks, Erlang's terms. What dialects and layouts share.
+//! How the entries of a session are written: MessagePack, JSON in the flavours of frameworks, Erlang's terms, PHP's serialize(). What dialects and layouts share.
 //!
 //! Each entry of a session stays encoded until it is asked for. [`Data::parse`](crate::dialect::Data::parse) cuts a whole session into entries
 //! and checks all of it; [`Encoding::join`] puts entries together again, byte for byte.
@@ -12,6 +12,8 @@ mod error;
 mod json;
 mod member;
 mod msgpack;
+#[cfg(feature = "php")]
+pub(crate) mod php;
 mod typed;
 
 #[cfg(feature = "phoenix")]
@@ -19,7 +21,11 @@ pub use erlang::Erlang;
 pub use error::{ReadError, WriteError};
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "php")]
+pub(crate) use member::last_wins;
 pub(crate) use member::{Encoded, Member, Piece};
+#[cfg(feature = "php")]
+pub use php::Php;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +41,9 @@ pub enum Encoding {
     /// Erlang's external terms.
     #[cfg(feature = "phoenix")]
     Erlang(Erlang),
+    /// PHP's `serialize()`.
+    #[cfg(feature = "php")]
+    Php(Php),
 }
 
 impl Encoding {
@@ -50,6 +59,8 @@ impl Encoding {
             Encoding::Json(json) => json.write(value),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(erlang) => erlang.write(value),
+            #[cfg(feature = "php")]
+            Encoding::Php(php) => php.write(value),
         }
     }
 
@@ -65,6 +76,8 @@ impl Encoding {
             Encoding::Json(json) => json.read(encoded),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(_) => erlang::read(encoded),
+            #[cfg(feature = "php")]
+            Encoding::Php(_) => php::read(encoded),
         }
     }
 
@@ -78,6 +91,8 @@ impl Encoding {
             Encoding::Json(json) => json.members(whole),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(_) => erlang::members(whole),
+            #[cfg(feature = "php")]
+            Encoding::Php(_) => php::members(whole),
         }
     }
 
@@ -89,6 +104,8 @@ impl Encoding {
             Encoding::Json(json) => json.has_tags(),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(_) => true,
+            #[cfg(feature = "php")]
+            Encoding::Php(_) => false,
         }
     }
 
@@ -100,6 +117,8 @@ impl Encoding {
             Encoding::Json(_) => json::append(list, one),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(_) => erlang::append(list, one),
+            #[cfg(feature = "php")]
+            Encoding::Php(_) => php::append(list, one),
         }
     }
 
@@ -111,6 +130,8 @@ impl Encoding {
             Encoding::Json(json) => json.join(members, out),
             #[cfg(feature = "phoenix")]
             Encoding::Erlang(erlang) => erlang.join(members, out),
+            #[cfg(feature = "php")]
+            Encoding::Php(_) => php::join(members, out),
         }
     }
 }

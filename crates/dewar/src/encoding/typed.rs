@@ -21,12 +21,14 @@ struct Manner {
     readable: bool,
     integral_floats: bool,
     text_is_bytes: bool,
+    lists_are_maps: bool,
 }
 
 impl Reader {
     /// `readable`: whether the format is read by humans, in serde's sense.
     pub(super) fn new(value: Value, readable: bool) -> Self {
-        Reader { value, manner: Manner { readable, integral_floats: false, text_is_bytes: false } }
+        let manner = Manner { readable, integral_floats: false, text_is_bytes: false, lists_are_maps: false };
+        Reader { value, manner }
     }
 
     #[cfg(feature = "json")]
@@ -36,10 +38,17 @@ impl Reader {
         self
     }
 
-    #[cfg(feature = "phoenix")]
+    #[cfg(any(feature = "phoenix", feature = "php"))]
     /// Whether text is to be had as bytes, too: where a format has one kind for both.
     pub(super) fn text_is_bytes(mut self) -> Self {
         self.manner.text_is_bytes = true;
+        self
+    }
+
+    #[cfg(feature = "php")]
+    /// Whether a list is to be had as a map of its places, and an integer key as its text, too: where a format has one kind for both.
+    pub(super) fn lists_are_maps(mut self) -> Self {
+        self.manner.lists_are_maps = true;
         self
     }
 
@@ -153,6 +162,28 @@ impl<'de> Deserializer<'de> for Reader {
         }
     }
 
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.value {
+            Value::List(items) if self.manner.lists_are_maps => {
+                let places = (0..).map(Value::Integer);
+                Reader::map(places.zip(items).collect(), self.manner, visitor)
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.value {
+            Value::List(items) if items.is_empty() => self.deserialize_map(visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadError> {
         self.deserialize_seq(visitor)
     }
@@ -205,7 +236,7 @@ impl<'de> Deserializer<'de> for Reader {
     }
 
     forward_to_deserialize_any! {
-        bool f32 f64 char str string unit unit_struct map struct identifier
+        bool f32 f64 char str string unit unit_struct identifier
     }
 }
 
@@ -288,8 +319,23 @@ impl<'de> Deserializer<'de> for Key {
         self.0.deserialize_enum(name, variants, visitor)
     }
 
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.0.value {
+            Value::Integer(it) if self.0.manner.lists_are_maps => visitor.visit_string(it.to_string()),
+            _ => self.0.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
     forward_to_deserialize_any! {
-        char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        char bytes byte_buf unit unit_struct seq tuple tuple_struct map struct ignored_any
     }
 }
 

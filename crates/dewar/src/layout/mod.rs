@@ -8,11 +8,15 @@ use bytes::Bytes;
 
 #[cfg(feature = "express")]
 mod connect_redis;
+#[cfg(feature = "php")]
+mod php;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
+#[cfg(feature = "php")]
+pub use php::{Php, Serializer};
 
 pub use crate::{
     cookie::Attributes,

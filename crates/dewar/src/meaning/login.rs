@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::value;
-#[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix"))]
+#[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix", feature = "php"))]
 use crate::value::Value;
 
 /// Somebody who logs in: for [`Session::set_principal`](crate::Session::set_principal), which takes a plain name, too.
@@ -73,7 +73,7 @@ impl Login {
     }
 
     /// The id as an entry holds it, where that keeps numbers.
-    #[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix"))]
+    #[cfg(any(feature = "express", feature = "rails", feature = "iron", feature = "phoenix", feature = "php"))]
     pub(crate) fn value(&self) -> Value {
         match self.id.parse::<i128>() {
             Ok(number) if self.is_number => Value::from(number),

@@ -7,7 +7,7 @@ use std::fmt;
 
 #[cfg(feature = "django")]
 mod django;
-#[cfg(any(feature = "iron", feature = "phoenix", feature = "rails"))]
+#[cfg(any(feature = "iron", feature = "phoenix", feature = "php", feature = "rails"))]
 mod entry;
 #[cfg(feature = "express")]
 mod express;
@@ -22,7 +22,7 @@ mod rails;
 
 #[cfg(feature = "django")]
 pub(crate) use django::Django;
-#[cfg(any(feature = "iron", feature = "phoenix"))]
+#[cfg(any(feature = "iron", feature = "phoenix", feature = "php"))]
 pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
