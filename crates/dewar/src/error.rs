@@ -237,23 +237,24 @@ impl From<std::convert::Infallible> for Error {
 pub struct StoreError {
     message: Box<str>,
     source: Option<Source>,
-    is_unconfirmed: bool,
+    is_final: bool,
 }
 
 impl StoreError {
     /// A failure with what was being done: `"sqlite: cannot open sessions.db"`.
     pub fn new(message: impl Into<Box<str>>) -> Self {
-        Self { message: message.into(), source: None, is_unconfirmed: false }
+        Self { message: message.into(), source: None, is_final: false }
     }
 
-    /// Of a write that may have been done, and must not count as done: it may be lost yet. Nobody looks it up.
-    #[cfg(feature = "redis")]
-    pub(crate) fn unconfirmed(self) -> Self {
-        Self { is_unconfirmed: true, ..self }
+    /// Of a write that nobody looks up or tries again: it may have been done, and must not count as done, since it may be lost yet; or it was not done,
+    /// and was waited for long enough.
+    #[cfg(any(feature = "redis", all(feature = "php", unix)))]
+    pub(crate) fn for_good(self) -> Self {
+        Self { is_final: true, ..self }
     }
 
-    pub(crate) fn is_unconfirmed(&self) -> bool {
-        self.is_unconfirmed
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_final
     }
 
     /// Adds the error behind it.

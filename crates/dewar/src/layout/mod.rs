@@ -46,6 +46,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     /// The name of the record that an id leads to.
     fn name(&self, id: &str) -> String;
 
+    /// What the framework adds to a record's name for the key that is its lock: it stands while one of the framework's requests has the session. `None`: there is none.
+    fn lock(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long a request of the framework may run: so long, what it writes to a session that has ended here counts as ended.
     fn longest_request(&self) -> Duration {
         GONE_FOR

@@ -222,6 +222,11 @@ impl Layout for Php {
         format!("{}{id}", self.prefix)
     }
 
+    fn lock(&self) -> Option<&'static str> {
+        // phpredis, where redis.session.locking_enabled = 1
+        Some("_LOCK")
+    }
+
     fn longest_request(&self) -> Duration {
         self.longest_request
     }

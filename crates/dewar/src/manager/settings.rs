@@ -355,7 +355,10 @@ impl Settings {
     fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes) -> Result<LaidOut, Error> {
         let Some(store) = &self.store else { return Ok((None, None)) };
         let layout = match (dialect.layout(), store.layout()) {
-            (None, None) => return Ok((Some(Arc::clone(store)), None)),
+            (None, None) => {
+                store.keeps_own().map_err(|why| Error::setting(format!("store: {why}")))?;
+                return Ok((Some(Arc::clone(store)), None));
+            }
             (Some(own), given) => given.unwrap_or(own),
             (None, Some(_)) => {
                 return Err(Error::setting(

@@ -66,7 +66,7 @@ impl Inner {
                 Ok(Create::Exists) => {}
                 Ok(Create::Gone(tombstone)) => return gone(lost, tombstone),
                 Ok(other) => return Ok(other),
-                Err(error) if error.is_unconfirmed() => return Err(error.into()),
+                Err(error) if error.is_final() => return Err(error.into()),
                 Err(error) => lost = Some(error),
             }
             // The first attempt of this commit may have been an earlier commit's second.
@@ -127,7 +127,7 @@ impl Inner {
             let error = match (answer, lost.take()) {
                 (Ok(Replace::Gone(tombstone)), Some(lost)) => return gone(lost, tombstone),
                 (Ok(answer), _) => return Ok(answer),
-                (Err(error), _) if error.is_unconfirmed() => return Err(unknown(error)),
+                (Err(error), _) if error.is_final() => return Err(unknown(error)),
                 (Err(error), _) => error,
             };
             match store.load(key.clone(), now).await {
@@ -165,7 +165,7 @@ impl Inner {
                 // An attempt before this one.
                 Ok(Delete::Gone(Some(found))) if found.nonce == tombstone.nonce => return Ok(Delete::Deleted),
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.is_unconfirmed() => return Err(error.into()),
+                Err(error) if error.is_final() => return Err(error.into()),
                 Err(error) => error,
             };
             match store.load(key.clone(), now).await {
@@ -199,7 +199,7 @@ impl Inner {
                     return self.renamed(to, version, &found, now).await;
                 }
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.is_unconfirmed() => return Err(error.into()),
+                Err(error) if error.is_final() => return Err(error.into()),
                 Err(error) => error,
             };
             match store.load(from.clone(), now).await {

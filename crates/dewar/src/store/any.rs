@@ -26,6 +26,9 @@ pub enum AnyStore {
     /// `redis://HOST`
     #[cfg(feature = "redis")]
     Redis(super::redis::RedisStore),
+    /// `files:FOLDER`
+    #[cfg(all(feature = "php", unix))]
+    Files(super::files::FilesStore),
 }
 
 impl AnyStore {
@@ -62,6 +65,8 @@ macro_rules! each {
             AnyStore::Mysql($store) => $does,
             #[cfg(feature = "redis")]
             AnyStore::Redis($store) => $does,
+            #[cfg(all(feature = "php", unix))]
+            AnyStore::Files($store) => $does,
         }
     };
 }
@@ -133,6 +138,10 @@ impl SessionStore for AnyStore {
 
     fn endings(&self, tell: TellEnding) -> Option<Task> {
         each!(self, store => store.endings(tell))
+    }
+
+    fn keeps_own(&self) -> Result<(), StoreError> {
+        each!(self, store => store.keeps_own())
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {

@@ -45,8 +45,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Cap, Create, Delete, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError, StoreKey,
-    Timestamp, Tombstone, Touch, Version, Why, Written,
+    Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
+    StoreKey, Timestamp, Tombstone, Touch, Version, Why, Written,
 };
 use crate::id::SessionId;
 
@@ -89,23 +89,40 @@ where
     races::check(&make_store).await;
 }
 
+/// Checks every promise of an [`Engine`] alone, for a store that keeps the records of other frameworks and none of ours.
+///
+/// `named` makes of a text, 32 hexadecimal digits, what a framework would name the record of this id.
+///
+/// # Panics
+///
+/// As [`check`] does.
+pub async fn check_engine<F, Fut>(make_engine: F, named: fn(&str) -> String)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Engine>>,
+{
+    foreign::check_engine(&make_engine, named).await;
+}
+
 /// A store, a key that was never used, and a moment to start from.
 struct Case<S> {
     store: Arc<S>,
     key: StoreKey,
     now: Timestamp,
+    /// The name of another framework's record, of a text that was drawn for it.
+    named: fn(&str) -> String,
 }
 
 impl<S> Clone for Case<S> {
     fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store), key: self.key.clone(), now: self.now }
+        Self { store: Arc::clone(&self.store), key: self.key.clone(), now: self.now, named: self.named }
     }
 }
 
 impl<S: SessionStore> Case<S> {
     async fn new<Fut: Future<Output = S>>(make_store: impl Fn() -> Fut) -> Self {
         let store = Arc::new(make_store().await);
-        Self { store, key: fresh_key(), now: Timestamp::from(SystemTime::now()) }
+        Self { store, key: fresh_key(), now: Timestamp::from(SystemTime::now()), named: foreign::odd }
     }
 
     /// The same store, another key.

@@ -48,6 +48,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(0)))
     }
 
+    /// The same, heeding a [lock](crate::layout::Layout::lock) of the framework's: while a key of the record's name and this ending stands, it waits with a write, up
+    /// to a limit that is an error then. `None`: it knows no such keys, and has the framework's lock in its own way, or there is none.
+    fn heeding(&self, _lock: &'static str) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
     /// Whether what has expired stays until somebody [purges](Engine::purge) it.
     fn needs_purging(&self) -> bool {
         false

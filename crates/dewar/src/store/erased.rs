@@ -78,6 +78,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn endings(&self, tell: TellEnding) -> Option<Task>;
     fn needs_purging(&self) -> bool;
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error>;
+    fn keeps_own(&self) -> Result<(), StoreError>;
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>>;
     fn layout(&self) -> Option<Arc<dyn Layout>>;
 }
@@ -210,6 +211,10 @@ impl<S: SessionAdmin> ErasedStore for S {
 
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error> {
         S::version(self, record, drawn)
+    }
+
+    fn keeps_own(&self) -> Result<(), StoreError> {
+        S::keeps_own(self)
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {

@@ -50,6 +50,8 @@ mod any;
 pub mod conformance;
 mod engine;
 mod erased;
+#[cfg(all(feature = "php", unix))]
+pub mod files;
 mod layered;
 pub mod memory;
 pub mod moving;
@@ -57,6 +59,8 @@ pub mod moving;
 pub mod mysql;
 #[cfg(feature = "mysql")]
 pub mod mysql_async0_37;
+#[cfg(any(feature = "redis", all(feature = "php", unix)))]
+mod patience;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "postgres")]
@@ -69,6 +73,8 @@ pub mod redis1;
 pub mod rusqlite0_42;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "redis", all(feature = "php", unix)))]
+mod tombstone;
 mod url;
 
 pub use any::AnyStore;
@@ -227,7 +233,7 @@ impl Version {
     }
 
     /// The digest's 30 hexadecimal digits.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", all(feature = "php", unix)))]
     pub(crate) fn hex(self) -> String {
         format!("{:030x}", self.0 & !Self::IS_DIGEST)
     }
@@ -462,6 +468,15 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Where the record cannot be written at all; the message names the entry.
     fn version(&self, _record: &mut Record, drawn: Version) -> Result<Version, Error> {
         Ok(drawn)
+    }
+
+    /// Whether it keeps records of our own.
+    ///
+    /// # Errors
+    ///
+    /// Where it keeps those of other frameworks alone; the message says what to use instead.
+    fn keeps_own(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// The engine below, for another framework's records of this shape. `None`: it keeps none.

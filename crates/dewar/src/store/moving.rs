@@ -264,6 +264,10 @@ impl<Old: SessionAdmin, New: SessionAdmin> SessionStore for Moving<Old, New> {
             std::task::Poll::Pending
         })))
     }
+
+    fn keeps_own(&self) -> Result<(), StoreError> {
+        self.old.keeps_own().and_then(|()| self.new.keeps_own())
+    }
 }
 
 impl<Old: SessionAdmin, New: SessionAdmin> Moving<Old, New> {

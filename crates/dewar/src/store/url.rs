@@ -13,6 +13,7 @@ use super::{AnyStore, StoreError, memory::MemoryStore};
 /// | `redis://HOST`, `valkey:`, `redis+unix:` | Redis or Valkey; over TLS `rediss:` and `valkeys:` |
 /// | `redis+sentinel://HOST,HOST/SERVICE` | the primary that sentinels name; over TLS `rediss+sentinel:` |
 /// | `redis+cluster://HOST,HOST` | a Redis Cluster; over TLS `rediss+cluster:` |
+/// | `files:FOLDER` | PHP's session files, for PHP's sessions alone; `files:/var/lib/php/sessions?depth=2&gc_maxlifetime=1440` |
 ///
 /// What else an address may say is on the page of each store. A server is connected to when it is first asked: [`ping`](super::SessionStore::ping) says whether it is there.
 ///
@@ -32,8 +33,7 @@ use super::{AnyStore, StoreError, memory::MemoryStore};
 /// # Ok::<(), store::StoreError>(())
 /// ```
 pub fn open(url: &str) -> Result<AnyStore, StoreError> {
-    const KNOWN: &str =
-        "a store's address begins with memory:, sqlite:, postgres:, mysql:, redis:, redis+sentinel: or redis+cluster:";
+    const KNOWN: &str = "a store's address begins with memory:, sqlite:, postgres:, mysql:, redis:, redis+sentinel:, redis+cluster: or files:";
     let Some((scheme, rest)) = url.split_once(':') else { return Err(StoreError::new(KNOWN)) };
     let kind = scheme.split_once('+').map_or(scheme, |(kind, _)| kind);
     match kind {
@@ -42,6 +42,7 @@ pub fn open(url: &str) -> Result<AnyStore, StoreError> {
         "postgres" | "postgresql" if kind == scheme => postgres(url),
         "mysql" | "mariadb" if kind == scheme => mysql(url),
         "redis" | "rediss" | "unix" | "valkey" | "valkeys" => redis(url),
+        "files" if kind == scheme => files(rest),
         _ => Err(StoreError::new(format!("{KNOWN}, and not with another scheme"))),
     }
 }
@@ -110,4 +111,16 @@ fn mysql(url: &str) -> Result<AnyStore, StoreError> {
 #[cfg(not(feature = "mysql"))]
 fn mysql(_url: &str) -> Result<AnyStore, StoreError> {
     Err(StoreError::new("the feature `mysql` is not enabled: cargo add dewar --features mysql"))
+}
+
+#[cfg(all(feature = "php", unix))]
+fn files(rest: &str) -> Result<AnyStore, StoreError> {
+    super::files::FilesStore::of_address(rest).map(AnyStore::Files)
+}
+
+#[cfg(not(all(feature = "php", unix)))]
+fn files(_rest: &str) -> Result<AnyStore, StoreError> {
+    Err(StoreError::new(
+        "the feature `php` is not enabled: cargo add dewar --features php (PHP's session files are for Unix alone)",
+    ))
 }

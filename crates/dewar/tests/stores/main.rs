@@ -4,6 +4,8 @@
 mod support;
 
 mod conformance_catches;
+#[cfg(unix)]
+mod files;
 mod memory;
 mod moving;
 mod moving_servers;

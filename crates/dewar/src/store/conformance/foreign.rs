@@ -22,13 +22,29 @@ where
     if make().await.engine(Shape::Blob).is_none() {
         return;
     }
-    let make = &async || Layered::new(Arc::new(Verbatim), make().await.engine(Shape::Blob).expect("it has had one"));
-    a_foreign_record_keeps_its_data_and_expiry(foreign(Case::new(make).await)).await;
-    a_foreign_record_is_replaced_by_version(foreign(Case::new(make).await)).await;
-    a_foreign_record_is_touched_by_version(foreign(Case::new(make).await)).await;
-    a_deleted_foreign_record_stays_deleted(foreign(Case::new(make).await)).await;
-    a_foreign_record_is_renamed_by_version(foreign(Case::new(make).await)).await;
-    nothing_comes_of_a_missing_foreign_key(foreign(Case::new(make).await)).await;
+    check_engine(&async || make().await.engine(Shape::Blob).expect("it has had one"), odd).await;
+}
+
+pub(super) async fn check_engine<F, Fut>(make: &F, named: fn(&str) -> String)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Engine>>,
+{
+    let case = async || {
+        let case = Case::new(async || Layered::new(Arc::new(Verbatim), make().await)).await;
+        foreign(Case { named, ..case })
+    };
+    a_foreign_record_keeps_its_data_and_expiry(case().await).await;
+    a_foreign_record_is_replaced_by_version(case().await).await;
+    a_foreign_record_is_touched_by_version(case().await).await;
+    a_deleted_foreign_record_stays_deleted(case().await).await;
+    a_foreign_record_is_renamed_by_version(case().await).await;
+    nothing_comes_of_a_missing_foreign_key(case().await).await;
+}
+
+/// A name with what a server might take for something else.
+pub(super) fn odd(text: &str) -> String {
+    format!("sess:{text} {{é}} '%_*?\\[")
 }
 
 /// Whatever bytes there are, as the one entry.
@@ -77,8 +93,8 @@ fn holding<S: SessionStore>(case: &Case<S>, bytes: &[u8]) -> Record {
 }
 
 fn foreign<S: SessionStore>(case: Case<S>) -> Case<S> {
-    let name = format!("sess:{} {{é}} '%_*?\\[", &case.key.to_string()[StoreKey::PREFIX.len()..]);
-    Case { key: StoreKey::foreign(name), ..case }
+    let text: String = case.key.digest()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    Case { key: StoreKey::foreign((case.named)(&text)), ..case }
 }
 
 fn is_about(actual: Timestamp, expected: Timestamp) -> bool {

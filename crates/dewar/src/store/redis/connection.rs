@@ -76,6 +76,7 @@ struct Joined {
 }
 
 /// What is asked for.
+#[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
     /// It changes nothing, so it may be sent twice.
     Read(&'a Cmd),
@@ -131,7 +132,7 @@ impl Connection {
         let is_to_be_confirmed = self.waits && request.writes();
         match tokio::time::timeout(self.limit, answer).await {
             Ok(answer) => answer.map_err(|failure| match failure {
-                Failure::Former { .. } if is_to_be_confirmed => failure.of(what).unconfirmed(),
+                Failure::Former { .. } if is_to_be_confirmed => failure.of(what).for_good(),
                 failure if failure.is_of_the_connection() => failure.of(&self.whose.way_to(what)),
                 failure => failure.of(what),
             }),
@@ -140,7 +141,7 @@ impl Connection {
                     sentinels.doubt(&progress);
                 }
                 let error = Failure::late(progress.failure, &self.whose.way_to(what), self.limit);
-                Err(if is_to_be_confirmed { error.unconfirmed() } else { error })
+                Err(if is_to_be_confirmed { error.for_good() } else { error })
             }
         }
     }

@@ -2,8 +2,11 @@
 //!
 //! Their version is the digest of their bytes. What has ended here leaves a tombstone under a key of its own, with the record's whole name in it as the
 //! hash tag, so that one script may touch both.
+//!
+//! A framework may have a lock: a key beside the record, for as long as one of its requests has the session. A script that finds it does nothing, and is asked
+//! again. It needs no lock of its own, since it runs alone. A touch does not wait for long: the request that has the lock moves the expiry itself when it ends.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use redis::{Script, ScriptInvocation, Value, pipe};
 
@@ -15,25 +18,64 @@ use super::{
     unknown,
 };
 use crate::layout::Stored;
-use crate::store::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
+use crate::store::{
+    Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write,
+    patience::{LOCK_LIMIT, Patience, TOUCH_LIMIT},
+};
 
 /// The engine of a [`RedisStore`].
 #[derive(Debug)]
-pub(super) struct Strings(Connection);
+pub(super) struct Strings {
+    server: Connection,
+    /// What is added to a record's name for its framework's lock.
+    lock: Option<&'static str>,
+}
 
 impl Strings {
     pub(super) fn of(server: &Connection) -> Self {
-        Self(server.clone())
+        Self { server: server.clone(), lock: None }
     }
 
+    /// Asks until the framework's lock does not stand.
     async fn run(&self, what: &str, name: &str, request: Request<'_>) -> Result<Applied, StoreError> {
-        match self.0.ask(what, request).await? {
-            Value::Int(DONE) => Ok(Applied::Done),
-            Value::Int(CONFLICT) => Ok(Applied::Conflict),
-            Value::Int(GONE) => Ok(Applied::Gone(None)),
-            Value::Int(TAKEN) => Err(StoreError::new("redis: the new key is not new")),
-            Value::BulkString(bytes) => Ok(Applied::Gone(Some(tombstone_of(name, bytes)?))),
-            other => Err(unknown(&other)),
+        let mut patience = Patience::new(LOCK_LIMIT);
+        loop {
+            match self.asked(what, name, request).await? {
+                Some(applied) => return Ok(applied),
+                None if patience.pause().await => {}
+                None => return Err(patience.error("redis", what)),
+            }
+        }
+    }
+
+    /// `None`: the lock stands, and nothing was done.
+    async fn asked(&self, what: &str, name: &str, request: Request<'_>) -> Result<Option<Applied>, StoreError> {
+        Ok(Some(match self.server.ask(what, request).await? {
+            Value::Int(LOCKED) => return Ok(None),
+            Value::Int(DONE) => Applied::Done,
+            Value::Int(CONFLICT) => Applied::Conflict,
+            Value::Int(GONE) => Applied::Gone(None),
+            Value::Int(TAKEN) => return Err(StoreError::new("redis: the new key is not new")),
+            Value::BulkString(bytes) => Applied::Gone(Some(tombstone_of(name, bytes)?)),
+            other => return Err(unknown(&other)),
+        }))
+    }
+
+    async fn touch(&self, name: &str, request: Request<'_>) -> Result<Applied, StoreError> {
+        let mut patience = Patience::new(TOUCH_LIMIT);
+        loop {
+            match self.asked("touch", name, request).await? {
+                Some(applied) => return Ok(applied),
+                None if patience.pause().await => {}
+                None => return Ok(Applied::Done),
+            }
+        }
+    }
+
+    /// The framework's lock, as the last key of a script.
+    fn locked(&self, script: &mut ScriptInvocation<'_>, name: &str) {
+        if let Some(lock) = self.lock {
+            script.key(format!("{name}{lock}"));
         }
     }
 }
@@ -44,7 +86,7 @@ impl Engine for Strings {
             let mut reads = pipe();
             reads.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("GET").arg(tombstone_key(name));
             let (data, ttl, tombstone): (Option<Vec<u8>>, i64, Option<Vec<u8>>) =
-                self.0.ask("load", Request::Reads(&reads)).await?;
+                self.server.ask("load", Request::Reads(&reads)).await?;
             let tombstone = tombstone.map(|bytes| tombstone_of(name, bytes)).transpose()?;
             if let Some(tombstone) = tombstone.filter(|tombstone| tombstone.until > now) {
                 if data.is_some() {
@@ -60,6 +102,7 @@ impl Engine for Strings {
         Box::pin(async move {
             let (what, script) = writing(guard, &write);
             let mut script = on(script, name, now);
+            self.locked(&mut script, name);
             script.arg(digest(guard));
             match &write {
                 Write::Record { data: Stored::Blob(data), expires, .. } => {
@@ -67,17 +110,17 @@ impl Engine for Strings {
                 }
                 Write::Touch(expires) => script.arg(seconds(*expires, now)),
             };
-            let request = match &write {
-                Write::Touch(_) => Request::Repeatable(&script),
-                Write::Record { .. } => Request::Script(&script),
-            };
-            self.run(what, name, request).await
+            match write {
+                Write::Record { .. } => self.run(what, name, Request::Script(&script)).await,
+                Write::Touch(_) => self.touch(name, Request::Repeatable(&script)).await,
+            }
         })
     }
 
     fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
             let mut script = on(&END, name, now);
+            self.locked(&mut script, name);
             script.arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             self.run("delete", name, Request::Script(&script)).await
@@ -96,7 +139,9 @@ impl Engine for Strings {
         Box::pin(async move {
             let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let mut script = on(&RENAME, from, now);
-            script.key(to).key(tombstone_key(to)).arg(digest(guard));
+            script.key(to).key(tombstone_key(to));
+            self.locked(&mut script, from);
+            script.arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             script.arg(seconds(expires, now)).arg(&*data);
             self.run("rename", from, Request::Script(&script)).await
@@ -107,6 +152,20 @@ impl Engine for Strings {
         let Stored::Blob(data) = data;
         Version::digest(data)
     }
+
+    fn heeding(&self, lock: &'static str) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Self { server: self.server.clone(), lock: Some(lock) }))
+    }
+}
+
+/// The script found the framework's lock.
+const LOCKED: i64 = 7;
+
+/// Ends where the framework's lock stands: the key of this number, where there is one.
+macro_rules! unlocked {
+    ($number:literal) => {
+        concat!("if KEYS[", $number, "] and redis.call('EXISTS', KEYS[", $number, "]) == 1 then return 7 end\n")
+    };
 }
 
 /// What the answers of the server say of a record that no tombstone stands beside.
@@ -202,6 +261,7 @@ pub(super) static SWEEP: LazyLock<Script> =
 /// now, nothing, TTL in seconds, data
 pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
+        unlocked!(3),
         living!(),
         r"
         if tombstone then return tombstone end
@@ -215,6 +275,7 @@ pub(super) static CREATE: LazyLock<Script> = LazyLock::new(|| {
 /// now, digest, TTL in seconds, data
 pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
+        unlocked!(3),
         living!(),
         same!(),
         reserving!(),
@@ -229,6 +290,7 @@ pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| {
 /// now, digest, TTL in seconds
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
+        unlocked!(3),
         living!(),
         same!(),
         r"
@@ -242,6 +304,7 @@ pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| {
 pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
         without_room!(),
+        unlocked!(3),
         living!(),
         r"
         if tombstone then
@@ -267,6 +330,7 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| {
 /// now, digest or nothing, TTL of the tombstone in milliseconds, tombstone, TTL in seconds, data; the new key and its tombstone's
 static RENAME: LazyLock<Script> = LazyLock::new(|| {
     script(concat!(
+        unlocked!(5),
         living!(),
         same!(),
         reserving!(),

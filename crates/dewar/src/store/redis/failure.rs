@@ -85,10 +85,10 @@ impl Failure {
                 "redis: {what}: the write stands on the primary only, and is lost where that fails now: {confirmed} of {} replicas confirmed it within {:?}",
                 wait.replicas, wait.limit
             ))
-            .unconfirmed(),
+            .for_good(),
             Self::Lost(error) => {
                 let message = format!("redis: cannot {what}: nobody knows whether the replicas have it");
-                StoreError::new(message).because(error).unconfirmed()
+                StoreError::new(message).because(error).for_good()
             }
             other => other.within(format!("redis: cannot {what}")),
         }

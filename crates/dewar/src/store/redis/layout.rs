@@ -16,17 +16,7 @@
 //!        the data
 //! ```
 //!
-//! A tombstone:
-//!
-//! ```text
-//!  0  1  format: 2
-//!  1  1  flags: 1
-//!  2  8  nonce
-//! 10  8  until
-//! 18  8  made
-//! 26  1  why: 0 ended, 1 begun again, 2 renewed
-//! 27     the key of the successor as text, or nothing
-//! ```
+//! A tombstone is as [`crate::store::tombstone`] writes it.
 //!
 //! A tombstone that a session is on its way from, as only a cluster knows it ([`super::cluster`]), has the flag 8, and goes on so after its reason:
 //!
@@ -45,11 +35,13 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::store::{GONE_FOR, Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version, Why};
+pub(super) use crate::store::tombstone::encode as encode_tombstone;
+use crate::store::{
+    GONE_FOR, Load, Record, StoreError, StoreKey, Timestamp, Tombstone, Version, Why,
+    tombstone::{FORMAT, TOMBSTONE, why_of},
+};
 
-const FORMAT: u8 = 2;
 const FORMER: u8 = 1;
-const TOMBSTONE: u8 = 1;
 const PERSISTENT: u8 = 2;
 const ABSOLUTE: u8 = 4;
 const MOVING: u8 = 8;
@@ -59,10 +51,6 @@ pub(super) const EXPIRIES: usize = 26;
 
 /// Where a record's principal stands, which the scripts know.
 const HEAD: usize = 62;
-
-const ENDED: u8 = 0;
-const BEGUN_AGAIN: u8 = 1;
-const RENEWED: u8 = 2;
 
 pub(super) fn encode(record: &Record, version: Version) -> Vec<u8> {
     let texts = [&record.principal, &record.label].map(|text| text.as_deref());
@@ -89,22 +77,6 @@ pub(super) fn span(record: &Record) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&record.created.as_millis().to_be_bytes());
     bytes[8..].copy_from_slice(&record.expires().as_millis().to_be_bytes());
-    bytes
-}
-
-pub(super) fn encode_tombstone(tombstone: &Tombstone) -> Vec<u8> {
-    let mut bytes = vec![FORMAT, TOMBSTONE];
-    bytes.put_u64(tombstone.nonce);
-    bytes.put_u64(tombstone.until.as_millis());
-    bytes.put_u64(tombstone.made.as_millis());
-    match &tombstone.why {
-        Why::Ended => bytes.put_u8(ENDED),
-        Why::BegunAgain => bytes.put_u8(BEGUN_AGAIN),
-        Why::Renewed { successor } => {
-            bytes.put_u8(RENEWED);
-            bytes.put_slice(successor.as_ref().map(StoreKey::to_string).unwrap_or_default().as_bytes());
-        }
-    }
     bytes
 }
 
@@ -212,13 +184,7 @@ fn read_tombstone(format: u8, is_moving: bool, bytes: &mut Bytes) -> Option<Tomb
     let made = moment(bytes)?;
     let why = bytes.try_get_u8().ok()?;
     let successor = if is_moving { key(bytes)? } else { bytes.split_off(0) };
-    let why = match why {
-        ENDED => Why::Ended,
-        BEGUN_AGAIN => Why::BegunAgain,
-        RENEWED if successor.is_empty() => Why::Renewed { successor: None },
-        RENEWED => Why::Renewed { successor: Some(StoreKey::parse(std::str::from_utf8(&successor).ok()?)) },
-        _ => return None,
-    };
+    let why = why_of(why, &successor)?;
     Some(Tombstone { why, nonce, made, until })
 }
 
