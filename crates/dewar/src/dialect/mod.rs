@@ -49,6 +49,8 @@ mod php;
 #[cfg(feature = "rails")]
 mod rails;
 mod sealed;
+#[cfg(feature = "php")]
+mod symfony;
 pub mod wire;
 
 /// Makes the types public and lists them in [`all`].
@@ -79,6 +81,7 @@ dialects! {
     #[cfg(feature = "iron")] iron::Iron;
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
     #[cfg(feature = "php")] php::Php;
+    #[cfg(feature = "php")] symfony::Symfony;
 }
 
 #[cfg(feature = "rails")]

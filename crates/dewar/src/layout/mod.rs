@@ -10,6 +10,8 @@ use bytes::Bytes;
 mod connect_redis;
 #[cfg(feature = "php")]
 mod php;
+#[cfg(feature = "php")]
+mod symfony;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
@@ -17,6 +19,8 @@ pub use connect_redis::ConnectRedis;
 pub(crate) use connect_redis::RESERVED;
 #[cfg(feature = "php")]
 pub use php::{Php, Serializer};
+#[cfg(feature = "php")]
+pub use symfony::Symfony;
 
 pub use crate::{
     cookie::Attributes,
@@ -69,6 +73,15 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     ///
     /// Where the format cannot hold the session; the message names the entry.
     fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Stored, Error>;
+
+    /// The id changes: what the record says of when its session began changes, too, in [`Contents::extra`].
+    ///
+    /// # Errors
+    ///
+    /// Where what stands there is nothing of this layout.
+    fn renewed(&self, _contents: &mut Contents) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What a record is to the engine that keeps it.

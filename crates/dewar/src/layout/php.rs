@@ -176,7 +176,7 @@ const IGBINARY: [&[u8]; 2] = [&[0, 0, 0, 1], &[0, 0, 0, 2]];
 /// PHP's records, in files and in Redis.
 #[derive(Clone, Debug)]
 pub struct Php {
-    serializer: Serializer,
+    pub(super) serializer: Serializer,
     precision: Precision,
     prefix: Box<str>,
     longest_request: Duration,
@@ -263,10 +263,6 @@ impl Layout for Php {
 }
 
 impl Php {
-    pub(super) fn serializer_of(&self) -> Serializer {
-        self.serializer
-    }
-
     /// Whose record it is.
     pub(super) fn found(&self, record: &Bytes) -> String {
         let own = self.serializer.name();

@@ -51,6 +51,7 @@ impl Layered {
         let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
         let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
         contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
+        contents.created = record.created;
         contents.extra = record.extra.clone();
         self.layout.write(&contents, &self.cookie)
     }

@@ -94,6 +94,12 @@ pub(crate) fn value(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Op
     Piece::within(start..whole.len() - rest.len())
 }
 
+/// Whether a value may stand in so many arrays.
+pub(crate) fn fits(value: &[u8], around: usize) -> bool {
+    let mut rest = value;
+    Numbers::of_a_part().walk(&mut rest, value, DEPTH - around).is_some() && rest.is_empty()
+}
+
 /// The name of an entry: its key as text.
 fn name(rest: &mut &[u8], whole: &[u8]) -> Option<Piece> {
     let own = |name: &[u8]| Some(Piece::Own(name.into()));

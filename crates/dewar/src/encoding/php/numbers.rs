@@ -36,7 +36,7 @@ struct Reference {
 
 impl Numbers {
     /// Of a part of a record: what its references refer to is not looked at.
-    pub(super) fn of_a_part() -> Self {
+    pub(crate) fn of_a_part() -> Self {
         Self { is_part: true, ..Self::default() }
     }
 
