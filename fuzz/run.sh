@@ -35,7 +35,7 @@ else
 fi
 cargo +nightly fuzz build
 
-targets="cookie_header sealed flask json_spans django rails iron phoenix"
+targets="cookie_header sealed flask json_spans django rails iron phoenix php"
 found=
 for target in $targets; do
     echo "== $target: $seconds seconds"

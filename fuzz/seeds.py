@@ -124,7 +124,21 @@ def phoenix():
     yield from of("Plug")
 
 
-for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix):
+def php():
+    handlers = ["php", "php_binary", "php_serialize"]
+    for vector in VECTORS:
+        if not vector.get("framework", "").startswith("PHP") or not vector.get("store"):
+            continue
+        record = bytes.fromhex(vector["store"]["value_hex"])
+        handler = next((at for at, name in enumerate(handlers) if vector["config"].endswith("-" + name)), 0)
+        yield bytes([handler]) + record
+        if handler == 2:
+            yield b"\3" + record
+    yield b"\0a|a:2:{i:0;i:1;i:1;i:2;}b|R:1;o|O:8:\"stdClass\":0:{}o2|r:4;"
+    yield b"\2a:2:{s:1:\"a\";i:1;s:1:\"b\";R:2;}"
+
+
+for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

@@ -26,6 +26,8 @@ pub(crate) enum Outcome {
     /// No cookie, or an id without a record.
     Missing,
     Refused(Refusal),
+    /// An entry is carried through, and is no value here.
+    Unreadable(String),
 }
 
 /// Runs a vector. A panic is a mismatch.
@@ -54,7 +56,12 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
         }
     };
     let Some(setting) = setting_of(framework, vector, vector.config()?, checked)? else { return Ok(()) };
-    let mut cookies = vector.request_cookies(&setting.cookie.name);
+    // Behind a renewal stands the record of the cookie that came back.
+    let is_renewal = vector.json.get("old_store").is_some();
+    let mut cookies = match is_renewal {
+        true => vector.set_cookies(&setting.cookie.name),
+        false => vector.request_cookies(&setting.cookie.name),
+    };
     if setting.dialect.profile().duplicates == Duplicates::Last {
         cookies.reverse();
     }
@@ -68,6 +75,11 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
         Ok(Token::Id { id, .. }) => Some(id.clone()),
         _ => None,
     };
+    if vector.json["expect"]["reason"] == "unencodable" {
+        write::refuses(vector, framework, &setting, id)?;
+        checked.refused = true;
+        return Ok(());
+    }
     let outcome = match token {
         Err(_) if cookies.is_empty() => Outcome::Missing,
         Err(refusal) => Outcome::Refused(refusal),
@@ -77,6 +89,9 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
         Ok(Token::Id { id, .. }) => behind(&id, vector, &setting)?,
     };
     let longest = cookies.iter().map(|(suffix, value)| suffix.len() + value.len()).max().unwrap_or(0);
+    if let Outcome::Unreadable(_) = outcome {
+        write::keeps(vector, framework, &setting)?;
+    }
     judge(vector, framework, outcome, setting.cookie.name.len() + longest, checked)?;
     if checked.read {
         let writer = match vector.config_of_writer()? {
@@ -122,7 +137,8 @@ fn behind(id: &SessionId, vector: &Vector<'_>, setting: &Setting) -> Result<Outc
     }
     match vector.record()? {
         Some((name, record)) if named(setting, id).as_deref() == Some(name) => match kept(&*setting.dialect, record)? {
-            Ok(kept) => Ok(Outcome::Session(entries::read(&kept.data, setting.dialect.profile().encoding)?)),
+            Ok(kept) => Ok(entries::read(&kept.data, setting.dialect.profile().encoding)
+                .map_or_else(Outcome::Unreadable, Outcome::Session)),
             Err(refusal) => Ok(Outcome::Refused(refusal)),
         },
         _ => Ok(Outcome::Missing),
@@ -143,6 +159,7 @@ fn judge(
     if class == Class::Invalid {
         let refusal = match outcome {
             Outcome::Session(session) => return Err(format!("read as {}", entries::short(&session))),
+            Outcome::Unreadable(why) => return Err(why),
             Outcome::Missing => "missing",
             Outcome::Refused(refusal) => refusal.as_str(),
         };
@@ -154,6 +171,16 @@ fn judge(
         return Ok(());
     }
     let feature = vector.json["feature"].as_str();
+    if let Outcome::Unreadable(why) = outcome {
+        let allowed = match feature {
+            _ if class == Class::Lenient => "never written by the framework".into(),
+            Some(feature) => format!("needs {feature}"),
+            None => return Err(why),
+        };
+        checked.refused = true;
+        checked.strict = Some(format!("{allowed}, and is carried through: {}", why.split(": ").last().unwrap_or(&why)));
+        return Ok(());
+    }
     let expected = match (vector.session("session"), feature) {
         (Err(why), Some(feature)) => {
             checked.left_out = Some(format!("needs {feature}, and {why} is not known here"));
@@ -178,7 +205,7 @@ fn judge(
             checked.left_out = Some(format!("{} sends a cookie that no browser keeps", framework.name));
             Ok(())
         }
-        Outcome::Missing | Outcome::Refused(_) => {
+        Outcome::Missing | Outcome::Refused(_) | Outcome::Unreadable(_) => {
             let refusal = match outcome {
                 Outcome::Refused(refusal) => refusal.as_str(),
                 _ => "missing",

@@ -22,6 +22,8 @@ pub(crate) fn read(data: &Data, encoding: Encoding) -> Result<Value, String> {
         encoding.join(iter::once(entry), &mut one);
         match encoding.read(&one) {
             Ok(Value::Map(map)) => members.extend(map),
+            // PHP has one kind for both.
+            Ok(Value::List(items)) => members.extend((0..).map(Value::Integer).zip(items)),
             Ok(_) => return Err(format!("entry {:?} is no entry", String::from_utf8_lossy(entry.0))),
             Err(why) => return Err(format!("entry {:?} cannot be read: {why}", String::from_utf8_lossy(entry.0))),
         }

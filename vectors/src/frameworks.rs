@@ -28,8 +28,8 @@ pub(crate) struct Framework {
     pub(crate) drawn: fn(&Json) -> Option<Vec<u8>>,
     /// The text in a cookie's value, where it may be compressed: another deflate gives other bytes.
     pub(crate) text: fn(&str) -> Option<Text>,
-    /// Why the dialect refuses to write what the framework writes, where it does so on purpose.
-    pub(crate) refuses: fn(&Value) -> Option<&'static str>,
+    /// Why the dialect of a config refuses to write what the framework writes, where it does so on purpose.
+    pub(crate) refuses: fn(&Value, &Json) -> Option<&'static str>,
     /// Why what the application stored becomes other bytes than the framework's, where it does so on purpose.
     pub(crate) differs: fn(&Value) -> Option<&'static str>,
 }
@@ -41,7 +41,7 @@ const ALL: &[Framework] = &[
         setting: flask,
         drawn: |_| None,
         text: flask_text,
-        refuses: |_| None,
+        refuses: |_, _| None,
         differs: |_| None,
     },
     Framework {
@@ -87,7 +87,7 @@ const ALL: &[Framework] = &[
         // Of the older form it is not told which key was drawn.
         drawn: |vector| typed::bytes(vector["intermediate"]["nonce_hex"].as_str()?),
         text: |_| None,
-        refuses: |_| None,
+        refuses: |_, _| None,
         differs: |_| None,
     },
     Framework {
@@ -96,7 +96,7 @@ const ALL: &[Framework] = &[
         setting: django,
         drawn: |_| None,
         text: django_text,
-        refuses: |_| None,
+        refuses: |_, _| None,
         differs: |_| None,
     },
     Framework {
@@ -105,7 +105,7 @@ const ALL: &[Framework] = &[
         setting: php,
         drawn: |_| None,
         text: |_| None,
-        refuses: |_| None,
+        refuses: dropped_by_php,
         differs: |_| None,
     },
 ];
@@ -440,9 +440,25 @@ fn php(config: &Json) -> Result<Setting, NoSetting> {
     })
 }
 
+/// With these names PHP leaves an entry out, and with `|` all of them.
+fn dropped_by_php(session: &Value, config: &Json) -> Option<&'static str> {
+    let Value::Map(members) = session else { return None };
+    let is_dropped = |name: &Value| match (config["session.serialize_handler"].as_str()?, name) {
+        ("php" | "php_binary", Value::Integer(_)) => Some(true),
+        ("php" | "php_binary", Value::Text(name)) if name.parse::<i64>().is_ok_and(|it| it.to_string() == *name) => {
+            Some(true)
+        }
+        ("php", Value::Text(name)) => Some(name.contains('|')),
+        ("php_binary", Value::Text(name)) => Some(name.len() > 127),
+        _ => None,
+    };
+    let why = "an entry whose name PHP drops is refused by name";
+    members.iter().any(|(name, _)| is_dropped(name) == Some(true)).then_some(why)
+}
+
 /// `JSON.stringify` and Rails make them null without a word.
-fn not_finite(value: &Value) -> Option<&'static str> {
-    let is_in = |value: &Value| not_finite(value).is_some();
+fn not_finite(value: &Value, config: &Json) -> Option<&'static str> {
+    let is_in = |value: &Value| not_finite(value, config).is_some();
     let found = match value {
         Value::Float(float) => !float.is_finite(),
         Value::List(items) | Value::Tuple(items) => items.iter().any(is_in),

@@ -40,6 +40,27 @@ struct Writing<'a> {
     now: Timestamp,
 }
 
+/// What cannot be read as values keeps every byte where nobody changes it.
+pub(crate) fn keeps(vector: &Vector<'_>, framework: &Framework, setting: &Setting) -> Result<(), String> {
+    let same = if vector.text("reencode") == "none" { Same::Nothing } else { Same::Bytes };
+    Writing { vector, framework, setting, id: None, now: vector.time("read")? }.keep(same)
+}
+
+/// What the framework could not write is refused here.
+pub(crate) fn refuses(
+    vector: &Vector<'_>,
+    framework: &Framework,
+    setting: &Setting,
+    id: Option<SessionId>,
+) -> Result<(), String> {
+    if setting.dialect.layout().is_some() && id.is_none() {
+        return Err("there is no id to write".into());
+    }
+    let written = "session_written";
+    let member = if vector.json[written].is_null() { "session" } else { written };
+    Writing { vector, framework, setting, id, now: vector.time("read")? }.refused(member)
+}
+
 /// Writes a session that was read, as its `reencode` says, and reads back what was written.
 pub(crate) fn check(
     vector: &Vector<'_>,
@@ -106,6 +127,13 @@ impl Writing<'_> {
         Err(format!("the random bytes give another id than {:?}", self.vector.text("sid")))
     }
 
+    /// A session that the framework cannot write is refused.
+    fn refused(&self, member: &str) -> Result<(), String> {
+        let session = self.vector.session(member)?;
+        self.write(&session)
+            .map_or(Ok(()), |_| Err(format!("{member} was written, and {} does not", self.framework.name)))
+    }
+
     /// A record that nobody changes keeps every byte.
     fn keep(&self, same: Same) -> Result<(), String> {
         let (Some(layout), Some((_, record))) = (self.setting.dialect.layout(), self.vector.record()?) else {
@@ -131,7 +159,7 @@ impl Writing<'_> {
                 return Ok(());
             }
         };
-        let by_design = (self.framework.refuses)(&session);
+        let by_design = (self.framework.refuses)(&session, self.vector.config()?);
         let written = match (self.write(&session), by_design) {
             (Ok(written), None) => written,
             (Err(_), Some(why)) => {

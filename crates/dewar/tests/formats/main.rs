@@ -9,6 +9,7 @@ mod express_vectors;
 mod flask_vectors;
 mod iron;
 mod phoenix;
+mod php;
 mod rails;
 mod seams;
 mod values;

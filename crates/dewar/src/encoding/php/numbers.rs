@@ -112,6 +112,9 @@ impl Numbers {
     }
 }
 
+/// The name of an entry, and its value as it is to be written.
+type Renumbered<'a, N> = (N, Cow<'a, [u8]>);
+
 /// The entries of a record as they were read, with their numbers: each under a name, or under whatever tells it from the others.
 pub(crate) struct Former<'a, N> {
     entries: Vec<Entry<'a, N>>,
@@ -152,8 +155,11 @@ impl<'a, N: AsRef<[u8]> + Copy + Eq + Hash> Former<'a, N> {
     pub(crate) fn renumbered(
         &self,
         entries: impl Iterator<Item = (N, &'a [u8])> + Clone,
-    ) -> Result<Vec<(N, Cow<'a, [u8]>)>, Error> {
-        self.check_certain(entries.clone())?;
+    ) -> Result<Vec<Renumbered<'a, N>>, Error> {
+        let is_certain = !self.entries.iter().any(|entry| entry.numbers.is_uncertain);
+        if !is_certain {
+            self.check_unmoved(entries.clone())?;
+        }
         let mut first = self.around + 1;
         // The number that the first value of each has now.
         let mut moved = vec![None; self.entries.len()];
@@ -163,7 +169,8 @@ impl<'a, N: AsRef<[u8]> + Copy + Eq + Hash> Former<'a, N> {
             let (value, count) = match at {
                 Some(at) => {
                     moved[at] = Some(first);
-                    (self.renumber(at, value, &moved)?, self.entries[at].numbers.count)
+                    let value = if is_certain { self.renumber(at, value, &moved)? } else { Cow::Borrowed(value) };
+                    (value, self.entries[at].numbers.count)
                 }
                 None => {
                     let numbers = Numbers::of_a_value(value).ok_or_else(|| Error::entry(name.as_ref(), "malformed"))?;
@@ -187,7 +194,8 @@ impl<'a, N: AsRef<[u8]> + Copy + Eq + Hash> Former<'a, N> {
         for reference in &entry.numbers.references {
             let to = self.now(reference.to, moved).map_err(|other| {
                 let other = String::from_utf8_lossy(other.name.as_ref());
-                let why = format!("a PHP reference to the entry {other:?}, which was changed or removed; remove both");
+                let why =
+                    format!("a PHP reference to the entry {other:?}, which was changed, moved or removed; remove both");
                 Error::entry(entry.name.as_ref(), why)
             })?;
             renumbered.extend_from_slice(&value[copied..reference.digits.start]);
@@ -214,10 +222,7 @@ impl<'a, N: AsRef<[u8]> + Copy + Eq + Hash> Former<'a, N> {
     }
 
     /// Where numbers are not certain, nothing may be different up to the last reference.
-    fn check_certain(&self, entries: impl Iterator<Item = (N, &'a [u8])>) -> Result<(), Error> {
-        if !self.entries.iter().any(|entry| entry.numbers.is_uncertain) {
-            return Ok(());
-        }
+    fn check_unmoved(&self, entries: impl Iterator<Item = (N, &'a [u8])>) -> Result<(), Error> {
         let Some(last) = self.entries.iter().rposition(|entry| !entry.numbers.references.is_empty()) else {
             return Ok(());
         };

@@ -104,7 +104,7 @@ fn float(php: Php, it: f64, out: &mut Vec<u8>) {
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
     let mut digits = mantissa.replace('.', "");
     digits.truncate(digits.trim_end_matches('0').len().max(1));
-    let number = if exponent < -4 || exponent >= FIXED {
+    let number = if !(-4..FIXED).contains(&exponent) {
         let fraction = if digits.len() > 1 { &digits[1..] } else { "0" };
         format!("{}.{fraction}E{exponent:+}", &digits[..1])
     } else if exponent < 0 {
