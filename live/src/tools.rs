@@ -22,6 +22,8 @@ pub(crate) struct Tool {
 enum Source {
     /// On the path, by one of these names, or from this Debian package.
     Debian { names: &'static [&'static str], package: &'static str },
+    /// On the path with the extension `redis`, or both from Debian.
+    Php,
     /// An environment of Python's.
     PythonEnvironment(&'static Environment),
     /// On the path or from Debian, in a version that is new enough.
@@ -95,6 +97,7 @@ pub(crate) static OPENSSL: Tool =
     Tool { name: "openssl", source: Source::Debian { names: &["openssl"], package: "openssl" } };
 pub(crate) static PGBOUNCER: Tool =
     Tool { name: "pgbouncer", source: Source::Debian { names: &["pgbouncer"], package: "pgbouncer" } };
+pub(crate) static PHP: Tool = Tool { name: "PHP with phpredis", source: Source::Php };
 pub(crate) static POSTGRES: Tool =
     Tool { name: "postgresql", source: Source::Debian { names: &["pg_ctlcluster"], package: "postgresql" } };
 pub(crate) static REDIS: Tool =
@@ -148,6 +151,7 @@ impl Tools {
             let path = match &tool.source {
                 Source::Debian { names, package } => find(names).map_or_else(|| apt.install(package, names), Ok),
                 Source::PythonEnvironment(wanted) => python_environment(wanted, &mut apt),
+                Source::Php => php(&mut apt),
                 Source::Node => node(&mut apt),
                 Source::NodePackages(folder) => node_packages(folder, &mut apt),
                 Source::MariaDb => mariadb(&mut apt),
@@ -215,6 +219,20 @@ fn mariadb(apt: &mut Apt) -> Result<PathBuf, String> {
     let mut program = |name, package| find(&[name]).map_or_else(|| apt.install(package, &[name]), Ok);
     program("my_print_defaults", "mariadb-client-core")?;
     program("mariadbd", "mariadb-server-core")
+}
+
+fn php(apt: &mut Apt) -> Result<PathBuf, String> {
+    let php = find(&["php"]).map_or_else(|| apt.install("php-cli", &["php"]), Ok)?;
+    let has_redis =
+        |php: &Path| run(Command::new(php).arg("-m")).map(|modules| modules.lines().any(|name| name == "redis"));
+    if !has_redis(&php)? {
+        apt.install("php-redis", &["php"])?;
+    }
+    if has_redis(&php)? {
+        Ok(php)
+    } else {
+        Err("its extension redis is not loaded; on Debian: apt-get install php-redis".into())
+    }
 }
 
 /// Makes the environment anew where the requirements have changed since.

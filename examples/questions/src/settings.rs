@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session on a store [default: sealed; with
+    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session or php on a store [default: sealed; with
     /// a store, a random id in the cookie]
     #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
     session_dialect: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SESSION_COOKIE", value_name = "NAME")]
     session_cookie: Option<String>,
 
-    /// Where sessions are kept: memory:, sqlite:FILE, postgres://…, mysql://…, redis://…, redis+sentinel://… or redis+cluster://… [default: in the cookie]
+    /// Where sessions are kept: memory:, sqlite:FILE, postgres://…, mysql://…, redis://…, redis+sentinel://…, redis+cluster://… or, for PHP's sessions, files:FOLDER [default: in the cookie]
     #[arg(long, env = "SESSION_STORE", hide_env_values = true, value_name = "URL")]
     session_store: Option<String>,
 
@@ -160,7 +160,7 @@ impl Settings {
             )),
             (Keeps::Id, None) => Err(format!(
                 "SESSION_DIALECT={name} keeps only an id in the cookie: set SESSION_STORE too, \
-                 to redis://... where an application of the framework is to share the sessions"
+                 to redis://... (of PHP also files:FOLDER) where an application of the framework is to share the sessions"
             )),
             (_, store) => Ok(store),
         }

@@ -11,6 +11,7 @@ mod moves;
 mod mysql;
 mod pages;
 mod phoenix;
+mod php;
 mod postgres;
 mod procfile;
 mod prometheus;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[&Part] = &[
     &rails::PART,
     &iron::PART,
     &phoenix::PART,
+    &php::PART,
     &django::PART,
     &pages::PART,
     &browser::PART,
@@ -49,6 +51,7 @@ pub(crate) const ALL: &[&Part] = &[
 pub(crate) const LONG: &[&Part] = &[
     &histories::PART,
     &django::LONG,
+    &php::LONG,
     &mysql::LONG,
     &postgres::LONG,
     &rails::LONG,

@@ -9,6 +9,7 @@ pub(crate) mod flask;
 pub(crate) mod iron;
 pub(crate) mod oracle;
 pub(crate) mod ours;
+pub(crate) mod php;
 pub(crate) mod prometheus;
 pub(crate) mod questions;
 pub(crate) mod rails;

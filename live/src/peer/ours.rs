@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use super::oracle::{NOW, Opened};
-use crate::typed;
+use crate::{http::agent, typed};
 
 /// A server that runs until it is dropped.
 pub(crate) struct Ours {
@@ -72,6 +72,7 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/principal", post(principal))
         .route("/_test/confirm", post(confirm))
         .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
+        .route("/_test/asks", post(asks))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
 }
@@ -153,6 +154,19 @@ fn row(body: &str) -> Login {
     let text = |name| row.get(name).and_then(Value::as_str);
     let user = Login::new(text("id").unwrap_or_default());
     text("password").map_or(user.clone(), |password| user.password(password))
+}
+
+/// Sends `{"a": 1}` to the URL of the body for the same visitor, with this session open and changed.
+async fn asks(session: Session, headers: HeaderMap, url: String) -> Result<StatusCode, Error> {
+    session.insert("before", true);
+    let cookie = headers.get(header::COOKIE).and_then(|cookie| cookie.to_str().ok()).unwrap_or_default().to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let request = agent(Duration::from_secs(20)).post(&url).header("cookie", cookie);
+        request.send(r#"{"a": 1}"#).map(|answer| answer.status().as_u16())
+    });
+    let status = asked.await.expect("no panic").unwrap_or(502);
+    session.insert("after", true);
+    Ok(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY))
 }
 
 fn clear(session: &Session) -> StatusCode {

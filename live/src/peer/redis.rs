@@ -42,6 +42,16 @@ impl Redis {
         self.ask(redis::cmd("GET").arg(key))
     }
 
+    /// Puts a text under a key.
+    pub(crate) fn set(&self, key: &str, text: &str) {
+        self.ask(redis::cmd("SET").arg(key).arg(text))
+    }
+
+    /// Removes a key.
+    pub(crate) fn remove(&self, key: &str) {
+        self.ask(redis::cmd("DEL").arg(key))
+    }
+
     /// How many seconds the key has left.
     pub(crate) fn ttl(&self, key: &str) -> i64 {
         self.ask(redis::cmd("TTL").arg(key))

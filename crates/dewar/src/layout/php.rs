@@ -8,6 +8,9 @@
 //! php_serialize  one array. What stands behind it is not looked at. `a:0:{}` is an empty session; zero bytes, too
 //! ```
 //!
+//! The lock of phpredis (`redis.session.locking_enabled = 1`; the name of the record and `_LOCK`) is heeded on a server and with sentinels, not on a cluster: while it
+//! stands nothing is written. Where PHP does not take it, it may write over ours, and we never over its.
+//!
 //! Nothing stands beside the entries. How long a record lives is a matter of where it is: the time of a file, the TTL of a key.
 //!
 //! What it cannot say: with `php` and `php_binary` a name that is an integer, with `php` one with `|` in it, with `php_binary` one of more than 127 bytes.

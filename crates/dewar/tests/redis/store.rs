@@ -165,6 +165,51 @@ async fn what_another_framework_writes_again_after_an_end_counts_as_ended_and_go
     }
 }
 
+/// As phpredis has one: `SET <key>_LOCK <whose> NX PX <time>`.
+#[tokio::test]
+#[ignore = "needs redis-server; cargo xtask live"]
+async fn while_the_lock_of_another_framework_stands_nothing_is_written() {
+    const HELD: Duration = Duration::from_millis(300);
+    let server = Server::start(&[]);
+    let deaf = RedisStore::open(&server.url()).unwrap().engine(Shape::Blob).unwrap();
+    let engine = deaf.heeding("_LOCK").unwrap();
+    let mut client = client(&server).await;
+    let write = |data: &'static str| Write::Record {
+        version: Version::digest(data.as_bytes()),
+        data: Stored::Blob(Bytes::from_static(data.as_bytes())),
+        expires: later(60),
+    };
+    let is = |data: &str| Guard::Is(Version::digest(data.as_bytes()));
+
+    for (verb, name) in [("replace", "p:a"), ("create", "p:a"), ("rename", "p:a"), ("end", "p:e")] {
+        client.set_ex(name, "1", 100).await.unwrap();
+        client.del(&["p:b", "p:b_LOCK"]).await.unwrap();
+        for lock in ["p:a_LOCK", "p:b_LOCK", "p:e_LOCK"] {
+            client.pset_ex(lock, "somebody", HELD.as_millis() as u64).await.unwrap();
+        }
+        let began = Instant::now();
+        // Nobody waits to read, nor for long to touch: whoever has the lock does that when it ends.
+        assert!(matches!(engine.load(name, NOW).await.unwrap(), Found::Record { .. }), "{verb}");
+        assert!(matches!(engine.apply(name, is("1"), Write::Touch(later(1000)), NOW).await.unwrap(), Applied::Done));
+        assert!(began.elapsed() < HELD, "{verb}: {:?}", began.elapsed());
+        assert!(ttl(&mut client, name).await <= 100, "{verb}");
+        let applied = match verb {
+            "replace" => engine.apply("p:a", is("1"), write("2"), NOW).await,
+            "create" => engine.apply("p:b", Guard::Absent, write("2"), NOW).await,
+            "rename" => engine.rename("p:a", is("1"), "p:c", write("2"), ended(1), NOW).await,
+            _ => engine.end(name, is("1"), ended(2), NOW).await,
+        };
+        assert!(began.elapsed() >= HELD - Duration::from_millis(5), "{verb}: {:?}", began.elapsed());
+        assert!(matches!(applied.unwrap(), Applied::Done), "{verb}");
+    }
+
+    // Without a lock that it is told of, nothing is waited for.
+    client.set_ex("p:d", "1", 100).await.unwrap();
+    client.set("p:d_LOCK", "somebody").await.unwrap();
+    assert!(matches!(deaf.apply("p:d", is("1"), write("2"), NOW).await.unwrap(), Applied::Done));
+    assert_eq!(client.get("p:d_LOCK").await.unwrap().as_deref(), Some("somebody"));
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server; cargo xtask live"]
 async fn the_end_of_one_record_of_another_framework_is_not_that_of_another_whose_name_has_braces() {

@@ -2,6 +2,8 @@
 //!
 //! A rename is as one of ours: the tombstone holds the record that is on its way, and whoever meets it brings it there first.
 //!
+//! A framework's lock is a key in another slot as a rule, and is not heeded: a request of the framework's may write over ours, as where it has no lock.
+//!
 //! Each script touches the record and its tombstone. So a change waits while the slot is on its way to another node.
 
 use std::sync::LazyLock;
