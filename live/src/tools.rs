@@ -42,6 +42,8 @@ enum Source {
     Unpacked(&'static unpacked::Server),
     /// Rails of a release of Debian's, unpacked into a folder of `live`.
     Rails(&'static unpacked::Rails),
+    /// Symfony of a release of Debian's, unpacked into a folder of `live`.
+    Symfony(&'static unpacked::Symfony),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -115,6 +117,14 @@ pub(crate) static RAILS_6_1: Tool =
     Tool { name: "Rails 6.1", source: Source::Rails(&unpacked::Rails { release: "bookworm", folder: ".rails-6.1" }) };
 pub(crate) static RAILS_7_2: Tool =
     Tool { name: "Rails 7.2", source: Source::Rails(&unpacked::Rails { release: "trixie", folder: ".rails-7.2" }) };
+pub(crate) static SYMFONY_5_4: Tool = Tool {
+    name: "Symfony 5.4",
+    source: Source::Symfony(&unpacked::Symfony { release: "bookworm", folder: ".symfony-5.4" }),
+};
+pub(crate) static SYMFONY_7_4: Tool = Tool {
+    name: "Symfony 7.4",
+    source: Source::Symfony(&unpacked::Symfony { release: "sid", folder: ".symfony-7.4" }),
+};
 pub(crate) static VALKEY_8_1: Tool = Tool {
     name: "Valkey 8.1",
     source: Source::Unpacked(&unpacked::Server {
@@ -159,6 +169,7 @@ impl Tools {
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
                 Source::Rails(rails) => rails.prepare(),
+                Source::Symfony(symfony) => symfony.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

@@ -20,6 +20,7 @@ mod redis;
 mod redis_cluster;
 mod redis_servers;
 mod set_cookie;
+mod symfony;
 mod wasm;
 
 use crate::suite::Part;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[&Part] = &[
     &iron::PART,
     &phoenix::PART,
     &php::PART,
+    &symfony::PART,
     &django::PART,
     &pages::PART,
     &browser::PART,

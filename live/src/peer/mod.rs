@@ -14,4 +14,5 @@ pub(crate) mod prometheus;
 pub(crate) mod questions;
 pub(crate) mod rails;
 pub(crate) mod redis;
+pub(crate) mod symfony;
 pub(crate) mod watched;

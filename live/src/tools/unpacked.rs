@@ -74,6 +74,69 @@ impl Rails {
     }
 }
 
+/// Symfony of a certain release of Debian's, with its PHP.
+#[derive(Debug)]
+pub(super) struct Symfony {
+    pub(super) release: &'static str,
+    /// Where it is unpacked, in `live`.
+    pub(super) folder: &'static str,
+}
+
+impl Symfony {
+    /// The path of a script that runs its PHP.
+    pub(super) fn prepare(&self) -> Result<PathBuf, String> {
+        let folder = root().join("live").join(self.folder);
+        let (script, installed) = (folder.join("php"), folder.join("installed"));
+        let wanted = format!("{}: php-symfony-http-foundation", self.release);
+        if fs::read_to_string(&installed).is_ok_and(|former| former == wanted) {
+            return Ok(script);
+        }
+        println!("preparing: Symfony of Debian's {} in live/{}", self.release, self.folder);
+        let apt = Apt::new(&folder, self.release)?;
+        apt.link_libraries()?;
+        let needed = apt.with_dependencies(&["php-symfony-http-foundation", "php-cli", "php-mbstring", "php-redis"])?;
+        let tree = apt.tree.clone();
+        apt.unpack(needed, &["./usr/share/doc", "./usr/share/man", "./usr/share/locale"])?;
+        let written = make_relative(&tree.join("usr/share/php"))
+            .and_then(|()| write_php(&script))
+            .and_then(|()| fs::write(&installed, wanted));
+        written.map_err(|error| format!("live/{}: {error}", self.folder))?;
+        Ok(script)
+    }
+}
+
+/// Since Laravel 13 and Symfony 7, Debian's files load others by their place in the system; without it PHP looks for them in its `include_path`.
+fn make_relative(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
+        if entry?.is_dir() {
+            make_relative(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "php")
+            && let Ok(text) = fs::read_to_string(&path)
+            && text.contains("'/usr/share/php/")
+        {
+            fs::write(&path, text.replace("'/usr/share/php/", "'"))?;
+        }
+    }
+    Ok(())
+}
+
+/// It becomes PHP, which looks for all that it loads in its own tree, and reads no settings of the system's.
+fn write_php(script: &Path) -> io::Result<()> {
+    const TEXT: &str = r#"#!/bin/sh
+tree=$(dirname "$0")/tree
+loader=$(ls "$tree"/usr/lib64/ld-linux* "$tree"/usr/lib/ld-linux* 2>/dev/null | head -n 1)
+php=$(ls "$tree"/usr/bin/php8.* | head -n 1)
+extensions=$(echo "$tree"/usr/lib/php/20*)
+for name in posix phar redis igbinary pdo intl iconv fileinfo dom mbstring tokenizer ctype; do
+    [ -f "$extensions/$name.so" ] && set -- -d extension="$name" "$@"
+done
+exec "$loader" --library-path "$(echo "$tree"/usr/lib/*-linux-gnu)" "$php" -n -d extension_dir="$extensions" -d include_path="$tree/usr/share/php" "$@"
+"#;
+    fs::write(script, TEXT)?;
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755))
+}
+
 /// It becomes Ruby, which looks for all that it loads in its own tree.
 fn write_ruby(script: &Path) -> io::Result<()> {
     const TEXT: &str = r#"#!/bin/sh
