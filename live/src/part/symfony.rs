@@ -89,7 +89,7 @@ impl Site {
             Place::Files(folder) => {
                 fs::read_to_string(folder.path().join(format!("sess_{}", id(visitor)))).expect("its file")
             }
-            Place::Redis(redis) => redis.get(&format!("sf_s{}", id(visitor))),
+            Place::Redis(redis) => redis.get(&format!("sf_s{}", id(visitor))).expect("its record"),
         }
     }
 }
@@ -97,9 +97,9 @@ impl Site {
 fn every_kind_of_value_crosses_both_ways_in_its_order(tools: &Tools) {
     let expected = typed::text(&typed::parse(EVERY_KIND));
     for release in Release::BOTH {
-        for place in [Place::files, || Place::redis(tools)] as [&dyn Fn() -> Place; 2] {
-            for serializer in SERIALIZERS {
-                let site = Site::start(tools, release, serializer, place());
+        for serializer in SERIALIZERS {
+            for place in Place::both(tools) {
+                let site = Site::start(tools, release, serializer, place);
                 for (one, other) in site.ways() {
                     let mut visitor = Visitor::new();
                     post(&mut visitor, one, "set", EVERY_KIND);

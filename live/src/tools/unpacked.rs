@@ -60,12 +60,7 @@ impl Rails {
         }
         println!("preparing: Rails of Debian's {} in live/{}", self.release, self.folder);
         let apt = Apt::new(&folder, self.release)?;
-        // Before trixie, the C library is in folders that are links since.
-        for name in ["lib", "lib64"] {
-            let linked = fs::create_dir_all(apt.tree.join("usr").join(name))
-                .and_then(|()| std::os::unix::fs::symlink(format!("usr/{name}"), apt.tree.join(name)));
-            linked.map_err(|error| apt.failed(&error))?;
-        }
+        apt.link_libraries()?;
         let needed = apt.with_dependencies(&["ruby-rails"])?;
         apt.unpack(needed, &["./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/ri"])?;
         let written = write_ruby(&script).and_then(|()| fs::write(&installed, wanted));
@@ -198,6 +193,16 @@ impl Apt {
         make().map_err(|error| apt.failed(&error))?;
         download("apt-get", apt.command().args(["-o", "APT::Update::Error-Mode=any", "update"]))?;
         Ok(apt)
+    }
+
+    /// Before trixie, the C library is in folders that are links since.
+    fn link_libraries(&self) -> Result<(), String> {
+        for name in ["lib", "lib64"] {
+            let linked = fs::create_dir_all(self.tree.join("usr").join(name))
+                .and_then(|()| std::os::unix::fs::symlink(format!("usr/{name}"), self.tree.join(name)));
+            linked.map_err(|error| self.failed(&error))?;
+        }
+        Ok(())
     }
 
     /// The packages, and what they depend on.
