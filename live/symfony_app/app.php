@@ -17,12 +17,13 @@ use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpFoundation\Session\Session;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\NativeFileSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\RedisSessionHandler;
+use Symfony\Component\HttpFoundation\Session\Storage\Handler\StrictSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
 
 function handler(): SessionHandlerInterface
 {
     if ($folder = getenv('SAVE')) {
-        return new NativeFileSessionHandler($folder);
+        return new StrictSessionHandler(new NativeFileSessionHandler($folder));
     }
     $redis = new Redis();
     $redis->connect('127.0.0.1', (int) getenv('REDIS_PORT'));

@@ -31,6 +31,7 @@ impl Layered {
     /// This layout over this engine.
     pub fn new(layout: Arc<dyn Layout>, engine: Arc<dyn Engine>) -> Self {
         let engine = layout.lock().and_then(|lock| engine.heeding(lock)).unwrap_or(engine);
+        let engine = engine.behind(&layout.name("")).unwrap_or(engine);
         Self { layout, engine, cookie: Attributes::new("session") }
     }
 
