@@ -10,6 +10,8 @@ declare(strict_types=1);
 error_reporting(E_ALL & ~E_DEPRECATED & ~E_USER_DEPRECATED);
 
 require 'Symfony/Component/HttpFoundation/autoload.php';
+require 'Symfony/Component/Security/Core/autoload.php';
+require 'Symfony/Component/Security/Http/autoload.php';
 require __DIR__ . '/../php_app/typed.php';
 
 use Symfony\Component\HttpFoundation\Request;
@@ -19,6 +21,12 @@ use Symfony\Component\HttpFoundation\Session\Storage\Handler\NativeFileSessionHa
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\RedisSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\StrictSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+use Symfony\Component\Security\Core\Authentication\Token\RememberMeToken;
+use Symfony\Component\Security\Core\Authentication\Token\SwitchUserToken;
+use Symfony\Component\Security\Core\Authentication\Token\UsernamePasswordToken;
+use Symfony\Component\Security\Core\User\InMemoryUser;
+use Symfony\Component\Security\Core\User\UserInterface;
+use Symfony\Component\Security\Http\Authenticator\Token\PostAuthenticationToken;
 
 function handler(): SessionHandlerInterface
 {
@@ -28,6 +36,56 @@ function handler(): SessionHandlerInterface
     $redis = new Redis();
     $redis->connect('127.0.0.1', (int) getenv('REDIS_PORT'));
     return new RedisSessionHandler($redis);
+}
+
+/** A user as an application has it. */
+final class Customer implements UserInterface
+{
+    public function __construct(private int $id, protected string $email)
+    {
+    }
+
+    public function getRoles(): array
+    {
+        return ['ROLE_USER'];
+    }
+
+    public function getUserIdentifier(): string
+    {
+        return $this->email;
+    }
+
+    // What Symfony 5.4 still asks for.
+    public function getPassword(): ?string
+    {
+        return null;
+    }
+
+    public function getSalt(): ?string
+    {
+        return null;
+    }
+
+    public function getUsername(): string
+    {
+        return $this->email;
+    }
+
+    public function eraseCredentials(): void
+    {
+    }
+}
+
+/** A log-in as Symfony's firewall `main` makes it. */
+function token(string $class, UserInterface $user): mixed
+{
+    $roles = ['ROLE_USER'];
+    return match ($class) {
+        'UsernamePasswordToken' => new UsernamePasswordToken($user, 'main', $roles),
+        'RememberMeToken' => new RememberMeToken($user, 'main', 'secret'),
+        'PostAuthenticationToken' => new PostAuthenticationToken($user, 'main', $roles),
+        'SwitchUserToken' => new SwitchUserToken($user, 'main', $roles, new UsernamePasswordToken($user, 'main', $roles)),
+    };
 }
 
 function entries_of(Session $session): mixed
@@ -86,6 +144,18 @@ switch ($request->getPathInfo()) {
         $meta = $session->getMetadataBag();
         $answer = ['created' => $meta->getCreated(), 'used' => $meta->getLastUsed(), 'lifetime' => $meta->getLifetime()];
         break;
+    // A log-in, as Symfony's `ContextListener` keeps it.
+    case '/_test/security':
+        ['token' => $class, 'user' => $name] = body();
+        $user = str_contains($name, '@') ? new Customer(7, $name) : new InMemoryUser($name, 'password', ['ROLE_USER']);
+        $session->migrate(true);
+        $session->set('_security_main', serialize(token($class, $user)));
+        break;
+    // Who Symfony takes the visitor for.
+    case '/_test/whoami':
+        $token = unserialize($session->get('_security_main', 'N;'));
+        echo $token ? $token->getUserIdentifier() : 'nobody';
+        return;
     // Beside Symfony's bags, an object and references to it and to an attribute.
     case '/_test/php':
         $one = new stdClass();

@@ -38,6 +38,7 @@ pub(crate) static PART: Part = Part {
         another_visitor_stays_another,
         an_id_that_is_not_there_is_not_adopted,
         objects_and_references_beside_the_bags_survive_a_change_by_ours,
+        who_has_logged_in_at_symfony_is_read_and_nobody_is_logged_in_here,
         the_record_and_the_cookie_are_symfonys,
         one_browser_visits_symfony_and_the_questions,
     ],
@@ -53,12 +54,22 @@ struct Site {
 
 impl Site {
     fn start(tools: &Tools, release: Release, serializer: Serializer, place: Place) -> Self {
+        Self::start_with(tools, release, serializer, place, |dialect| dialect)
+    }
+
+    fn start_with(
+        tools: &Tools,
+        release: Release,
+        serializer: Serializer,
+        place: Place,
+        change: fn(dialect::Symfony) -> dialect::Symfony,
+    ) -> Self {
         let (symfony, kind) = match &place {
             Place::Files(folder) => (Symfony::on_files(tools, release, serializer, folder.path()), "files"),
             Place::Redis(redis) => (Symfony::on_redis(tools, release, serializer, redis), "Redis"),
         };
         let ours = Ours::start_within(|| {
-            let dialect = move |_: &dewar::Keyring| dialect::Symfony::new().serializer(serializer);
+            let dialect = move |_: &dewar::Keyring| change(dialect::Symfony::new().serializer(serializer));
             let layer = SessionLayer::new(LESSON).expect("the secret is accepted").dialect(dialect);
             match &place {
                 Place::Files(folder) => layer.store(FilesStore::open(folder).expect("the folder is there")),
@@ -275,6 +286,45 @@ fn objects_and_references_beside_the_bags_survive_a_change_by_ours(tools: &Tools
         assert_eq!(flashes(&mut visitor, &site.symfony.url), r#"[["message","hello"]]"#, "{}", site.name);
         let all = r#"{"first":{"longer":[1,2,3]},"kept":{"list":[1,2]},"new":[4,5]}"#;
         assert_eq!(entries(&mut visitor, &site.ours.url), all, "{}", site.name);
+    }
+}
+
+fn who_has_logged_in_at_symfony_is_read_and_nobody_is_logged_in_here(tools: &Tools) {
+    let whoami = |visitor: &mut Visitor, url: &str| visitor.get(&format!("{url}/_test/whoami")).body;
+    let settings: [(fn(dialect::Symfony) -> dialect::Symfony, &str); 2] = [
+        (|dialect| dialect.firewall("main"), "ann"),
+        (|dialect| dialect.firewall("main").user_property("email"), "ann@example.org"),
+    ];
+    for release in Release::BOTH {
+        for (change, user) in settings {
+            let site = Site::start_with(tools, release, Serializer::Php, Place::redis(tools), change);
+            let (symfony, ours) = (&site.symfony.url, &site.ours.url);
+            for (token, seen) in [
+                ("UsernamePasswordToken", user),
+                ("RememberMeToken", user),
+                ("PostAuthenticationToken", user),
+                // One that is in somebody else's place is of a class that is not read.
+                ("SwitchUserToken", "nobody"),
+            ] {
+                let mut visitor = Visitor::new();
+                post(&mut visitor, ours, "set", r#"{"cart": 1}"#);
+                post(&mut visitor, symfony, "security", &format!(r#"{{"token": "{token}", "user": "{user}"}}"#));
+                assert_eq!(whoami(&mut visitor, ours), seen, "{}, {token}", site.name);
+                post(&mut visitor, ours, "add", r#"{"cart": 2}"#);
+                assert_eq!(whoami(&mut visitor, symfony), user, "{}, {token}", site.name);
+                let refused = visitor.post(&format!("{ours}/_test/principal"), r#"{"id": "eve"}"#);
+                assert_eq!(refused.status, 500, "{}, {token}: {}", site.name, refused.body);
+                assert_eq!(whoami(&mut visitor, ours), seen, "{}, {token}", site.name);
+                let before = visitor.clone();
+                post(&mut visitor, ours, "clear", "");
+                for mut visitor in [before, visitor] {
+                    for url in [symfony, ours] {
+                        assert_eq!(whoami(&mut visitor.clone(), url), "nobody", "{}, {token}", site.name);
+                    }
+                    assert_eq!(entries(&mut visitor, ours), "{}", "{}, {token}", site.name);
+                }
+            }
+        }
     }
 }
 

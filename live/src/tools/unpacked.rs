@@ -82,14 +82,20 @@ impl Symfony {
     pub(super) fn prepare(&self) -> Result<PathBuf, String> {
         let folder = root().join("live").join(self.folder);
         let (script, installed) = (folder.join("php"), folder.join("installed"));
-        let wanted = format!("{}: php-symfony-http-foundation", self.release);
+        let wanted = format!("{}: php-symfony-http-foundation php-symfony-security-http", self.release);
         if fs::read_to_string(&installed).is_ok_and(|former| former == wanted) {
             return Ok(script);
         }
         println!("preparing: Symfony of Debian's {} in live/{}", self.release, self.folder);
         let apt = Apt::new(&folder, self.release)?;
         apt.link_libraries()?;
-        let needed = apt.with_dependencies(&["php-symfony-http-foundation", "php-cli", "php-mbstring", "php-redis"])?;
+        let needed = apt.with_dependencies(&[
+            "php-symfony-http-foundation",
+            "php-symfony-security-http",
+            "php-cli",
+            "php-mbstring",
+            "php-redis",
+        ])?;
         let tree = apt.tree.clone();
         apt.unpack(needed, &["./usr/share/doc", "./usr/share/man", "./usr/share/locale"])?;
         let written = make_relative(&tree.join("usr/share/php"))

@@ -38,7 +38,7 @@ pub(super) fn made<D: Dialect>(
 /// # Errors
 ///
 /// Where a name is not known, said twice or without a value, or a value is none of its setter's.
-pub(super) fn apply<D>(name: &str, dialect: D, setters: &[Setter<D>], options: &str) -> Result<D, Error> {
+fn apply<D>(name: &str, dialect: D, setters: &[Setter<D>], options: &str) -> Result<D, Error> {
     let mut said: Vec<&str> = Vec::new();
     let items = options.split(',').map(str::trim).filter(|item| !item.is_empty());
     items.into_iter().try_fold(dialect, |dialect, item| {

@@ -37,7 +37,7 @@ pub use principal::Principal;
 #[cfg(feature = "rails")]
 pub(crate) use rails::{JSON as RAILS_JSON, Rails, SESSION_ID, session_id};
 #[cfg(feature = "php")]
-pub(crate) use symfony::{FLASHES, Symfony};
+pub(crate) use symfony::{FLASHES, Security, Symfony};
 
 use crate::{
     data::Contents,

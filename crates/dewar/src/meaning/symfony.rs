@@ -10,16 +10,27 @@
 //!
 //! Somebody who logs in gets other tokens for forms, as with Symfony's `SessionAuthenticationStrategy`.
 //!
-//! What it cannot say: a log-in of Symfony's, which is a serialized object in `_security_main`. It is carried through.
+//! A log-in of Symfony's is a serialized object in an attribute, which is read and never made anything of:
+//!
+//! ```text
+//! _security_main = token, in a text
+//! token          = UsernamePasswordToken [credentials, firewall, state], RememberMeToken [secret, firewall, state] or PostAuthenticationToken [firewall, state]
+//! state          = [user, whether it is authenticated, null, attributes, roles]
+//! user           = an object with a property that identifies it: `username` of InMemoryUser, `email` perhaps of the application's own
+//! ```
+//!
+//! Whatever has another form says that nobody is logged in: tokens of other classes, such as one of somebody who has yet to give a second factor.
+//!
+//! What it cannot say: that somebody logs in to Symfony's security. It is carried through.
 
 use bytes::Bytes;
 
 use super::{Change, Data, Entry, Flash, FlashChange, Holds, Meaning, Principal};
 use crate::{
-    encoding::{Encoding, ReadError},
+    encoding::{Encoding, Member, ReadError, php},
     error::Error,
     flash::Shown,
-    value::Value,
+    value::{self, Value},
 };
 
 /// Where the messages are.
@@ -32,38 +43,104 @@ const CSRF: &[u8] = b"_csrf/";
 pub(crate) struct Symfony {
     /// Where the application keeps the user.
     pub(crate) entry: Entry,
+    pub(crate) security: Option<Security>,
+}
+
+/// Where Symfony's security keeps a log-in, and what identifies a user.
+#[derive(Clone, Debug)]
+pub(crate) struct Security {
+    attribute: Box<str>,
+    property: Box<str>,
+}
+
+impl Security {
+    pub(crate) fn of(firewall: &str, property: &str) -> Self {
+        Self { attribute: format!("_security_{firewall}").into(), property: property.into() }
+    }
+
+    fn user(&self, data: &Data, encoding: Encoding) -> Option<Principal> {
+        let token: value::Bytes = encoding.read(data.get(self.attribute.as_bytes())?).ok()?;
+        let (class, members) = php::object(&token.0)?;
+        let (_, state) = TOKENS.iter().find(|(known, _)| known.as_bytes() == class)?;
+        let state = value_of(&members, *state, &token.0)?;
+        let state = Data::parse(encoding, &Bytes::copy_from_slice(state))?;
+        let is_authenticated: bool = encoding.read(state.get(b"1")?).ok()?;
+        let user = state.get(b"0").filter(|_| is_authenticated)?;
+        let (_, properties) = php::object(user)?;
+        // Before the name stands who sees it: `*`, or a class, between zero bytes.
+        let is_it = |name: &[u8]| name.rsplit(|byte| *byte == 0).next() == Some(self.property.as_bytes());
+        let property = properties.iter().find(|property| is_it(property.name.of(user)))?;
+        match Principal::read(encoding, property.value.of(user))? {
+            known @ Principal::Known(_) => Some(known),
+            Principal::Unreadable(_) => None,
+        }
+    }
+}
+
+/// The classes of tokens, and where the state is that all have.
+const TOKENS: [(&str, usize); 3] = [
+    (r"Symfony\Component\Security\Core\Authentication\Token\UsernamePasswordToken", 2),
+    (r"Symfony\Component\Security\Core\Authentication\Token\RememberMeToken", 2),
+    (r"Symfony\Component\Security\Http\Authenticator\Token\PostAuthenticationToken", 1),
+];
+
+fn value_of<'a>(members: &'a [Member], number: usize, whole: &'a [u8]) -> Option<&'a [u8]> {
+    let number = number.to_string();
+    let member = members.iter().find(|member| member.name.of(whole) == number.as_bytes())?;
+    Some(member.value.of(whole))
 }
 
 impl Symfony {
     /// # Errors
     ///
-    /// Where the principal's entry is Symfony's own.
+    /// Where the principal's entry is Symfony's own, or the user is in two places.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.entry.check(&[FLASHES])
+        match &self.security {
+            Some(_) if self.entry.principal.is_some() => {
+                Err(Error::setting("firewall and principal_entry both say where the user is: leave one of them out"))
+            }
+            Some(security) if security.property.is_empty() => {
+                Err(Error::setting("user_property: a property needs a name, for example user_property(\"email\")"))
+            }
+            _ => self.entry.check(&[FLASHES]),
+        }
     }
 }
 
 impl Meaning for Symfony {
     fn holds(&self) -> Holds {
-        self.entry.holds()
+        Holds { principal: self.security.is_some() || self.entry.principal.is_some(), ..Holds::NOTHING }
     }
 
     fn principal(&self, data: &Data, encoding: Encoding) -> Option<Principal> {
-        self.entry.principal(data, encoding)
+        match &self.security {
+            Some(security) => security.user(data, encoding),
+            None => self.entry.principal(data, encoding),
+        }
     }
 
     fn is_principal(&self, entry: &str) -> bool {
-        self.entry.is_principal(entry)
+        match &self.security {
+            Some(security) => entry == &*security.attribute,
+            None => self.entry.is_principal(entry),
+        }
     }
 
     fn set(&self, data: &mut Data, encoding: Encoding, change: Change<'_>) -> Result<(), Error> {
-        if let Change::Principal(login) = change
-            && !self.principal(data, encoding).is_some_and(|former| former.is(&login.id))
-        {
-            let tokens = data.iter().map(|(name, _)| name).filter(|name| name.starts_with(CSRF));
-            for token in tokens.map(<[u8]>::to_vec).collect::<Vec<_>>() {
-                data.remove(&token);
-            }
+        let Change::Principal(login) = change else { return self.entry.set(data, encoding, change) };
+        if self.principal(data, encoding).is_some_and(|former| former.is(&login.id)) {
+            return Ok(());
+        }
+        if let Some(security) = &self.security {
+            return Err(Error::entry(
+                security.attribute.as_bytes(),
+                "a log-in of Symfony's is an object that it alone makes: send the visitor to its log-in form, or let both sides keep the user in \
+                 an attribute, and name that with principal_entry",
+            ));
+        }
+        let tokens = data.iter().map(|(name, _)| name).filter(|name| name.starts_with(CSRF));
+        for token in tokens.map(<[u8]>::to_vec).collect::<Vec<_>>() {
+            data.remove(&token);
         }
         self.entry.set(data, encoding, change)
     }

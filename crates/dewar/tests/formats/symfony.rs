@@ -280,6 +280,53 @@ async fn nobody_is_logged_in_to_symfony_s_security_and_an_attribute_says_who_it_
     assert!(written.starts_with("_sf2_attributes|a:2:{s:4:\"cart\";i:1;s:4:\"user\";i:7;}"), "{written}");
 }
 
+/// A user of Symfony's in the state that all tokens have.
+fn state(is_authenticated: u8, user: &str) -> String {
+    format!("a:5:{{i:0;{user}i:1;b:{is_authenticated};i:2;N;i:3;a:0:{{}}i:4;a:0:{{}}}}")
+}
+
+#[tokio::test]
+async fn whatever_is_no_token_that_is_known_says_that_nobody_is_logged_in() {
+    let class = "Symfony\\Component\\Security\\Core\\Authentication\\Token\\UsernamePasswordToken";
+    let token =
+        |class: &str, state: &str| format!("O:{}:\"{class}\":3:{{i:0;N;i:1;s:4:\"main\";i:2;{state}}}", class.len());
+    let user = "O:4:\"User\":1:{s:14:\"\0User\0username\";s:3:\"ann\";}";
+    for (attribute, expected) in [
+        (token(class, &state(1, user)), Some("ann")),
+        (token(class, &state(1, &user.replace("s:3:\"ann\"", "i:7"))), Some("7")),
+        (token(class, &state(0, user)), None),
+        (token("Scheb\\TwoFactorToken", &state(1, user)), None),
+        (token(class, &state(1, &user.replace("username", "nickname"))), None),
+        (token(class, &state(1, &user.replace("s:3:\"ann\"", "s:0:\"\""))), None),
+        (token(class, &state(1, &user.replace("s:3:\"ann\"", "a:0:{}"))), None),
+        (token(class, &state(1, "R:1;")), None),
+        (token(class, "a:0:{}"), None),
+        (token(class, &state(1, user)) + "i:1;", None),
+        (format!("C:{}:\"{class}\":0:{{}}", class.len()), None),
+        ("s:3:\"ann\";".to_owned(), None),
+        (String::new(), None),
+    ] {
+        let store = MemoryStore::new();
+        let manager = manager(&store, NOW, |it| it.firewall("main"));
+        let mut ada =
+            Visitor::prepared(&manager, |session| session.insert("_security_main", &attribute)).await.unwrap();
+        let mut found = None;
+        visit(&manager, &mut ada, |session| found = session.principal()).await.unwrap();
+        assert_eq!(found.as_deref(), expected, "{attribute:?}");
+    }
+}
+
+#[test]
+fn where_the_user_is_is_said_once() {
+    let layer = |change: fn(Symfony) -> Symfony| {
+        let layer = dewar::SessionLayer::new("w98fw9ef8hwe98fhwef").unwrap();
+        layer.dialect(move |_: &Keyring| change(Symfony::new())).store(MemoryStore::new()).manager().err()
+    };
+    let refused = layer(|it| it.firewall("main").principal_entry("user")).unwrap().to_string();
+    assert!(refused.contains("leave one of them out"), "{refused}");
+    assert!(layer(|it| it.principal_entry("_symfony_flashes")).is_some());
+}
+
 #[test]
 fn options_are_those_of_php() {
     let known = dialect::all().find(|known| known.name == "Symfony").unwrap();
