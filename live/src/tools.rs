@@ -42,8 +42,8 @@ enum Source {
     Unpacked(&'static unpacked::Server),
     /// Rails of a release of Debian's, unpacked into a folder of `live`.
     Rails(&'static unpacked::Rails),
-    /// Laravel of a release of Debian's, unpacked into a folder of `live`.
-    Laravel(&'static unpacked::Laravel),
+    /// A framework of PHP's of a release of Debian's, unpacked into a folder of `live` with its PHP.
+    FrameworksOfPhp(&'static unpacked::Frameworks),
     /// A rustc that builds for WebAssembly: installed, or unpacked into `live/.rust`.
     RustForWasm,
 }
@@ -117,12 +117,26 @@ pub(crate) static RAILS_6_1: Tool =
     Tool { name: "Rails 6.1", source: Source::Rails(&unpacked::Rails { release: "bookworm", folder: ".rails-6.1" }) };
 pub(crate) static RAILS_7_2: Tool =
     Tool { name: "Rails 7.2", source: Source::Rails(&unpacked::Rails { release: "trixie", folder: ".rails-7.2" }) };
-pub(crate) static LARAVEL_8: Tool = Tool {
-    name: "Laravel 8",
-    source: Source::Laravel(&unpacked::Laravel { release: "bookworm", folder: ".laravel-8" }),
+/// Laravel 8 and Symfony 5.4.
+pub(crate) static PHP_OF_BOOKWORM: Tool = Tool {
+    name: "Laravel 8 and Symfony 5.4",
+    source: Source::FrameworksOfPhp(&unpacked::Frameworks {
+        release: "bookworm",
+        folder: ".php-bookworm",
+        packages: FRAMEWORKS_OF_PHP,
+    }),
 };
-pub(crate) static LARAVEL_13: Tool =
-    Tool { name: "Laravel 13", source: Source::Laravel(&unpacked::Laravel { release: "sid", folder: ".laravel-13" }) };
+/// Laravel 13 and Symfony 7.4.
+pub(crate) static PHP_OF_SID: Tool = Tool {
+    name: "Laravel 13 and Symfony 7.4",
+    source: Source::FrameworksOfPhp(&unpacked::Frameworks {
+        release: "sid",
+        folder: ".php-sid",
+        packages: FRAMEWORKS_OF_PHP,
+    }),
+};
+const FRAMEWORKS_OF_PHP: &[&str] =
+    &["php-laravel-framework", "php-symfony-http-foundation", "php-symfony-security-http"];
 pub(crate) static VALKEY_8_1: Tool = Tool {
     name: "Valkey 8.1",
     source: Source::Unpacked(&unpacked::Server {
@@ -167,7 +181,7 @@ impl Tools {
                 Source::Prometheus => prometheus::prepare(),
                 Source::Unpacked(server) => server.prepare(),
                 Source::Rails(rails) => rails.prepare(),
-                Source::Laravel(laravel) => laravel.prepare(),
+                Source::FrameworksOfPhp(framework) => framework.prepare(),
                 Source::RustForWasm => wasm::prepare(),
                 Source::Cargo => env::var_os("CARGO")
                     .map(PathBuf::from)

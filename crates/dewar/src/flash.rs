@@ -81,14 +81,14 @@ pub enum FlashChange<'a> {
 }
 
 /// The messages of one category that were shown: each is taken once.
-#[cfg(any(feature = "express", feature = "laravel", feature = "rails", feature = "phoenix"))]
+#[cfg(any(feature = "express", feature = "rails", feature = "phoenix", feature = "php"))]
 pub(crate) struct Shown<'a> {
     pub(crate) category: &'a str,
     /// How often each, by its identity.
     times: HashMap<String, usize>,
 }
 
-#[cfg(any(feature = "express", feature = "laravel", feature = "rails", feature = "phoenix"))]
+#[cfg(any(feature = "express", feature = "rails", feature = "phoenix", feature = "php"))]
 impl<'a> Shown<'a> {
     pub(crate) fn by_category(shown: &'a [Flash]) -> Vec<Self> {
         let mut categories: HashMap<&str, HashMap<String, usize>> = HashMap::new();
@@ -99,17 +99,21 @@ impl<'a> Shown<'a> {
     }
 
     /// Takes them from those that wait in their category.
+    #[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
     pub(crate) fn take_from(mut self, waiting: &mut Vec<Value>) {
-        waiting.retain(|message| {
-            let flash = Flash { category: self.category.to_owned(), message: message.clone() };
-            match self.times.get_mut(&flash.identity()) {
-                Some(times @ 1..) => {
-                    *times -= 1;
-                    false
-                }
-                _ => true,
+        waiting.retain(|message| !self.takes(message));
+    }
+
+    /// Whether this one of their category was shown. It is taken then.
+    pub(crate) fn takes(&mut self, message: &Value) -> bool {
+        let flash = Flash { category: self.category.to_owned(), message: message.clone() };
+        match self.times.get_mut(&flash.identity()) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                true
             }
-        });
+            _ => false,
+        }
     }
 }
 

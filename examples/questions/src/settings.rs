@@ -34,7 +34,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php or laravel on a store [default: sealed; with
+    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php, symfony or laravel on a store
+    /// [default: sealed; with
     /// a store, a random id in the cookie]
     #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
     session_dialect: Option<String>,

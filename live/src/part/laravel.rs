@@ -11,14 +11,14 @@ use crate::{
         redis::Redis,
     },
     suite::{Part, note, scenarios},
-    tools::{CHROMEDRIVER, CHROMIUM, LARAVEL_8, LARAVEL_13, REDIS, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, PHP_OF_BOOKWORM, PHP_OF_SID, REDIS, Tools},
     typed,
 };
 
 pub(crate) static PART: Part = Part {
     name: "laravel",
     about: "real Laravel applications, 8 and 13, and ours in one visit: an encrypted cookie, records in Redis",
-    needs: &[&LARAVEL_8, &LARAVEL_13, &REDIS, &CHROMIUM, &CHROMEDRIVER],
+    needs: &[&PHP_OF_BOOKWORM, &PHP_OF_SID, &REDIS, &CHROMIUM, &CHROMEDRIVER],
     scenarios: scenarios![
         one_visit_is_answered_in_turn_with_every_cipher_and_serialization,
         every_kind_of_value_crosses_both_ways_in_its_order,

@@ -21,6 +21,7 @@ mod redis;
 mod redis_cluster;
 mod redis_servers;
 mod set_cookie;
+mod symfony;
 mod wasm;
 
 use crate::suite::Part;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[&Part] = &[
     &laravel::PART,
     &phoenix::PART,
     &php::PART,
+    &symfony::PART,
     &django::PART,
     &pages::PART,
     &browser::PART,

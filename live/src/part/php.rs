@@ -61,10 +61,10 @@ pub(crate) static LONG: Part = Part {
     ],
 };
 
-const SERIALIZERS: [Serializer; 3] = [Serializer::Php, Serializer::PhpBinary, Serializer::PhpSerialize];
+pub(super) const SERIALIZERS: [Serializer; 3] = [Serializer::Php, Serializer::PhpBinary, Serializer::PhpSerialize];
 
 /// Where both sides keep the sessions.
-enum Place {
+pub(super) enum Place {
     Files(TempDir),
     Redis(Box<Redis>),
 }
@@ -77,15 +77,15 @@ enum Locking {
 }
 
 impl Place {
-    fn files() -> Self {
+    pub(super) fn files() -> Self {
         Self::Files(tempfile::tempdir().expect("a folder for PHP's sessions"))
     }
 
-    fn redis(tools: &Tools) -> Self {
+    pub(super) fn redis(tools: &Tools) -> Self {
         Self::Redis(Box::new(Redis::start(tools)))
     }
 
-    fn both(tools: &Tools) -> [Self; 2] {
+    pub(super) fn both(tools: &Tools) -> [Self; 2] {
         [Self::files(), Self::redis(tools)]
     }
 
@@ -127,6 +127,11 @@ impl Place {
 
     /// The ids of all records.
     fn ids(&self) -> BTreeSet<String> {
+        self.ids_behind("PHPREDIS_SESSION:")
+    }
+
+    /// The same, where records have this prefix in Redis.
+    pub(super) fn ids_behind(&self, prefix: &str) -> BTreeSet<String> {
         let of = |name: &str, prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
         match self {
             Self::Files(folder) => {
@@ -134,7 +139,7 @@ impl Place {
                 let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("ASCII"));
                 names.filter_map(|name| of(&name, "sess_")).collect()
             }
-            Self::Redis(redis) => redis.keys().iter().filter_map(|key| of(key, "PHPREDIS_SESSION:")).collect(),
+            Self::Redis(redis) => redis.keys().iter().filter_map(|key| of(key, prefix)).collect(),
         }
     }
 
@@ -147,7 +152,7 @@ impl Place {
 }
 
 /// One of each kind, alone and nested.
-const EVERY_KIND: &str = r#"{
+pub(super) const EVERY_KIND: &str = r#"{
     "z": null, "yes": true, "no": false, "text": "Zoë \u0000\u001f\u007f\u2028 🧪 </script>", "empty": "",
     "int": 9007199254740991, "largest": {"$t": "int", "v": "9223372036854775807"}, "smallest": {"$t": "int", "v": "-9223372036854775808"},
     "float": {"$t": "float", "v": "0.1", "bits": "3fb999999999999a"}, "minus zero": {"$t": "float", "v": "-0.0", "bits": "8000000000000000"},
@@ -157,17 +162,17 @@ const EVERY_KIND: &str = r#"{
     "a;s:1:\"b": "a|i:1;}", "é 🧪": 1
 }"#;
 
-fn entries(visitor: &mut Visitor, url: &str) -> String {
+pub(super) fn entries(visitor: &mut Visitor, url: &str) -> String {
     let answer = visitor.get(&format!("{url}/_test/get"));
     assert_eq!(answer.status, 200, "{}", answer.body);
     typed::text(&typed::parse(&answer.body))
 }
 
-fn id(visitor: &Visitor) -> &str {
+pub(super) fn id(visitor: &Visitor) -> &str {
     visitor.jar.get("PHPSESSID").unwrap_or_else(|| panic!("there is no PHPSESSID: {:?}", visitor.jar))
 }
 
-fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Answer {
+pub(super) fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Answer {
     let answer = visitor.post(&format!("{url}/_test/{route}"), body);
     assert_eq!(answer.status, 204, "{route}: {}", answer.body);
     answer

@@ -9,7 +9,7 @@ use dewar::{
 use super::redis::Redis;
 use crate::{
     process::{Process, free_port},
-    tools::{LARAVEL_8, LARAVEL_13, Tool, Tools, root},
+    tools::{PHP_OF_BOOKWORM, PHP_OF_SID, Tool, Tools, root},
 };
 
 /// The name of the cookie.
@@ -33,8 +33,8 @@ impl Release {
 
     fn tool(self) -> &'static Tool {
         match self {
-            Self::V8 => &LARAVEL_8,
-            Self::V13 => &LARAVEL_13,
+            Self::V8 => &PHP_OF_BOOKWORM,
+            Self::V13 => &PHP_OF_SID,
         }
     }
 

@@ -15,4 +15,5 @@ pub(crate) mod prometheus;
 pub(crate) mod questions;
 pub(crate) mod rails;
 pub(crate) mod redis;
+pub(crate) mod symfony;
 pub(crate) mod watched;

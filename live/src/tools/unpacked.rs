@@ -69,27 +69,28 @@ impl Rails {
     }
 }
 
-/// Laravel of a certain release of Debian's, with its PHP.
+/// Frameworks of PHP's, of a certain release of Debian's, with their PHP.
 #[derive(Debug)]
-pub(super) struct Laravel {
+pub(super) struct Frameworks {
     pub(super) release: &'static str,
-    /// Where it is unpacked, in `live`.
+    /// Where they are unpacked, in `live`.
     pub(super) folder: &'static str,
+    pub(super) packages: &'static [&'static str],
 }
 
-impl Laravel {
-    /// The path of a script that runs its PHP.
+impl Frameworks {
+    /// The path of a script that runs their PHP.
     pub(super) fn prepare(&self) -> Result<PathBuf, String> {
         let folder = root().join("live").join(self.folder);
         let (script, installed) = (folder.join("php"), folder.join("installed"));
-        let wanted = format!("{}: php-laravel-framework", self.release);
+        let wanted = format!("{}: {}", self.release, self.packages.join(" "));
         if fs::read_to_string(&installed).is_ok_and(|former| former == wanted) {
             return Ok(script);
         }
-        println!("preparing: Laravel of Debian's {} in live/{}", self.release, self.folder);
+        println!("preparing: PHP's frameworks of Debian's {} in live/{}", self.release, self.folder);
         let apt = Apt::new(&folder, self.release)?;
         apt.link_libraries()?;
-        let needed = apt.with_dependencies(&["php-laravel-framework", "php-cli", "php-mbstring", "php-redis"])?;
+        let needed = apt.with_dependencies(&[self.packages, &["php-cli", "php-mbstring", "php-redis"]].concat())?;
         let tree = apt.tree.clone();
         apt.unpack(needed, &["./usr/share/doc", "./usr/share/man", "./usr/share/locale"])?;
         let written = make_relative(&tree.join("usr/share/php"))
@@ -100,7 +101,7 @@ impl Laravel {
     }
 }
 
-/// Since Laravel 13, Debian's files load others by their place in the system; without it PHP looks for them in its `include_path`.
+/// Since Laravel 13 and Symfony 7, Debian's files load others by their place in the system; without it PHP looks for them in its `include_path`.
 fn make_relative(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;

@@ -51,6 +51,8 @@ mod php;
 #[cfg(feature = "rails")]
 mod rails;
 mod sealed;
+#[cfg(feature = "php")]
+mod symfony;
 pub mod wire;
 
 /// Makes the types public and lists them in [`all`].
@@ -82,6 +84,7 @@ dialects! {
     #[cfg(feature = "phoenix")] phoenix::Phoenix;
     #[cfg(feature = "php")] php::Php;
     #[cfg(feature = "laravel")] laravel::Laravel;
+    #[cfg(feature = "php")] symfony::Symfony;
 }
 
 #[cfg(feature = "rails")]

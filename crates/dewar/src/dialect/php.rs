@@ -33,7 +33,7 @@ pub(super) const KNOWN: Known = Known {
     make: |_, options| option::made("PHP", Php::new(), SETTERS, options),
 };
 
-const SETTERS: &[Setter<Php>] = &[
+pub(super) const SETTERS: &[Setter<Php>] = &[
     Setter::new("longest_request", |php, value| Ok(php.longest_request(Duration::from_secs(option::number(value)?)))),
     Setter::new("prefix", |php, value| Ok(php.prefix(value))),
     Setter::new("principal_entry", |php, value| Ok(php.principal_entry(value))),
@@ -92,9 +92,9 @@ const SHORTEST: usize = 22;
 /// is met; there it is a session until then.
 #[derive(Debug)]
 pub struct Php {
-    profile: Profile,
-    meaning: meaning::Entry,
-    layout: layout::Php,
+    pub(super) profile: Profile,
+    pub(super) meaning: meaning::Entry,
+    pub(super) layout: layout::Php,
     sid_length: usize,
     sid_bits: u32,
 }
@@ -189,7 +189,10 @@ impl Dialect for Php {
     ) -> Result<Vec<SetValue>, Error> {
         match body {
             Body::Id(id) => Ok(vec![SetValue::new("", id.reveal().replace(',', "%2C"))]),
-            Body::Data(_) => Err(Error::setting("the dialect Php needs a store: add .store(...) to the SessionLayer")),
+            Body::Data(_) => {
+                let name = self.profile.name;
+                Err(Error::setting(format!("the dialect {name} needs a store: add .store(...) to the SessionLayer")))
+            }
         }
     }
 

@@ -12,6 +12,8 @@ mod connect_redis;
 mod laravel;
 #[cfg(feature = "php")]
 mod php;
+#[cfg(feature = "php")]
+mod symfony;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
@@ -21,6 +23,8 @@ pub(crate) use connect_redis::RESERVED;
 pub use laravel::{LaravelCache, Serialization};
 #[cfg(feature = "php")]
 pub use php::{Php, Serializer};
+#[cfg(feature = "php")]
+pub use symfony::Symfony;
 
 pub use crate::{
     cookie::Attributes,
@@ -73,6 +77,15 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     ///
     /// Where the format cannot hold the session; the message names the entry.
     fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Stored, Error>;
+
+    /// The id changes: what the record says of when its session began changes, too, in [`Contents::extra`].
+    ///
+    /// # Errors
+    ///
+    /// Where what stands there is nothing of this layout.
+    fn renewed(&self, _contents: &mut Contents) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What a record is to the engine that keeps it.

@@ -23,7 +23,7 @@
 //!
 //! Where it deviates: a malformed record is an empty session under a new id, and stays (PHP destroys it). igbinary's is one.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 
@@ -88,16 +88,27 @@ impl Serializer {
     pub(crate) fn write(self, data: &Data, former: &Bytes) -> Result<Vec<u8>, Error> {
         let members = self.cut(former, &mut Numbers::default()).unwrap_or_default();
         let entries = members.iter().map(|member| (member.name.of(former), member.value.of(former)));
-        let around = usize::from(self == Self::PhpSerialize);
-        let former =
-            Former::of(entries, around).ok_or_else(|| Error::setting("what stands beside the entries is no record"))?;
-        let entries = former.renumbered(data)?;
+        let former = Former::of(entries, self.around()).ok_or_else(no_record)?;
+        self.join(&former.renumbered(data.iter())?)
+    }
+
+    /// How many values are around an entry's.
+    pub(super) fn around(self) -> usize {
+        usize::from(self == Self::PhpSerialize)
+    }
+
+    /// A record of these entries.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot hold one; the message names it.
+    pub(super) fn join(self, entries: &[(&[u8], Cow<'_, [u8]>)]) -> Result<Vec<u8>, Error> {
         let mut record = Vec::with_capacity(512);
         if self == Self::PhpSerialize {
             php::join(entries.iter().map(|(name, value)| (*name, &**value)), &mut record);
             return Ok(record);
         }
-        for (name, value) in &entries {
+        for (name, value) in entries {
             self.begin(name, &mut record)?;
             record.extend_from_slice(value);
         }
@@ -105,7 +116,7 @@ impl Serializer {
     }
 
     /// All entries, also of one name.
-    fn cut(self, record: &[u8], numbers: &mut Numbers) -> Option<Vec<Member>> {
+    pub(super) fn cut(self, record: &[u8], numbers: &mut Numbers) -> Option<Vec<Member>> {
         let mut rest = record;
         if rest.is_empty() {
             return Some(Vec::new());
@@ -158,13 +169,17 @@ impl Serializer {
     }
 }
 
+pub(super) fn no_record() -> Error {
+    Error::setting("what stands beside the entries is no record")
+}
+
 /// What igbinary's records begin with.
 const IGBINARY: [&[u8]; 2] = [&[0, 0, 0, 1], &[0, 0, 0, 2]];
 
 /// PHP's records, in files and in Redis.
 #[derive(Clone, Debug)]
 pub struct Php {
-    serializer: Serializer,
+    pub(super) serializer: Serializer,
     precision: Precision,
     prefix: Box<str>,
     longest_request: Duration,
@@ -252,7 +267,7 @@ impl Layout for Php {
 
 impl Php {
     /// Whose record it is.
-    fn found(&self, record: &Bytes) -> String {
+    pub(super) fn found(&self, record: &Bytes) -> String {
         let own = self.serializer.name();
         if IGBINARY.iter().any(|mark| record.starts_with(mark)) {
             return format!("igbinary, which is not read; set {own} in php.ini");

@@ -223,6 +223,9 @@ impl Inner {
     pub(super) fn renewed(&self, intent: Intent, contents: &mut Contents) -> Result<(), Error> {
         match intent {
             Intent::Renew | Intent::LogIn | Intent::Switch => {
+                if let Some(layout) = self.store.as_ref().and_then(|store| store.layout()) {
+                    layout.renewed(contents)?;
+                }
                 self.rules.format.set(&mut contents.data, Change::Renewed(random))
             }
             Intent::Keep | Intent::End => Ok(()),

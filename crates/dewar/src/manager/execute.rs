@@ -314,8 +314,8 @@ impl Inner {
                 }
                 job.changes.settle(version);
                 guarded(job.changes.to_do(version)?, &mut contents, &self.rules.format)?;
-                self.renewed(job.intent, &mut contents)?;
                 contents.issued = job.now;
+                self.renewed(job.intent, &mut contents)?;
                 contents.guarded_until = None;
                 self.put_in(job, &contents, &id)?;
                 at = version;

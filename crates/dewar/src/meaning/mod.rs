@@ -21,6 +21,8 @@ mod phoenix;
 mod principal;
 #[cfg(feature = "rails")]
 mod rails;
+#[cfg(feature = "php")]
+mod symfony;
 
 #[cfg(feature = "django")]
 pub(crate) use django::Django;
@@ -38,6 +40,8 @@ pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};
 pub use principal::Principal;
 #[cfg(feature = "rails")]
 pub(crate) use rails::{JSON as RAILS_JSON, Rails, SESSION_ID, session_id};
+#[cfg(feature = "php")]
+pub(crate) use symfony::{FLASHES, Security, Symfony};
 
 use crate::{
     data::Contents,

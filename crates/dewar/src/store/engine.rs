@@ -48,6 +48,11 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(0)))
     }
 
+    /// The same for records whose names begin so, where it names what it keeps by the rest alone. `None`: it takes names as they are.
+    fn behind(&self, _prefix: &str) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
     /// The same, heeding a [lock](crate::layout::Layout::lock) of the framework's: while a key of the record's name and this ending stands, it waits with a write, up
     /// to a limit that is an error then. `None`: it knows no such keys, and has the framework's lock in its own way, or there is none.
     fn heeding(&self, _lock: &'static str) -> Option<Arc<dyn Engine>> {

@@ -31,6 +31,7 @@ impl Layered {
     /// This layout over this engine.
     pub fn new(layout: Arc<dyn Layout>, engine: Arc<dyn Engine>) -> Self {
         let engine = layout.lock().and_then(|lock| engine.heeding(lock)).unwrap_or(engine);
+        let engine = engine.behind(&layout.name("")).unwrap_or(engine);
         Self { layout, engine, cookie: Attributes::new("session") }
     }
 
@@ -51,6 +52,7 @@ impl Layered {
         let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
         let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
         contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
+        contents.created = record.created;
         contents.extra = record.extra.clone();
         self.layout.write(&contents, &self.cookie)
     }

@@ -13,6 +13,7 @@ mod phoenix;
 mod php;
 mod rails;
 mod seams;
+mod symfony;
 mod values;
 mod wire_json;
 mod wire_msgpack;

@@ -78,6 +78,18 @@ pub(super) fn members(whole: &[u8]) -> Option<Vec<Member>> {
 pub(crate) fn array(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Option<Vec<Member>> {
     let Token::Array(count) = token(rest)? else { return None };
     numbers.value();
+    pairs(count, rest, whole, numbers)
+}
+
+/// The class of an object and its properties, each under its name and who sees it. Nothing is made of it.
+pub(crate) fn object(whole: &[u8]) -> Option<(&[u8], Vec<Member>)> {
+    let mut rest = whole;
+    let (class, count) = token::object(&mut rest)?;
+    let members = pairs(count, &mut rest, whole, &mut Numbers::of_a_part())?;
+    rest.is_empty().then_some((class, members))
+}
+
+fn pairs(count: usize, rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Option<Vec<Member>> {
     let mut members = Vec::with_capacity(count);
     for _ in 0..count {
         let name = name(rest, whole)?;
@@ -92,6 +104,12 @@ pub(crate) fn value(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Op
     let start = whole.len() - rest.len();
     numbers.walk(rest, whole, DEPTH - 1)?;
     Piece::within(start..whole.len() - rest.len())
+}
+
+/// Whether a value may stand in so many arrays.
+pub(crate) fn fits(value: &[u8], around: usize) -> bool {
+    let mut rest = value;
+    Numbers::of_a_part().walk(&mut rest, value, DEPTH - around).is_some() && rest.is_empty()
 }
 
 /// The name of an entry: its key as text.

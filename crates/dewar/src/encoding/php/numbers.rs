@@ -5,10 +5,10 @@
 //!
 //! So whatever is written before a reference, or before what it refers to, moves its number: [`Former`] sets it anew.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{borrow::Cow, collections::HashMap, hash::Hash, ops::Range};
 
 use super::token::{Token, expect, key, token};
-use crate::{data::Data, encoding::depth::DEPTH, error::Error};
+use crate::{encoding::depth::DEPTH, error::Error};
 
 /// What was counted so far.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ struct Reference {
 
 impl Numbers {
     /// Of a part of a record: what its references refer to is not looked at.
-    pub(super) fn of_a_part() -> Self {
+    pub(crate) fn of_a_part() -> Self {
         Self { is_part: true, ..Self::default() }
     }
 
@@ -113,28 +113,28 @@ impl Numbers {
 }
 
 /// The name of an entry, and its value as it is to be written.
-type Renumbered<'a> = (&'a [u8], Cow<'a, [u8]>);
+type Renumbered<'a, N> = (N, Cow<'a, [u8]>);
 
-/// The entries of a record as they were read, with their numbers.
-pub(crate) struct Former<'a> {
-    entries: Vec<Entry<'a>>,
+/// The entries of a record as they were read, with their numbers: each under a name, or under whatever tells it from the others.
+pub(crate) struct Former<'a, N> {
+    entries: Vec<Entry<'a, N>>,
     /// The last entry of each name.
-    places: HashMap<&'a [u8], usize>,
+    places: HashMap<N, usize>,
     /// How many numbers the array around all entries has.
     around: usize,
 }
 
-struct Entry<'a> {
-    name: &'a [u8],
+struct Entry<'a, N> {
+    name: N,
     value: &'a [u8],
     /// The number of its first value.
     first: usize,
     numbers: Numbers,
 }
 
-impl<'a> Former<'a> {
+impl<'a, N: AsRef<[u8]> + Copy + Eq + Hash> Former<'a, N> {
     /// Of these entries, in their order, each as it was read.
-    pub(crate) fn of(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>, around: usize) -> Option<Self> {
+    pub(crate) fn of(entries: impl Iterator<Item = (N, &'a [u8])>, around: usize) -> Option<Self> {
         let mut former = Self { entries: Vec::new(), places: HashMap::new(), around };
         let mut first = around + 1;
         for (name, value) in entries {
@@ -152,17 +152,20 @@ impl<'a> Former<'a> {
     /// # Errors
     ///
     /// Where a reference would not: the message names its entry.
-    pub(crate) fn renumbered<'d>(&self, data: &'d Data) -> Result<Vec<Renumbered<'d>>, Error> {
+    pub(crate) fn renumbered(
+        &self,
+        entries: impl Iterator<Item = (N, &'a [u8])> + Clone,
+    ) -> Result<Vec<Renumbered<'a, N>>, Error> {
         let is_certain = !self.entries.iter().any(|entry| entry.numbers.is_uncertain);
         if !is_certain {
-            self.check_unmoved(data)?;
+            self.check_unmoved(entries.clone())?;
         }
         let mut first = self.around + 1;
         // The number that the first value of each has now.
         let mut moved = vec![None; self.entries.len()];
-        let mut renumbered = Vec::with_capacity(data.len());
-        for (name, value) in data.iter() {
-            let at = self.places.get(name).copied().filter(|at| self.entries[*at].value == value);
+        let mut renumbered = Vec::with_capacity(entries.size_hint().0);
+        for (name, value) in entries {
+            let at = self.places.get(&name).copied().filter(|at| self.entries[*at].value == value);
             let (value, count) = match at {
                 Some(at) => {
                     moved[at] = Some(first);
@@ -170,9 +173,9 @@ impl<'a> Former<'a> {
                     (value, self.entries[at].numbers.count)
                 }
                 None => {
-                    let numbers = Numbers::of_a_value(value).ok_or_else(|| Error::entry(name, "malformed"))?;
+                    let numbers = Numbers::of_a_value(value).ok_or_else(|| Error::entry(name.as_ref(), "malformed"))?;
                     if !numbers.references.is_empty() {
-                        return Err(Error::entry(name, CHANGED));
+                        return Err(Error::entry(name.as_ref(), CHANGED));
                     }
                     (Cow::Borrowed(value), numbers.count)
                 }
@@ -184,16 +187,16 @@ impl<'a> Former<'a> {
     }
 
     /// The value of a former entry with its references to where their values are now.
-    fn renumber<'d>(&self, at: usize, value: &'d [u8], moved: &[Option<usize>]) -> Result<Cow<'d, [u8]>, Error> {
+    fn renumber(&self, at: usize, value: &'a [u8], moved: &[Option<usize>]) -> Result<Cow<'a, [u8]>, Error> {
         let entry = &self.entries[at];
         let mut renumbered = Vec::new();
         let mut copied = 0;
         for reference in &entry.numbers.references {
             let to = self.now(reference.to, moved).map_err(|other| {
-                let other = String::from_utf8_lossy(other.name);
+                let other = String::from_utf8_lossy(other.name.as_ref());
                 let why =
                     format!("a PHP reference to the entry {other:?}, which was changed, moved or removed; remove both");
-                Error::entry(entry.name, why)
+                Error::entry(entry.name.as_ref(), why)
             })?;
             renumbered.extend_from_slice(&value[copied..reference.digits.start]);
             renumbered.extend_from_slice(to.to_string().as_bytes());
@@ -207,7 +210,7 @@ impl<'a> Former<'a> {
     }
 
     /// The number that a value now has. An error: the entry that had it, and is not the same any more.
-    fn now(&self, number: usize, moved: &[Option<usize>]) -> Result<usize, &Entry<'a>> {
+    fn now(&self, number: usize, moved: &[Option<usize>]) -> Result<usize, &Entry<'a, N>> {
         // The array around them stays where it is. The last entry that begins there is it: before it are references, which have no number.
         match self.entries.partition_point(|entry| entry.first <= number).checked_sub(1) {
             None => Ok(number),
@@ -219,16 +222,16 @@ impl<'a> Former<'a> {
     }
 
     /// Where numbers are not certain, nothing may be different up to the last reference.
-    fn check_unmoved(&self, data: &Data) -> Result<(), Error> {
+    fn check_unmoved(&self, entries: impl Iterator<Item = (N, &'a [u8])>) -> Result<(), Error> {
         let Some(last) = self.entries.iter().rposition(|entry| !entry.numbers.references.is_empty()) else {
             return Ok(());
         };
-        let pairs = data.iter().zip(&self.entries);
+        let pairs = entries.zip(&self.entries);
         let same = pairs.take_while(|((name, value), entry)| *name == entry.name && *value == entry.value).count();
         if same > last {
             return Ok(());
         }
-        Err(Error::entry(self.entries[last].name, UNCERTAIN))
+        Err(Error::entry(self.entries[last].name.as_ref(), UNCERTAIN))
     }
 }
 

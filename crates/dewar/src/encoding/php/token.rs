@@ -51,11 +51,7 @@ pub(super) fn token<'a>(rest: &mut &'a [u8]) -> Option<Token<'a>> {
         b'd' => Token::Float(float(until_semicolon(rest)?)?),
         b's' | b'S' => Token::Text(text(kind, rest)?),
         b'a' => Token::Array(pairs(rest)?),
-        b'O' => {
-            class(quoted(rest)?)?;
-            expect(rest, b":")?;
-            Token::Object(pairs(rest)?)
-        }
+        b'O' => Token::Object(after_object(rest)?.1),
         b'C' => {
             class(quoted(rest)?)?;
             expect(rest, b":")?;
@@ -78,6 +74,19 @@ pub(super) fn token<'a>(rest: &mut &'a [u8]) -> Option<Token<'a>> {
         }
         _ => return None,
     })
+}
+
+/// The name of an object's class, and how many pairs follow, and a brace.
+pub(super) fn object<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], usize)> {
+    expect(rest, b"O:")?;
+    after_object(rest)
+}
+
+fn after_object<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], usize)> {
+    let name = quoted(rest)?;
+    class(name)?;
+    expect(rest, b":")?;
+    Some((name, pairs(rest)?))
 }
 
 pub(super) fn key<'a>(rest: &mut &'a [u8]) -> Option<Key<'a>> {

@@ -24,11 +24,13 @@ const BETWEEN: Duration = Duration::from_millis(1);
 pub(super) struct Files {
     folder: Arc<Folder>,
     lock_limit: Duration,
+    /// What stands before an id in a name.
+    prefix: Box<str>,
 }
 
 impl Files {
     pub(super) fn new(folder: Arc<Folder>, lock_limit: Duration) -> Self {
-        Self { folder, lock_limit }
+        Self { folder, lock_limit, prefix: Box::default() }
     }
 
     /// Does this as soon as nobody else has the lock. Where that takes too long, `or` is the answer.
@@ -51,7 +53,11 @@ impl Files {
     }
 
     fn place(&self, name: &str) -> Result<Place, StoreError> {
-        self.folder.place(name).ok_or_else(no_id)
+        self.find(name).ok_or_else(no_id)
+    }
+
+    fn find(&self, name: &str) -> Option<Place> {
+        self.folder.place(name.strip_prefix(&*self.prefix).unwrap_or(name))
     }
 
     async fn look(&self, place: &Place, now: Timestamp) -> Result<Look, StoreError> {
@@ -63,7 +69,7 @@ impl Files {
 impl Engine for Files {
     fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found> {
         Box::pin(async move {
-            let Some(place) = self.folder.place(name) else {
+            let Some(place) = self.find(name) else {
                 let folder = Arc::clone(&self.folder);
                 return on_a_thread(move || folder.check()).await.map(|()| Found::Missing);
             };
@@ -131,6 +137,11 @@ impl Engine for Files {
             let attempt = move |folder: &Folder| folder.rename((&from, &to), guard, (&data, expires), &tombstone, now);
             self.unlocked(self.lock_limit, attempt, locked("renew")).await
         })
+    }
+
+    fn behind(&self, prefix: &str) -> Option<Arc<dyn Engine>> {
+        let (folder, lock_limit) = (Arc::clone(&self.folder), self.lock_limit);
+        Some(Arc::new(Self { folder, lock_limit, prefix: prefix.into() }))
     }
 
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
