@@ -291,7 +291,8 @@ fn objects_and_references_beside_the_bags_survive_a_change_by_ours(tools: &Tools
 
 fn who_has_logged_in_at_symfony_is_read_and_nobody_is_logged_in_here(tools: &Tools) {
     let whoami = |visitor: &mut Visitor, url: &str| visitor.get(&format!("{url}/_test/whoami")).body;
-    let settings: [(fn(dialect::Symfony) -> dialect::Symfony, &str); 2] = [
+    type Setting = fn(dialect::Symfony) -> dialect::Symfony;
+    let settings: [(Setting, &str); 2] = [
         (|dialect| dialect.firewall("main"), "ann"),
         (|dialect| dialect.firewall("main").user_property("email"), "ann@example.org"),
     ];

@@ -666,7 +666,7 @@ async fn it_never_keeps_sessions_of_our_own() {
     let folder = tempfile::tempdir().unwrap();
     let store = FilesStore::open(&folder).unwrap();
     let built = SessionManager::builder(Secret::generate()).unwrap().store(store.clone()).build();
-    let error = built.err().expect("it is refused").to_string();
+    let error = built.expect_err("it is refused").to_string();
     assert!(error.contains("files: keep PHP's sessions and never our own"), "{error}");
     let now = Timestamp::from(SystemTime::now());
     assert!(store.load(&StoreKey::from_digest([7; 32]), now).await.is_err());
