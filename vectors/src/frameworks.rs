@@ -55,7 +55,7 @@ const ALL: &[Framework] = &[
         drawn: |_| None,
         draws_id: false,
         text: |_| None,
-        refuses: not_finite,
+        refuses: |value, _| not_finite(value),
         differs: |_| None,
     },
     Framework {
@@ -65,7 +65,7 @@ const ALL: &[Framework] = &[
         drawn: |vector| base64::decode_url(vector["sid"].as_str()?.as_bytes()),
         draws_id: true,
         text: |_| None,
-        refuses: not_finite,
+        refuses: |value, _| not_finite(value),
         differs: |_| None,
     },
     Framework {
@@ -75,7 +75,7 @@ const ALL: &[Framework] = &[
         drawn: rails_drawn,
         draws_id: false,
         text: |_| None,
-        refuses: not_finite,
+        refuses: |value, _| not_finite(value),
         differs: nil_at_the_top,
     },
     Framework {
@@ -85,7 +85,7 @@ const ALL: &[Framework] = &[
         drawn: iron_drawn,
         draws_id: false,
         text: |_| None,
-        refuses: not_finite,
+        refuses: |value, _| not_finite(value),
         differs: |_| None,
     },
     Framework {
@@ -502,8 +502,8 @@ fn dropped_by_php(session: &Value, config: &Json) -> Option<&'static str> {
 }
 
 /// `JSON.stringify` and Rails make them null without a word.
-fn not_finite(value: &Value, config: &Json) -> Option<&'static str> {
-    let is_in = |value: &Value| not_finite(value, config).is_some();
+fn not_finite(value: &Value) -> Option<&'static str> {
+    let is_in = |value: &Value| not_finite(value).is_some();
     let found = match value {
         Value::Float(float) => !float.is_finite(),
         Value::List(items) | Value::Tuple(items) => items.iter().any(is_in),
