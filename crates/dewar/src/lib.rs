@@ -135,8 +135,14 @@ mod docs {
     mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]
     mod coming_from_flask {}
+    #[cfg(feature = "laravel")]
+    #[doc = include_str!("../../../docs/coming-from-laravel.md")]
+    mod coming_from_laravel {}
     #[doc = include_str!("../../../docs/coming-from-phoenix.md")]
     mod coming_from_phoenix {}
+    #[cfg(all(feature = "php", unix))]
+    #[doc = include_str!("../../../docs/coming-from-php.md")]
+    mod coming_from_php {}
     #[doc = include_str!("../../../docs/coming-from-rails.md")]
     mod coming_from_rails {}
     #[doc = include_str!("../../../docs/coming-from-tower-sessions.md")]
