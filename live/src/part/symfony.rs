@@ -44,6 +44,8 @@ pub(crate) static PART: Part = Part {
     ],
 };
 
+type Change = fn(dialect::Symfony) -> dialect::Symfony;
+
 /// The two applications on one place.
 struct Site {
     name: String,
@@ -57,13 +59,7 @@ impl Site {
         Self::start_with(tools, release, serializer, place, |dialect| dialect)
     }
 
-    fn start_with(
-        tools: &Tools,
-        release: Release,
-        serializer: Serializer,
-        place: Place,
-        change: fn(dialect::Symfony) -> dialect::Symfony,
-    ) -> Self {
+    fn start_with(tools: &Tools, release: Release, serializer: Serializer, place: Place, change: Change) -> Self {
         let (symfony, kind) = match &place {
             Place::Files(folder) => (Symfony::on_files(tools, release, serializer, folder.path()), "files"),
             Place::Redis(redis) => (Symfony::on_redis(tools, release, serializer, redis), "Redis"),
@@ -291,8 +287,7 @@ fn objects_and_references_beside_the_bags_survive_a_change_by_ours(tools: &Tools
 
 fn who_has_logged_in_at_symfony_is_read_and_nobody_is_logged_in_here(tools: &Tools) {
     let whoami = |visitor: &mut Visitor, url: &str| visitor.get(&format!("{url}/_test/whoami")).body;
-    type Setting = fn(dialect::Symfony) -> dialect::Symfony;
-    let settings: [(Setting, &str); 2] = [
+    let settings: [(Change, &str); 2] = [
         (|dialect| dialect.firewall("main"), "ann"),
         (|dialect| dialect.firewall("main").user_property("email"), "ann@example.org"),
     ];

@@ -39,13 +39,13 @@ pub(super) const KNOWN: Known = Known {
 
 const SETTERS: &[Setter<Symfony>] = &[
     Setter::new("firewall", |symfony, value| Ok(symfony.firewall(value))),
-    Setter::new("longest_request", |symfony, value| symfony.like_php("longest_request", value)),
-    Setter::new("prefix", |symfony, value| symfony.like_php("prefix", value)),
-    Setter::new("principal_entry", |symfony, value| symfony.like_php("principal_entry", value)),
-    Setter::new("serialize_precision", |symfony, value| symfony.like_php("serialize_precision", value)),
-    Setter::new("serializer", |symfony, value| symfony.like_php("serializer", value)),
-    Setter::new("sid_bits_per_character", |symfony, value| symfony.like_php("sid_bits_per_character", value)),
-    Setter::new("sid_length", |symfony, value| symfony.like_php("sid_length", value)),
+    Setter::new("longest_request", |symfony, value| symfony.with_phps("longest_request", value)),
+    Setter::new("prefix", |symfony, value| symfony.with_phps("prefix", value)),
+    Setter::new("principal_entry", |symfony, value| symfony.with_phps("principal_entry", value)),
+    Setter::new("serialize_precision", |symfony, value| symfony.with_phps("serialize_precision", value)),
+    Setter::new("serializer", |symfony, value| symfony.with_phps("serializer", value)),
+    Setter::new("sid_bits_per_character", |symfony, value| symfony.with_phps("sid_bits_per_character", value)),
+    Setter::new("sid_length", |symfony, value| symfony.with_phps("sid_length", value)),
     Setter::new("user_property", |symfony, value| Ok(symfony.user_property(value))),
 ];
 
@@ -151,7 +151,7 @@ impl Symfony {
     }
 
     /// A setting that is PHP's, too.
-    fn like_php(self, name: &str, value: &str) -> Result<Self, String> {
+    fn with_phps(self, name: &str, value: &str) -> Result<Self, String> {
         let setter = php::SETTERS.iter().find(|setter| setter.name == name).ok_or("PHP has no such setting")?;
         Ok(Self { php: (setter.set)(self.php, value)?, ..self })
     }

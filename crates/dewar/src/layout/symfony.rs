@@ -26,7 +26,7 @@ use crate::{
     cookie::Attributes,
     data::{Contents, Data},
     encoding::{
-        Encoding, Member, Php as Precision, last_wins,
+        Encoding, Member, last_wins,
         php::{self, Former, Numbers},
     },
     error::{Error, Refusal},
@@ -56,33 +56,9 @@ impl Symfony {
         Self::over(Php::new().prefix("sf_s"))
     }
 
-    /// Symfony's bags in such records of PHP's.
+    /// Symfony's bags in such records of PHP's. Its `RedisSessionHandler` has the prefix `sf_s`.
     pub fn over(php: Php) -> Self {
         Self { php }
-    }
-
-    /// PHP's `session.serialize_handler`. The default: `php`.
-    #[must_use]
-    pub fn serializer(self, serializer: Serializer) -> Self {
-        Self::over(self.php.serializer(serializer))
-    }
-
-    /// PHP's `serialize_precision`, by which floats are written. The default: -1.
-    #[must_use]
-    pub fn precision(self, precision: Precision) -> Self {
-        Self::over(self.php.precision(precision))
-    }
-
-    /// What stands before the id in a record's name in Redis: `prefix` of Symfony's `RedisSessionHandler`. Files have PHP's own names.
-    #[must_use]
-    pub fn prefix(self, prefix: impl Into<Box<str>>) -> Self {
-        Self::over(self.php.prefix(prefix))
-    }
-
-    /// How long a request of the Symfony application may run, which would write a session again that ended here.
-    #[must_use]
-    pub fn longest_request(self, time: Duration) -> Self {
-        Self::over(self.php.longest_request(time))
     }
 
     fn bags(&self, record: &Bytes) -> Option<Bags> {

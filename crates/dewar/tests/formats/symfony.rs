@@ -26,13 +26,14 @@ const META: &str = "_sf2_meta|a:3:{s:1:\"u\";i:1700000000;s:1:\"c\";i:1700000000
 
 fn read(serializer: Serializer, record: &[u8]) -> Option<Kept> {
     let record = Stored::Blob(Buffer::copy_from_slice(record));
-    layout::Symfony::new().serializer(serializer).read(&record, &mut Steps::off()).ok()
+    layout::Symfony::over(layout::Php::new().serializer(serializer)).read(&record, &mut Steps::off()).ok()
 }
 
 fn write(serializer: Serializer, data: &Data, extra: &Buffer) -> Result<Vec<u8>, String> {
     let mut contents = Contents::new(NOW, 1440, None, false);
     (contents.data, contents.extra) = (data.clone(), extra.clone());
-    let written = layout::Symfony::new().serializer(serializer).write(&contents, &Attributes::new("PHPSESSID"));
+    let written = layout::Symfony::over(layout::Php::new().serializer(serializer))
+        .write(&contents, &Attributes::new("PHPSESSID"));
     Ok(written.map_err(|error| error.to_string())?.blob().unwrap().to_vec())
 }
 
