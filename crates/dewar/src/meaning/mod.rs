@@ -26,7 +26,7 @@ mod symfony;
 
 #[cfg(feature = "django")]
 pub(crate) use django::Django;
-#[cfg(any(feature = "iron", feature = "phoenix", feature = "php"))]
+#[cfg(any(feature = "iron", feature = "phoenix", feature = "php", feature = "rails"))]
 pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
