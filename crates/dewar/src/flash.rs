@@ -99,7 +99,7 @@ impl<'a> Shown<'a> {
     }
 
     /// Takes them from those that wait in their category.
-    #[cfg(any(feature = "express", feature = "rails", feature = "phoenix"))]
+    #[cfg(any(feature = "express", feature = "laravel", feature = "rails", feature = "phoenix"))]
     pub(crate) fn take_from(mut self, waiting: &mut Vec<Value>) {
         waiting.retain(|message| !self.takes(message));
     }
