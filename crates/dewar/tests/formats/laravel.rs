@@ -444,3 +444,29 @@ fn value() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+/// A record of 700 KiB with as many names as it holds: each message within an array is looked for in the whole array.
+#[tokio::test]
+async fn however_many_names_of_messages_there_are_a_page_does_not_take_for_ever() {
+    let count = 14_000;
+    let of = |each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<String>();
+    let message = "s:5:\"Hello\";";
+    let names = |name: &str| of(&|at| format!("i:{at};{}", serialized(&format!("{name}{at:05}"))));
+    let flash = |names: String| format!("a:2:{{s:3:\"old\";a:{count}:{{{names}}}s:3:\"new\";a:0:{{}}}}");
+    let array_of = format!("a:{count}:{{{}}}", of(&|at| format!("{}{message}", serialized(&format!("k{at:05}")))));
+    let within = array(&[TOKEN, ("_flash", &flash(names("big.k"))), ("big", &array_of)]);
+    let entries: Vec<_> = (0..count).map(|at| format!("m{at:05}")).collect();
+    let flat = flash(names("m"));
+    let mut all = vec![TOKEN, ("_flash", &flat)];
+    all.extend(entries.iter().map(|name| (&name[..], message)));
+    let began = std::time::Instant::now();
+    for (text, shows) in [(within, 16), (array(&all), count)] {
+        let store = store_of(serialized(&text)).await;
+        let manager = manager(&store);
+        let session = open(&manager, &cookie()).await;
+        assert_eq!(session.take_flashes().len(), shows);
+        manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap();
+        assert_eq!(stored(&store, &key()).await.matches("Hello").count(), count - shows);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
