@@ -218,6 +218,20 @@ async fn in_json_the_same_session_is_json() {
     assert_eq!(stored(&nothing, &key()).await, serialized(r#"{"a":1}"#));
 }
 
+/// `json_encode(json_decode($text, true))` makes lists of them.
+#[tokio::test]
+async fn a_map_that_laravel_has_written_again_in_json_is_still_a_map() {
+    use std::collections::BTreeMap;
+    let store = store_of(serialized(r#"{"none":[],"places":[7,8],"within":{"none":[]}}"#)).await;
+    let manager = layer(&store, |laravel| laravel.serialization(Serialization::Json)).manager().unwrap();
+    let session = open(&manager, &cookie()).await;
+    assert_eq!(session.get::<BTreeMap<String, u8>>("none"), Some(BTreeMap::new()));
+    assert_eq!(session.get("places"), Some(BTreeMap::from([("0".to_owned(), 7), ("1".to_owned(), 8)])));
+    assert_eq!(session.get("places"), Some(vec![7, 8]));
+    let within = BTreeMap::from([("none".to_owned(), BTreeMap::<String, u8>::new())]);
+    assert_eq!(session.get("within"), Some(within));
+}
+
 #[tokio::test]
 async fn what_json_cannot_hold_is_refused_by_name() {
     let store = MemoryStore::new();
