@@ -124,6 +124,9 @@ impl Serializer {
         if self == Self::PhpSerialize {
             return php::array(&mut rest, record, numbers);
         }
+        if self == Self::Php && is_an_array(record) {
+            return None;
+        }
         let mut members = Vec::new();
         while !rest.is_empty() {
             let len = match self {
@@ -159,6 +162,9 @@ impl Serializer {
                 record.extend_from_slice(name);
             }
             (Self::PhpBinary, _) => return cannot("an entry whose name has more than 127 bytes"),
+            _ if record.is_empty() && is_an_array(name) => {
+                return cannot("a first entry whose name begins as an array does");
+            }
             _ if name.contains(&b'|') => return cannot("an entry with \"|\" in its name"),
             _ => {
                 record.extend_from_slice(name);
@@ -167,6 +173,13 @@ impl Serializer {
         }
         Ok(())
     }
+}
+
+/// Whether it begins as a record of php_serialize: read as one of php, a visitor's text in it could be entries of any name.
+fn is_an_array(record: &[u8]) -> bool {
+    let rest = record.strip_prefix(b"a:").unwrap_or_default();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && rest[digits..].starts_with(b":{")
 }
 
 pub(super) fn no_record() -> Error {

@@ -131,7 +131,15 @@ impl Meaning for Laravel {
     fn flashes(&self, data: &Data, encoding: Encoding) -> Result<Vec<Flash>, ReadError> {
         let names = Names::read(data, encoding).ok_or_else(|| ReadError::new(NO_NAMES))?;
         let mut shown = Vec::new();
+        let mut within = 0;
         for name in names.waiting() {
+            // Each decodes the whole entry that it is within.
+            if data.get(name.as_bytes()).is_none() {
+                within += 1;
+                if within > MOST_WITHIN {
+                    continue;
+                }
+            }
             // What is no longer there, or is an object, is nothing to be shown.
             let messages = find(data, encoding, name).map(several).into_iter().flatten();
             shown.extend(messages.map(|message| Flash { category: name.to_owned(), message }));
@@ -147,9 +155,15 @@ impl Meaning for Laravel {
                     self.leave(data, encoding, &mut names, category, message)?;
                 }
                 FlashChange::Take(shown) => {
-                    for shown in Shown::by_category(shown) {
-                        take(data, encoding, &mut names, shown)?;
+                    let there: HashSet<String> = names.waiting().map(str::to_owned).collect();
+                    let mut taken = HashSet::new();
+                    for shown in Shown::by_category(shown).into_iter().filter(|it| there.contains(it.category)) {
+                        let name = shown.category.to_owned();
+                        if take(data, encoding, shown)? {
+                            taken.insert(name);
+                        }
                     }
+                    names.remove_all(&taken);
                 }
             }
         }
@@ -200,10 +214,10 @@ impl Laravel {
     }
 }
 
-/// Takes the messages of one category that were shown, and its name with the last.
-fn take(data: &mut Data, encoding: Encoding, names: &mut Names, shown: Shown<'_>) -> Result<(), Error> {
+/// Takes the messages of one category that were shown. Returns whether none is left.
+fn take(data: &mut Data, encoding: Encoding, shown: Shown<'_>) -> Result<bool, Error> {
     let name = shown.category.to_owned();
-    let Some(waiting) = find(data, encoding, &name).filter(|_| names.has(&name)) else { return Ok(()) };
+    let Some(waiting) = find(data, encoding, &name) else { return Ok(false) };
     let mut messages = several(waiting);
     shown.take_from(&mut messages);
     let left = match &messages[..] {
@@ -211,11 +225,13 @@ fn take(data: &mut Data, encoding: Encoding, names: &mut Names, shown: Shown<'_>
         [only] if !matches!(only, Value::List(_)) => Some(only.clone()),
         _ => Some(Value::List(messages)),
     };
-    if left.is_none() {
-        names.remove(&name);
-    }
-    put(data, encoding, &name, left).map_err(|why| Error::entry(name.as_bytes(), why))
+    let is_last = left.is_none();
+    put(data, encoding, &name, left).map_err(|why| Error::entry(name.as_bytes(), why))?;
+    Ok(is_last)
 }
+
+/// So many messages within arrays are shown at most, and taken; others are left to Laravel.
+const MOST_WITHIN: usize = 16;
 
 const NO_NAMES: &str = "the names of the messages are no array of `old` and `new`";
 
@@ -328,6 +344,16 @@ impl Names {
         self.is_changed = true;
         self.old.retain(|other| other.as_str() != Some(name));
         self.new.retain(|other| other.as_str() != Some(name));
+    }
+
+    fn remove_all(&mut self, gone: &HashSet<String>) {
+        if gone.is_empty() {
+            return;
+        }
+        self.is_changed = true;
+        for names in [&mut self.old, &mut self.new] {
+            names.retain(|name| !name.as_str().is_some_and(|name| gone.contains(name)));
+        }
     }
 
     fn write(mut self, data: &mut Data, encoding: Encoding) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use crate::{encoding::Encoding, secret::hex, value::Value};
 
-/// The user of a session: whatever is there, and is not `null` or an empty text, is somebody.
+/// The user of a session: whatever is there, and is not `null`, `false`, an empty text or an empty list, is somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Principal {
@@ -24,7 +24,9 @@ impl Principal {
     /// What a value says; `encoded` stands for one that is no text.
     pub(crate) fn of(value: &Value, encoded: &[u8]) -> Option<Self> {
         Some(match value {
-            Value::Null => return None,
+            // As PHP's, Python's and Ruby's applications say that nobody is logged in.
+            Value::Null | Value::Bool(false) => return None,
+            Value::List(none) if none.is_empty() => return None,
             // All of them would be one.
             Value::Text(text) if text.is_empty() => return None,
             Value::Text(text) => Self::Known(text.clone()),

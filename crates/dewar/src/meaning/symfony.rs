@@ -23,6 +23,8 @@
 //!
 //! What it cannot say: that somebody logs in to Symfony's security. It is carried through.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use super::{Change, Data, Entry, Flash, FlashChange, Holds, Meaning, Principal};
@@ -229,9 +231,10 @@ impl Bag {
 
     /// Takes the messages that were shown, each once, and each type that is empty then.
     fn take(&mut self, encoding: Encoding, shown: &[Flash]) {
+        let places: HashMap<_, _> = self.types.iter().enumerate().map(|(at, one)| (one.name.clone(), at)).collect();
         for mut shown in Shown::by_category(shown) {
-            let of_this = |one: &&mut Type| one.name == shown.category.as_bytes();
-            let Some(of_a_type) = self.types.iter_mut().find(of_this) else { continue };
+            let Some(at) = places.get(shown.category.as_bytes()) else { continue };
+            let of_a_type = &mut self.types[*at];
             let mut taken = Vec::new();
             for (key, message) in of_a_type.messages.iter() {
                 if encoding.read(message).is_ok_and(|message: Value| shown.takes(&message)) {

@@ -219,6 +219,15 @@ async fn an_empty_name_is_nobody() {
     assert_eq!(stranger.session().await.unwrap().principal(), None);
 }
 
+#[tokio::test]
+async fn an_entry_that_says_no_is_nobody() {
+    let manager = rails(&clock());
+    for no in [Value::Bool(false), Value::List(Vec::new()), Value::Null] {
+        let stranger = Visitor::prepared(&manager, |session: &Session| session.insert("user_id", &no)).await.unwrap();
+        assert_eq!(stranger.session().await.unwrap().principal(), None, "{no:?}");
+    }
+}
+
 #[test]
 fn keys_that_nobody_waits_for_are_refused_at_start_up() {
     let with = |change: fn(Phoenix) -> Phoenix| {

@@ -218,6 +218,20 @@ async fn in_json_the_same_session_is_json() {
     assert_eq!(stored(&nothing, &key()).await, serialized(r#"{"a":1}"#));
 }
 
+/// `json_encode(json_decode($text, true))` makes lists of them.
+#[tokio::test]
+async fn a_map_that_laravel_has_written_again_in_json_is_still_a_map() {
+    use std::collections::BTreeMap;
+    let store = store_of(serialized(r#"{"none":[],"places":[7,8],"within":{"none":[]}}"#)).await;
+    let manager = layer(&store, |laravel| laravel.serialization(Serialization::Json)).manager().unwrap();
+    let session = open(&manager, &cookie()).await;
+    assert_eq!(session.get::<BTreeMap<String, u8>>("none"), Some(BTreeMap::new()));
+    assert_eq!(session.get("places"), Some(BTreeMap::from([("0".to_owned(), 7), ("1".to_owned(), 8)])));
+    assert_eq!(session.get("places"), Some(vec![7, 8]));
+    let within = BTreeMap::from([("none".to_owned(), BTreeMap::<String, u8>::new())]);
+    assert_eq!(session.get("within"), Some(within));
+}
+
 #[tokio::test]
 async fn what_json_cannot_hold_is_refused_by_name() {
     let store = MemoryStore::new();
@@ -443,4 +457,30 @@ fn value() -> impl Strategy<Value = Value> {
                 .prop_map(|map| Value::Map(map.into_iter().map(|(name, value)| (name.into(), value)).collect())),
         ]
     })
+}
+
+/// A record of 700 KiB with as many names as it holds: each message within an array is looked for in the whole array.
+#[tokio::test]
+async fn however_many_names_of_messages_there_are_a_page_does_not_take_for_ever() {
+    let count = 14_000;
+    let of = |each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<String>();
+    let message = "s:5:\"Hello\";";
+    let names = |name: &str| of(&|at| format!("i:{at};{}", serialized(&format!("{name}{at:05}"))));
+    let flash = |names: String| format!("a:2:{{s:3:\"old\";a:{count}:{{{names}}}s:3:\"new\";a:0:{{}}}}");
+    let array_of = format!("a:{count}:{{{}}}", of(&|at| format!("{}{message}", serialized(&format!("k{at:05}")))));
+    let within = array(&[TOKEN, ("_flash", &flash(names("big.k"))), ("big", &array_of)]);
+    let entries: Vec<_> = (0..count).map(|at| format!("m{at:05}")).collect();
+    let flat = flash(names("m"));
+    let mut all = vec![TOKEN, ("_flash", &flat)];
+    all.extend(entries.iter().map(|name| (&name[..], message)));
+    let began = std::time::Instant::now();
+    for (text, shows) in [(within, 16), (array(&all), count)] {
+        let store = store_of(serialized(&text)).await;
+        let manager = manager(&store);
+        let session = open(&manager, &cookie()).await;
+        assert_eq!(session.take_flashes().len(), shows);
+        manager.commit(&session).await.apply(&mut HeaderMap::new()).unwrap();
+        assert_eq!(stored(&store, &key()).await.matches("Hello").count(), count - shows);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }

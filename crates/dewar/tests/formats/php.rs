@@ -233,6 +233,19 @@ fn nesting_and_announced_counts_have_an_end() {
     }
 }
 
+/// As when the handlers of the two sides differ.
+#[test]
+fn a_visitors_text_in_a_record_of_php_serialize_is_no_entries_of_php() {
+    let text = "q|i:1;user_id|i:1;z|C:1:\"A\":2:{";
+    let record = format!("a:1:{{s:4:\"name\";s:{}:\"{text}\";}}", text.len());
+    assert!(read(Serializer::PhpSerialize, record.as_bytes()).is_ok());
+    assert!(read(Serializer::Php, record.as_bytes()).is_err());
+    let mut data = Data::default();
+    data.insert(b"a:1:{", b"N;".to_vec());
+    assert!(write(Serializer::Php, &data, &Buffer::new()).unwrap_err().contains("begins as an array"));
+    assert!(write(Serializer::PhpSerialize, &data, &Buffer::new()).is_ok());
+}
+
 fn id_of(cookie: &str) -> Result<String, Refusal> {
     let jar = [("", cookie)];
     match Php::new().read(&Jar::of("PHPSESSID", &jar), &Limits::new(NOW, 1440), &mut Steps::off())? {

@@ -371,8 +371,18 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
     let all: Vec<_> = dialect::all().collect();
     let names: Vec<_> = all.iter().map(|known| known.name).collect();
     let ours = ["Sealed", "Opaque"];
-    let theirs =
-        ["Flask", "Django", "Rails", "cookie-session", "express-session", "iron-session", "Phoenix", "PHP", "Symfony"];
+    let theirs = [
+        "Flask",
+        "Django",
+        "Rails",
+        "cookie-session",
+        "express-session",
+        "iron-session",
+        "Phoenix",
+        "PHP",
+        "Laravel",
+        "Symfony",
+    ];
     assert_eq!(names, [&ours[..], &theirs].concat());
     for known in all {
         let dialect = known.under(&keyring());

@@ -339,3 +339,21 @@ fn options_are_those_of_php() {
     let refused = known.with("cipher=x").err().unwrap().to_string();
     assert!(refused.contains("Symfony has no option") && refused.contains("serializer"), "{refused}");
 }
+
+#[tokio::test]
+async fn however_many_types_of_messages_there_are_a_page_does_not_take_for_ever() {
+    const COUNT: usize = 32_000;
+    let types: String = (0..COUNT).map(|at| format!("s:6:\"t{at:05}\";a:1:{{i:0;s:1:\"x\";}}")).collect();
+    let data = of(&[("_symfony_flashes", &format!("a:{COUNT}:{{{types}}}"))]);
+    let record = write(Serializer::Php, &data, &Buffer::new()).unwrap();
+    let (store, id) = (MemoryStore::new(), "a".repeat(26));
+    let record = dewar::store::Record::new(record.into(), NOW, 1440, NOW.after(Duration::from_secs(1440)));
+    let key = dewar::store::StoreKey::foreign(format!("sf_s{id}"));
+    store.create(&key, dewar::store::Version::from_bits(1), record, None, NOW).await.unwrap();
+    let mut request = http::HeaderMap::new();
+    request.insert(http::header::COOKIE, format!("PHPSESSID={id}").parse().unwrap());
+    let session = manager(&store, NOW, |it| it).open(&request).await.unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(session.take_flashes().len(), COUNT);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}

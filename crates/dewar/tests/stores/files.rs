@@ -442,6 +442,63 @@ async fn what_ended_stays_ended_though_php_writes_it_again() {
     assert!(matches!(site.engine.load(ID, later).await.unwrap(), Found::Missing));
 }
 
+/// The power failed, or somebody was killed, between the tombstone and the removal.
+#[tokio::test]
+async fn a_record_that_was_to_be_removed_and_was_not_does_not_come_back_after_its_tombstone() {
+    for renews in [false, true] {
+        let site = Site::new();
+        site.create(ID, "user|i:7;").await;
+        let copy = site.path("copy");
+        fs::hard_link(site.record(), &copy).unwrap();
+        let ended = match renews {
+            false => site.end(is("user|i:7;")).await,
+            true => {
+                let write = site.writing("x");
+                site.engine.rename(ID, is("user|i:7;"), "another", write, site.ended(), site.now).await.unwrap()
+            }
+        };
+        assert!(matches!(ended, Applied::Done));
+        fs::rename(&copy, site.record()).unwrap();
+        let later = site.now.after(Duration::from_secs(121));
+        match site.engine.load(ID, later).await.unwrap() {
+            Found::Missing => {}
+            Found::Record { data: Stored::Blob(data), .. } if data.is_empty() => {}
+            other => panic!("{renews}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_lock_of_a_log_out_finds_nothing_in_the_file() {
+    let site = Site::new();
+    site.create(ID, "user|i:7;").await;
+    let waits = File::open(site.record()).unwrap();
+    assert!(matches!(site.end(is("user|i:7;")).await, Applied::Done));
+    assert_eq!(waits.metadata().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_log_out_that_fails_leaves_the_session_its_time() {
+    let site = Site::new();
+    site.create(ID, "before").await;
+    let before = modified(&site.record());
+    fs::create_dir(site.tombstone()).unwrap();
+    assert!(site.engine.end(ID, Guard::Any, site.ended(), site.now).await.is_err());
+    fs::remove_dir(site.tombstone()).unwrap();
+    assert_eq!((modified(&site.record()), site.load().await.unwrap()), (before, "before".to_owned()));
+}
+
+#[tokio::test]
+async fn a_tombstone_that_cannot_be_read_keeps_nobody_from_removing_the_others() {
+    let site = Site::new();
+    for id in ["a", "b", "c"] {
+        fs::write(site.path(&format!("dewar-ended_{id}")), [9; 64]).unwrap();
+    }
+    site.create(ID, "x").await;
+    assert_eq!(site.engine.purge(100, site.now.after(2 * HOUR)).await.unwrap(), 1);
+    assert_eq!(site.names(), ["dewar-ended_a", "dewar-ended_b", "dewar-ended_c"]);
+}
+
 #[tokio::test]
 async fn a_tombstone_that_stands_stays_for_the_later_of_both() {
     let site = Site::new();

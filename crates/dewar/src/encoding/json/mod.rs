@@ -60,7 +60,11 @@ impl Json {
             return Ok(value);
         }
         let value = read::value(self, encoded).ok_or_else(ReadError::malformed)?;
-        T::deserialize(Reader::new(value, true).integral_floats(self.numbers == Numbers::JavaScript))
+        let reader = Reader::new(value, true).integral_floats(self.numbers == Numbers::JavaScript);
+        #[cfg(feature = "php")]
+        // PHP writes an empty array, and one with the keys 0, 1, 2 and so on, as a list.
+        let reader = if self.numbers == Numbers::Php { reader.lists_are_maps() } else { reader };
+        T::deserialize(reader)
     }
 
     pub(super) fn members(self, whole: &[u8]) -> Option<Vec<Member>> {

@@ -73,7 +73,10 @@ impl Folder {
         let Ok(Locked::Ours(file)) = lock(path) else { return Ok(false) };
         let is_over = match is_record {
             true => file.metadata().is_ok_and(|found| self.expires(&found) <= now),
-            false => decode(&read(&file, path)?)?.is_none_or(|tombstone| tombstone.until <= now),
+            // One that cannot be read keeps nobody from removing the others.
+            false => read(&file, path)
+                .and_then(|bytes| decode(&bytes))
+                .is_ok_and(|found| found.is_none_or(|tombstone| tombstone.until <= now)),
         };
         if is_over {
             remove(path)?;

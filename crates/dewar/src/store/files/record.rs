@@ -91,9 +91,9 @@ impl Folder {
             Stands::Locked => Ok(None),
             Stands::Ended(_) => self.leave(place, tombstone, now).map(|stood| Some(Applied::Gone(stood))),
             Stands::Record(_, was) if !is(guard, &was) => Ok(Some(Applied::Conflict)),
-            Stands::Record(..) => {
-                let stood = self.leave(place, tombstone, now)?;
-                remove(&place.record)?;
+            Stands::Record(file, _) => {
+                let stood = self.leave_beside(&file, place, tombstone, now)?;
+                remove_emptied(&file, &place.record)?;
                 Ok(Some(stood.map_or(Applied::Done, |stood| Applied::Gone(Some(stood)))))
             }
             Stands::Nothing(expired) => {
@@ -126,7 +126,7 @@ impl Folder {
             Stands::Ended(tombstone) => Ok(Some(Applied::Gone(Some(tombstone)))),
             Stands::Nothing(_) => Ok(Some(Applied::Gone(None))),
             Stands::Record(_, was) if !is(guard, &was) => Ok(Some(Applied::Conflict)),
-            Stands::Record(..) => {
+            Stands::Record(old, _) => {
                 let taken = || StoreError::new("files: the new id is not new");
                 if standing(to, now)?.is_some() {
                     return Err(taken());
@@ -135,7 +135,7 @@ impl Folder {
                 let written = self.fill(&new, data, expires).and_then(|()| new.sync_all());
                 let left = written
                     .map_err(|error| failed("write", &to.record, error))
-                    .and_then(|()| self.leave(from, tombstone, now).map(drop));
+                    .and_then(|()| self.leave_beside(&old, from, tombstone, now).map(drop));
                 if let Err(error) = left {
                     // Not the tombstone: it may be half there.
                     let _ = remove(&to.record);
@@ -158,7 +158,9 @@ impl Folder {
             Locked::Ours(file) => Some(file),
         };
         if let Some(tombstone) = standing(place, now)? {
-            remove(&place.record)?;
+            if let Some(late) = file {
+                remove_emptied(&late, &place.record)?;
+            }
             return Ok(Stands::Ended(tombstone));
         }
         let Some(file) = file else { return Ok(Stands::Nothing(None)) };
@@ -222,6 +224,25 @@ impl Folder {
         self.set_expiry(file, expires)
     }
 
+    /// The same beside a record, which stands no longer than the tombstone from then on: where it is not removed any more, since somebody was killed or
+    /// the power failed, it does not come back.
+    fn leave_beside(
+        &self,
+        record: &File,
+        place: &Place,
+        tombstone: &Tombstone,
+        now: Timestamp,
+    ) -> Result<Option<Tombstone>, StoreError> {
+        let cannot = |error| failed("end", &place.record, error);
+        let before = record.metadata().map_err(cannot)?;
+        if self.expires(&before) > tombstone.until {
+            self.set_expiry(record, tombstone.until).map_err(cannot)?;
+        }
+        self.leave(place, tombstone, now).inspect_err(|_| {
+            let _ = before.modified().and_then(|modified| record.set_modified(modified));
+        })
+    }
+
     /// Leaves a tombstone that is on the disk when this returns. Where one stands, it stays, for as long as the later of both, and is the answer.
     fn leave(&self, place: &Place, tombstone: &Tombstone, now: Timestamp) -> Result<Option<Tombstone>, StoreError> {
         let cannot = |error| failed("end", &place.tombstone, error);
@@ -245,6 +266,12 @@ impl Folder {
             return Ok(stood.map(|_| left));
         }
     }
+}
+
+/// Removes a record whose lock is ours. A request of PHP's that waits for the lock has the file open, and finds nothing in it.
+fn remove_emptied(record: &File, path: &Path) -> Result<(), StoreError> {
+    record.set_len(0).map_err(|error| failed("end", path, error))?;
+    remove(path)
 }
 
 /// Whether these bytes are what the guard asks for.
