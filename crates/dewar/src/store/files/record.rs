@@ -75,7 +75,8 @@ impl Folder {
             (Stands::Record(_, was), ..) if !is(guard, &was) => Ok(Some(Applied::Conflict)),
             (Stands::Record(file, was), _, write) => {
                 self.write(&file, &was, write).map_err(|error| failed("write", &place.record, error))?;
-                Ok(Some(Applied::Done))
+                // Whoever collects garbage without the lock may have removed it in between.
+                Ok(stands_at(&file, &place.record)?.then_some(Applied::Done))
             }
         }
     }
@@ -219,7 +220,15 @@ impl Folder {
     }
 
     fn fill(&self, file: &File, data: &[u8], expires: Timestamp) -> io::Result<()> {
-        file.write_all_at(data, 0)?;
+        let longer = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(MOST as usize);
+        if longer > data.len() {
+            // In one step, so that nobody reads the end of what was there before as entries: zeros are none.
+            let mut padded = data.to_vec();
+            padded.resize(longer, 0);
+            file.write_all_at(&padded, 0)?;
+        } else {
+            file.write_all_at(data, 0)?;
+        }
         file.set_len(data.len() as u64)?;
         self.set_expiry(file, expires)
     }
