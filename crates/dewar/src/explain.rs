@@ -78,7 +78,7 @@ fn push(steps: &mut Vec<Step>, what: &'static str, says: impl FnOnce() -> String
 /// let keyring = Keyring::new(Secret::generate());
 /// let limits = Limits::new(Timestamp::from_secs(1_700_000_000), 86_400);
 /// for known in dialect::all() {
-///     let report = Report::of(&*known.under(&keyring), &Jar::of("session", &[("", "garbage")]), &limits);
+///     let report = Report::of(&*known.under(&keyring), &Jar::of("session", &[("", "no session!")]), &limits);
 ///     assert!(report.verdict.is_err(), "{report}");
 /// }
 /// ```
