@@ -125,6 +125,12 @@ fn types_come_back_as_what_they_were() {
 }
 
 #[test]
+fn an_array_whose_keys_count_once_the_last_of_each_is_taken_is_a_list() {
+    let read = |text: &[u8]| VALUES.read::<Value>(text).unwrap();
+    assert_eq!(read(b"a:3:{i:0;i:3;i:1;i:1;i:1;i:2;}"), Value::List(vec![3.into(), 2.into()]));
+}
+
+#[test]
 fn what_php_cannot_hold_is_refused_by_name() {
     for (value, why) in [
         (Value::from(u64::MAX), "64 bits"),

@@ -26,22 +26,23 @@ pub(super) fn value(rest: &mut &[u8], depth: usize) -> Result<Value, ReadError> 
 }
 
 fn array(rest: &mut &[u8], count: usize, depth: usize) -> Result<Value, ReadError> {
-    let mut is_list = true;
     let mut members = Vec::with_capacity(count);
-    for at in 0..count {
+    for _ in 0..count {
         let key = match key(rest).ok_or_else(ReadError::malformed)? {
             Key::Integer(integer) => Value::Integer(integer),
             Key::Text(it) => text(it),
         };
-        is_list &= key.as_i64().is_some_and(|key| usize::try_from(key) == Ok(at));
         members.push((key, value(rest, depth)?));
     }
     expect(rest, b"}").ok_or_else(ReadError::malformed)?;
-    if is_list {
-        return Ok(Value::List(members.into_iter().map(|(_, value)| value).collect()));
+    let is_list = |members: &[(Value, Value)]| (0..).zip(members).all(|(at, (key, _))| key.as_i64() == Some(at));
+    if !is_list(&members) {
+        last_wins(&mut members);
     }
-    last_wins(&mut members);
-    Ok(Value::Map(members))
+    Ok(match is_list(&members) {
+        true => Value::List(members.into_iter().map(|(_, value)| value).collect()),
+        false => Value::Map(members),
+    })
 }
 
 fn text(bytes: Cow<'_, [u8]>) -> Value {
