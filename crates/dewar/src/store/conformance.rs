@@ -21,6 +21,8 @@
 //! }
 //! ```
 //!
+//! The suite is one long future: without optimization it wants threads of 8 MiB (`RUST_MIN_STACK=8388608`).
+//!
 //! Keys are drawn anew for each promise, so a store that is shared or not empty will do, as long as
 //! nobody else changes it meanwhile. Time is passed in, mostly: two minutes take no waiting. [`check`] ends every
 //! session in the store, and whatever begins there within the next two minutes: so long a shared store waits for the next run.
