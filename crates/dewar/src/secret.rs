@@ -302,6 +302,20 @@ fn checksum(body: &str) -> String {
     hex(&Sha256::new().chain_update(PREFIX).chain_update(body).finalize()[..4])
 }
 
+/// So many of ASCII's letters and digits, each as likely as any other.
+#[cfg(any(feature = "django", feature = "laravel"))]
+pub(crate) fn letters_and_digits(count: usize, random: &mut dyn FnMut(&mut [u8])) -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(count);
+    while text.len() < count {
+        let mut bytes = [0; 64];
+        random(&mut bytes);
+        let letters = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
+        text.extend(letters.take(count - text.len()).map(|letter| char::from(*letter)));
+    }
+    text
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         for digit in [byte >> 4, byte & 15] {

@@ -171,11 +171,7 @@ impl Dialect for CookieSession {
         _now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting(
-                "the dialect CookieSession keeps the session in the cookie; on a store use ExpressSession",
-            ));
-        };
+        let contents = body.data("CookieSession", "on a store use ExpressSession")?;
         RESERVED.check(&contents.data)?;
         let mut text = Vec::with_capacity(512);
         contents.data.write(JSON, &mut text);

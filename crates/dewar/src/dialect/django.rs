@@ -214,9 +214,7 @@ impl Dialect for Django {
         now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Django keeps the session in the cookie; leave out the store"));
-        };
+        let contents = body.data("Django", "leave out the store")?;
         let mut text = Vec::with_capacity(512);
         contents.data.write(JSON, &mut text);
         let mut token = String::with_capacity(text.len() / 3 * 4 + 64);

@@ -153,14 +153,8 @@ impl Dialect for ExpressSession {
         _now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        match body {
-            Body::Id(id) => {
-                Ok(vec![SetValue::new("", percent_encode(&format!("s:{}", self.signer.sign(id.reveal()))))])
-            }
-            Body::Data(_) => {
-                Err(Error::setting("the dialect ExpressSession needs a store: add .store(...) to the SessionLayer"))
-            }
-        }
+        let signed = self.signer.sign(body.id("ExpressSession")?.reveal());
+        Ok(vec![SetValue::new("", percent_encode(&format!("s:{signed}")))])
     }
 
     fn new_id(&self, random: Random<'_>) -> SessionId {

@@ -221,9 +221,7 @@ impl Dialect for Flask {
         now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Flask keeps the session in the cookie; leave out the store"));
-        };
+        let contents = body.data("Flask", "leave out the store")?;
         let mut text = Vec::with_capacity(512);
         contents.data.write(self.profile.encoding, &mut text);
         let mut token = String::with_capacity(text.len() / 3 * 4 + 48);

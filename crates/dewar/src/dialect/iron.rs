@@ -209,9 +209,7 @@ impl Dialect for Iron {
     }
 
     fn write(&self, body: Body<'_>, _cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Iron keeps the session in the cookie; leave out the store"));
-        };
+        let contents = body.data("Iron", "leave out the store")?;
         if let Some(name) = RESERVED.iter().find(|name| contents.data.get(name.as_bytes()).is_some()) {
             let why =
                 "iron-session's session object has a member of this name and would drop the entry; use another name";

@@ -36,8 +36,8 @@ use crate::{
     error::Error,
     explain::signed_by,
     layout::{LaravelCache, Layout, Serialization},
-    meaning::{self, LARAVEL_TOKEN as TOKEN, Meaning, letters_and_digits},
-    secret::{Keyring, Secret},
+    meaning::{self, LARAVEL_TOKEN as TOKEN, Meaning},
+    secret::{Keyring, Secret, letters_and_digits},
 };
 
 pub(super) const KNOWN: Known = Known {
@@ -229,9 +229,7 @@ impl Dialect for Laravel {
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, _now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
-        let Body::Id(id) = body else {
-            return Err(Error::setting("the dialect Laravel needs a store: add .store(...) to the SessionLayer"));
-        };
+        let id = body.id("Laravel")?;
         let encrypter = self.encrypter().ok_or_else(|| self.no_key())?;
         let mut iv = [0; Encrypter::IV];
         random(&mut iv);
@@ -243,7 +241,7 @@ impl Dialect for Laravel {
     }
 
     fn new_id(&self, random: Random<'_>) -> SessionId {
-        SessionId::foreign(&letters_and_digits(random))
+        SessionId::foreign(&letters_and_digits(TOKEN, random))
     }
 
     fn check(&self) -> Result<(), Error> {

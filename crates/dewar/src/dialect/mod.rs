@@ -330,6 +330,30 @@ pub enum Body<'a> {
     Id(&'a SessionId),
 }
 
+impl<'a> Body<'a> {
+    /// The session, for a dialect that keeps it in its cookie, with what to do where it is on a store.
+    pub(crate) fn data(self, dialect: &str, otherwise: &str) -> Result<&'a Contents, Error> {
+        match self {
+            Self::Data(contents) => Ok(contents),
+            Self::Id(_) => {
+                let why = format!("the dialect {dialect} keeps the session in the cookie; {otherwise}");
+                Err(Error::setting(why))
+            }
+        }
+    }
+
+    /// The id, for a dialect that keeps the session on a store.
+    pub(crate) fn id(self, dialect: &str) -> Result<&'a SessionId, Error> {
+        match self {
+            Self::Id(id) => Ok(id),
+            Self::Data(_) => {
+                let why = format!("the dialect {dialect} needs a store: add .store(...) to the SessionLayer");
+                Err(Error::setting(why))
+            }
+        }
+    }
+}
+
 /// A cookie of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

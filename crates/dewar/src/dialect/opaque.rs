@@ -54,11 +54,6 @@ impl Dialect for Opaque {
         _now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        match body {
-            Body::Id(id) => Ok(vec![SetValue::new("", id.reveal().to_owned())]),
-            Body::Data(_) => {
-                Err(Error::setting("the dialect Opaque needs a store: add .store(...) to the SessionLayer"))
-            }
-        }
+        Ok(vec![SetValue::new("", body.id("Opaque")?.reveal().to_owned())])
     }
 }

@@ -370,9 +370,7 @@ impl Dialect for Phoenix {
         _now: Timestamp,
         random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Phoenix keeps the session in the cookie; leave out the store"));
-        };
+        let contents = body.data("Phoenix", "leave out the store")?;
         let mut term = Zeroizing::new(Vec::with_capacity(512));
         contents.data.write(self.profile.encoding, &mut term);
         let value = self.seal(term, random).ok_or_else(|| Error::setting("the session cannot be protected"))?;

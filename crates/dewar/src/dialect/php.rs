@@ -187,13 +187,7 @@ impl Dialect for Php {
         _now: Timestamp,
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
-        match body {
-            Body::Id(id) => Ok(vec![SetValue::new("", id.reveal().replace(',', "%2C"))]),
-            Body::Data(_) => {
-                let name = self.profile.name;
-                Err(Error::setting(format!("the dialect {name} needs a store: add .store(...) to the SessionLayer")))
-            }
-        }
+        Ok(vec![SetValue::new("", body.id(self.profile.name)?.reveal().replace(',', "%2C"))])
     }
 
     fn new_id(&self, random: Random<'_>) -> SessionId {

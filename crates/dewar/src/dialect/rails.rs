@@ -372,9 +372,7 @@ impl Dialect for Rails {
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Rails keeps the session in the cookie; leave out the store"));
-        };
+        let contents = body.data("Rails", "leave out the store")?;
         let data = &contents.data;
         if !self.metadata && data.get(METADATA).is_some() {
             return Err(Error::entry(

@@ -279,9 +279,7 @@ impl Dialect for Sealed {
     }
 
     fn write(&self, body: Body<'_>, cookie: &str, now: Timestamp, random: Random<'_>) -> Result<Vec<SetValue>, Error> {
-        let Body::Data(contents) = body else {
-            return Err(Error::setting("the dialect Sealed keeps the session in the cookie; on a store use Opaque"));
-        };
+        let contents = body.data("Sealed", "on a store use Opaque")?;
         let current = self.current(now, random);
         let mut token = Vec::with_capacity(1024);
         token.push(VERSION);

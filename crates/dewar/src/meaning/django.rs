@@ -11,7 +11,7 @@ use crate::{
     encoding::Encoding,
     error::Error,
     lifetime::Timestamp,
-    secret::{Secret, hex},
+    secret::{Secret, hex, letters_and_digits},
     value::{DateTime, Value},
 };
 
@@ -101,8 +101,9 @@ impl Meaning for Django {
             Change::Lifetime { persistent, idle } => {
                 insert(data, encoding, EXPIRY, if persistent { &idle } else { &0 })?;
             }
-            Change::Renewed(random) if data.get(CSRF.as_bytes()).is_some() => {
-                insert(data, encoding, CSRF, &csrf_secret(random))?;
+            Change::Renewed(mut random) if data.get(CSRF.as_bytes()).is_some() => {
+                // `_get_new_csrf_string`
+                insert(data, encoding, CSRF, &letters_and_digits(32, &mut random))?;
             }
             Change::Begun(_) | Change::Renewed(_) => {}
         }
@@ -187,19 +188,4 @@ fn insert<T: serde::Serialize + ?Sized>(
 
 fn written<T: serde::Serialize + ?Sized>(encoding: Encoding, entry: &str, value: &T) -> Result<Vec<u8>, Error> {
     encoding.write(value).map_err(|why| Error::entry(entry.as_bytes(), why))
-}
-
-/// `_get_new_csrf_string`: 32 of ASCII's letters and digits.
-fn csrf_secret(random: fn(&mut [u8])) -> String {
-    const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    let mut secret = String::with_capacity(32);
-    while secret.len() < 32 {
-        let mut bytes = [0; 64];
-        random(&mut bytes);
-        // Beyond the last whole alphabet, some letters would be likelier than others.
-        let fair = bytes.into_iter().filter(|byte| usize::from(*byte) < 256 / ALPHABET.len() * ALPHABET.len());
-        let letters = fair.map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]));
-        secret.extend(letters.take(32 - secret.len()));
-    }
-    secret
 }

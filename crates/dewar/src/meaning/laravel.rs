@@ -22,6 +22,7 @@ use crate::{
     encoding::{Encoding, ReadError},
     error::Error,
     flash::Shown,
+    secret::letters_and_digits,
     value::Value,
 };
 
@@ -83,21 +84,8 @@ impl Laravel {
     }
 }
 
-/// 40 letters and digits, each as likely as any other.
-pub(crate) fn letters_and_digits(random: &mut dyn FnMut(&mut [u8])) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut text = String::with_capacity(TOKEN_LENGTH);
-    while text.len() < TOKEN_LENGTH {
-        let mut bytes = [0; TOKEN_LENGTH];
-        random(&mut bytes);
-        let letters = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
-        text.extend(letters.take(TOKEN_LENGTH - text.len()).map(|letter| char::from(*letter)));
-    }
-    text
-}
-
 fn put_token(data: &mut Data, encoding: Encoding, mut random: fn(&mut [u8])) -> Result<(), Error> {
-    let token = encoding.write(&letters_and_digits(&mut random));
+    let token = encoding.write(&letters_and_digits(TOKEN_LENGTH, &mut random));
     data.insert(TOKEN.as_bytes(), token.map_err(|why| Error::entry(TOKEN.as_bytes(), why))?);
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
 pub(crate) use flask::{Flask, REMEMBER_TOKEN};
 #[cfg(feature = "laravel")]
-pub(crate) use laravel::{Laravel, TOKEN_LENGTH as LARAVEL_TOKEN, letters_and_digits};
+pub(crate) use laravel::{Laravel, TOKEN_LENGTH as LARAVEL_TOKEN};
 pub use login::{Login, Proof};
 #[cfg(feature = "phoenix")]
 pub(crate) use phoenix::{CSRF_TOKEN, FLASH, Phoenix};

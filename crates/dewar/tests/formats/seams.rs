@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::support::site::try_visit;
 use dewar::{
     Clock, Keyring, Lifetime, Login, Secret, Session, SessionLayer, SessionManager,
     dialect::{
@@ -47,22 +48,6 @@ async fn record(store: &MemoryStore, visitor: &Visitor) -> String {
     }
 }
 
-/// One request of a visitor, and its `Set-Cookie` headers.
-async fn visit(
-    manager: &SessionManager,
-    visitor: &mut Visitor,
-    handle: impl FnOnce(&Session),
-) -> Result<(), dewar::Error> {
-    let mut request = HeaderMap::new();
-    request.insert(header::COOKIE, visitor.cookie());
-    let session = manager.open(&request).await?;
-    handle(&session);
-    let mut response = HeaderMap::new();
-    manager.commit(&session).await.apply(&mut response)?;
-    visitor.receive(&response);
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_lifetime_of_a_single_session_is_in_express_s_record() {
     let store = MemoryStore::new();
@@ -74,9 +59,9 @@ async fn a_lifetime_of_a_single_session_is_in_express_s_record() {
     .await
     .unwrap();
     assert!(record(&store, &ada).await.starts_with(r#"{"cookie":{"originalMaxAge":7200000,"#));
-    visit(&manager, &mut ada, |session| session.insert("b", 2)).await.unwrap();
+    try_visit(&mut ada, &manager, |session| session.insert("b", 2)).await.unwrap();
     assert!(record(&store, &ada).await.contains("7200000"), "it stays with the session");
-    visit(&manager, &mut ada, |session| session.set_lifetime(Lifetime::browser())).await.unwrap();
+    try_visit(&mut ada, &manager, |session| session.set_lifetime(Lifetime::browser())).await.unwrap();
     assert!(record(&store, &ada).await.contains(r#""originalMaxAge":null"#));
 }
 
@@ -114,12 +99,12 @@ async fn the_principal_of_express_is_passport_s_user_or_an_entry_of_one_s_own_wh
     for (manager, expected) in &settings[..2] {
         let mut ada = Visitor::prepared(manager, |session| session.insert("cart", 1)).await.unwrap();
         let before = ada.cookie();
-        visit(manager, &mut ada, |session| session.set_principal("7")).await.unwrap();
+        try_visit(&mut ada, manager, |session| session.set_principal("7")).await.unwrap();
         assert_ne!(ada.cookie(), before, "a log-in has a new id");
         let json = record(&store, &ada).await;
         assert!(json.contains(expected) && json.contains(r#""cart":1"#), "{json}");
         assert_eq!(ada.session().await.unwrap().principal().as_deref(), Some("7"));
-        visit(manager, &mut ada, |session| session.set_principal("8")).await.unwrap();
+        try_visit(&mut ada, manager, |session| session.set_principal("8")).await.unwrap();
         assert!(
             !record(&store, &ada).await.contains("cart"),
             "another user's session begins without the former's entries"
@@ -133,9 +118,9 @@ async fn the_principal_of_express_is_passport_s_user_or_an_entry_of_one_s_own_wh
     .await
     .unwrap();
     assert_eq!(ada.session().await.unwrap().principal().as_deref(), Some("7"));
-    visit(manager, &mut ada, |session| session.set_principal("7")).await.unwrap();
+    try_visit(&mut ada, manager, |session| session.set_principal("7")).await.unwrap();
     assert!(record(&store, &ada).await.contains(r#""passport":{"user":7,"other":true}"#), "a number stays one");
-    visit(manager, &mut ada, |session| {
+    try_visit(&mut ada, manager, |session| {
         session.insert("mine", 1);
         session.insert("passport", serde_json::json!({ "user": 8 }));
     })
@@ -161,7 +146,7 @@ async fn messages_are_kept_as_connect_flash_keeps_them() {
     let json = record(&store, &ada).await;
     assert!(json.ends_with(r#""flash":{"info":["one","three","one"],"error":["two"]}}"#), "{json}");
     let mut shown = Vec::new();
-    visit(&manager, &mut ada, |session| {
+    try_visit(&mut ada, &manager, |session| {
         shown = session.take_flashes();
         session.flash_as("four", "late");
     })
@@ -170,7 +155,7 @@ async fn messages_are_kept_as_connect_flash_keeps_them() {
     let texts: Vec<_> = shown.iter().map(|flash| (flash.category.as_str(), flash.text())).collect();
     assert_eq!(texts, [("info", "one"), ("info", "three"), ("info", "one"), ("error", "two")]);
     assert!(record(&store, &ada).await.ends_with(r#""flash":{"late":["four"]}}"#));
-    visit(&manager, &mut ada, |session| {
+    try_visit(&mut ada, &manager, |session| {
         session.take_flashes();
         session.insert("a", 1);
     })
@@ -323,10 +308,10 @@ async fn what_a_framework_ties_to_the_id_changes_with_it() {
     assert!(!ada.session().await.unwrap().contains("_token"));
     let mut tokens = Vec::new();
     for change in [Session::renew as fn(&Session), |session: &Session| session.set_principal("7"), Session::renew] {
-        visit(&manager, &mut ada, change).await.unwrap();
+        try_visit(&mut ada, &manager, change).await.unwrap();
         tokens.push(ada.session().await.unwrap().get::<u64>("_token").unwrap());
     }
-    visit(&manager, &mut ada, |session| session.insert("b", 2)).await.unwrap();
+    try_visit(&mut ada, &manager, |session| session.insert("b", 2)).await.unwrap();
     assert_eq!(ada.session().await.unwrap().get("_token"), tokens.last().copied());
     tokens.dedup();
     assert_eq!(tokens.len(), 3);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::support::site::try_visit;
 use bytes::Bytes as Buffer;
 use dewar::{
     Clock, Keyring, Session, SessionManager,
@@ -12,7 +13,6 @@ use dewar::{
     testing::Visitor,
     value::Value,
 };
-use http::{HeaderMap, header::COOKIE};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -203,32 +203,17 @@ async fn record(store: &MemoryStore, visitor: &Visitor) -> String {
     }
 }
 
-async fn visit(
-    manager: &SessionManager,
-    visitor: &mut Visitor,
-    handle: impl FnOnce(&Session),
-) -> Result<(), dewar::Error> {
-    let mut request = HeaderMap::new();
-    request.insert(COOKIE, visitor.cookie());
-    let session = manager.open(&request).await?;
-    handle(&session);
-    let mut response = HeaderMap::new();
-    manager.commit(&session).await.apply(&mut response)?;
-    visitor.receive(&response);
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_renewal_begins_the_metadata_anew_as_migrate_does() {
     let store = MemoryStore::new();
     let mut ada = Visitor::prepared(&manager(&store, NOW, |it| it), |session| session.insert("a", 1)).await.unwrap();
     assert_eq!(record(&store, &ada).await, format!("_sf2_attributes|a:1:{{s:1:\"a\";i:1;}}{META}"));
     let later = manager(&store, NOW.after(Duration::from_secs(60)), |it| it);
-    visit(&later, &mut ada, |session| session.insert("a", 2)).await.unwrap();
+    try_visit(&mut ada, &later, |session| session.insert("a", 2)).await.unwrap();
     let written = record(&store, &ada).await;
     assert!(written.contains("s:1:\"u\";i:1700000060;s:1:\"c\";i:1700000000;"), "{written}");
     let later = manager(&store, NOW.after(Duration::from_secs(90)), |it| it);
-    visit(&later, &mut ada, Session::renew).await.unwrap();
+    try_visit(&mut ada, &later, Session::renew).await.unwrap();
     let written = record(&store, &ada).await;
     assert!(written.contains("s:1:\"u\";i:1700000090;s:1:\"c\";i:1700000090;"), "{written}");
 }
@@ -248,11 +233,11 @@ async fn messages_are_of_the_flash_bag_and_those_that_are_objects_wait_for_symfo
     };
     found.data = format!("{}_symfony_flashes|{bag}", String::from_utf8_lossy(&found.data)).into();
     store.replace(&StoreKey::foreign(cookie), version, dewar::store::Version::from_bits(7), found, NOW).await.unwrap();
-    visit(&manager, &mut ada, |session| session.flash_as("z", "notice")).await.unwrap();
+    try_visit(&mut ada, &manager, |session| session.flash_as("z", "notice")).await.unwrap();
     let left = format!("a:4:{{i:0;s:1:\"x\";i:1;{object}i:2;s:1:\"y\";i:3;s:1:\"z\";}}");
     assert!(record(&store, &ada).await.contains(&left), "{}", record(&store, &ada).await);
     let mut shown = Vec::new();
-    visit(&manager, &mut ada, |session| shown = session.take_flashes()).await.unwrap();
+    try_visit(&mut ada, &manager, |session| shown = session.take_flashes()).await.unwrap();
     let shown: Vec<_> = shown.iter().map(|flash| (&*flash.category, flash.message.clone())).collect();
     let text = |text: &str| Value::Text(text.into());
     let expected = [("notice", text("x")), ("notice", text("y")), ("notice", text("z")), ("5", Value::Integer(7))];
@@ -275,7 +260,7 @@ async fn nobody_is_logged_in_to_symfony_s_security_and_an_attribute_says_who_it_
     .await
     .unwrap();
     let before = ada.cookie();
-    visit(&named, &mut ada, |session| session.set_principal(7)).await.unwrap();
+    try_visit(&mut ada, &named, |session| session.set_principal(7)).await.unwrap();
     assert_ne!(ada.cookie(), before, "a log-in has a new id");
     let written = record(&store, &ada).await;
     assert!(written.starts_with("_sf2_attributes|a:2:{s:4:\"cart\";i:1;s:4:\"user\";i:7;}"), "{written}");
@@ -312,7 +297,7 @@ async fn whatever_is_no_token_that_is_known_says_that_nobody_is_logged_in() {
         let mut ada =
             Visitor::prepared(&manager, |session| session.insert("_security_main", &attribute)).await.unwrap();
         let mut found = None;
-        visit(&manager, &mut ada, |session| found = session.principal()).await.unwrap();
+        try_visit(&mut ada, &manager, |session| found = session.principal()).await.unwrap();
         assert_eq!(found.as_deref(), expected, "{attribute:?}");
     }
 }

@@ -117,9 +117,20 @@ pub fn headers(visitor: &Visitor) -> HeaderMap {
 
 /// One whole request.
 pub async fn visit(visitor: &mut Visitor, manager: &SessionManager, act: impl FnOnce(&Session)) {
-    let request = Request::begin(visitor, manager).await;
-    act(&request.session);
-    visitor.receive(&request.end().await.unwrap());
+    try_visit(visitor, manager, act).await.unwrap();
+}
+
+/// The same, or why it was not answered.
+pub async fn try_visit(
+    visitor: &mut Visitor,
+    manager: &SessionManager,
+    act: impl FnOnce(&Session),
+) -> Result<(), Error> {
+    let session = manager.open(&headers(visitor)).await?;
+    act(&session);
+    let request = Request { manager: manager.clone(), session };
+    visitor.receive(&request.end().await?);
+    Ok(())
 }
 
 /// One request and its response, with a panic of the handler caught inside the layer.

@@ -60,8 +60,7 @@ impl Erlang {
     pub(crate) const VERSION: u8 = 131;
 
     pub(super) fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, WriteError> {
-        // Through our own format, which says of every type what it is.
-        let value: Value = msgpack::read(&msgpack::write(value)?).map_err(|why| WriteError::new(why.to_string()))?;
+        let value = msgpack::value(value)?;
         let mut out = Vec::with_capacity(64);
         // The session around it takes one level.
         write::term(self, &value, DEPTH - 1, &mut out)?;

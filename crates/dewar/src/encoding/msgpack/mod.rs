@@ -16,6 +16,12 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
     write::write(value)
 }
 
+/// The value of whatever can be written, for a format that is written from one: ours says of every type what it is.
+#[cfg(any(feature = "phoenix", feature = "php"))]
+pub(super) fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value, WriteError> {
+    read(&write(value)?).map_err(|why| WriteError::new(why.to_string()))
+}
+
 pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {
     // Bounds the depth, for extension types nest outside of what rmp-serde counts.
     let scan = Scan::whole(encoded, DEPTH).ok_or_else(ReadError::malformed)?;

@@ -32,7 +32,6 @@ use super::{
     member::{Member, Piece, last_wins},
     msgpack, typed,
 };
-use crate::value::Value;
 
 /// PHP's `serialize()`, with a `serialize_precision`. All read each other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -47,8 +46,7 @@ impl Php {
     pub const PRECISION_17: Self = Self { has_17_digits: true };
 
     pub(super) fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, WriteError> {
-        // Through our own format, which says of every type what it is.
-        let value: Value = msgpack::read(&msgpack::write(value)?).map_err(|why| WriteError::new(why.to_string()))?;
+        let value = msgpack::value(value)?;
         let mut out = Vec::with_capacity(64);
         // The session around it takes one level.
         write::value(self, &value, DEPTH - 1, &mut out)?;
