@@ -35,7 +35,7 @@ use crate::{
     encoding::base64::decode_standard,
     error::Error,
     explain::signed_by,
-    layout::{LaravelCache, Layout, Serialization},
+    layout::{LaravelCache, LaravelTable, Layout, Serialization},
     meaning::{self, LARAVEL_TOKEN as TOKEN, Meaning},
     secret::{Keyring, Secret, letters_and_digits},
 };
@@ -55,6 +55,7 @@ const SETTERS: &[Setter<Laravel>] = &[
     }),
     Setter::new("prefix", |dialect, value| Ok(dialect.prefix(value))),
     Setter::new("serialization", |dialect, value| Ok(dialect.serialization(serialization(value)?))),
+    Setter::new("table", |dialect, value| Ok(dialect.table(value))),
 ];
 
 fn cipher(value: &str) -> Result<Cipher, String> {
@@ -102,6 +103,7 @@ pub struct Laravel {
     secrets: Vec<Secret>,
     cipher: Cipher,
     prefix: Box<str>,
+    table: Box<str>,
     serialization: Serialization,
     encrypt: bool,
     longest_request: Duration,
@@ -119,6 +121,7 @@ impl Laravel {
             secrets: keyring.secrets().to_vec(),
             cipher: Cipher::default(),
             prefix: LaravelCache::PREFIX.into(),
+            table: LaravelTable::NAME.into(),
             serialization: Serialization::default(),
             encrypt: false,
             longest_request: crate::lifetime::GONE_FOR,
@@ -152,6 +155,13 @@ impl Laravel {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<Box<str>>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// The table that records are in, where the store is a database: `config('session.table')`; before a dot, its schema's name. The default: `sessions`.
+    #[must_use]
+    pub fn table(mut self, name: impl Into<Box<str>>) -> Self {
+        self.table = name.into();
         self
     }
 
@@ -261,6 +271,15 @@ impl Dialect for Laravel {
             None => layout,
         }))
     }
+
+    fn row(&self) -> Option<Arc<dyn Layout>> {
+        let layout = LaravelTable::new(&self.table, self.meaning.guard()).serialization(self.serialization);
+        let layout = layout.longest_request(self.longest_request);
+        Some(Arc::new(match self.encrypter().filter(|_| self.encrypt) {
+            Some(encrypter) => layout.encrypted(Arc::clone(encrypter)),
+            None => layout,
+        }))
+    }
 }
 
 impl Laravel {
@@ -308,6 +327,7 @@ impl fmt::Debug for Laravel {
             .field("secrets", &self.secrets)
             .field("cipher", &self.cipher)
             .field("prefix", &self.prefix)
+            .field("table", &self.table)
             .field("serialization", &self.serialization)
             .field("encrypt", &self.encrypt)
             .finish_non_exhaustive()

@@ -225,6 +225,11 @@ pub trait Dialect: Send + Sync + 'static {
     fn layout(&self) -> Option<Arc<dyn Layout>> {
         None
     }
+
+    /// The same where the store is a database in which the framework has a table. `None`: it has none.
+    fn row(&self) -> Option<Arc<dyn Layout>> {
+        None
+    }
 }
 
 impl<D: Dialect + ?Sized> Dialect for Box<D> {
@@ -258,6 +263,10 @@ impl<D: Dialect + ?Sized> Dialect for Box<D> {
 
     fn layout(&self) -> Option<Arc<dyn Layout>> {
         (**self).layout()
+    }
+
+    fn row(&self) -> Option<Arc<dyn Layout>> {
+        (**self).row()
     }
 }
 

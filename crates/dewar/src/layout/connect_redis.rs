@@ -95,7 +95,7 @@ impl Layout for ConnectRedis {
     }
 
     fn read(&self, found: &Stored, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
-        let Stored::Blob(found) = found;
+        let found = found.body();
         let mut data = Data::parse(JSON, found).ok_or(Refusal::Malformed)?;
         let extra = data.remove(COOKIE.as_bytes()).ok_or(Refusal::Malformed)?;
         steps.note("cookie", || String::from_utf8_lossy(&extra).into_owned());

@@ -2,7 +2,7 @@
 //!
 //! A layout is pure, as a dialect is: a record's bytes to entries and back. It knows no engine, which keeps the bytes, and no cookie.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -14,17 +14,19 @@ mod laravel;
 mod php;
 #[cfg(feature = "php")]
 mod symfony;
+mod table;
 
 #[cfg(feature = "express")]
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
 #[cfg(feature = "laravel")]
-pub use laravel::{LaravelCache, Serialization};
+pub use laravel::{LaravelCache, LaravelTable, Serialization};
 #[cfg(feature = "php")]
 pub use php::{Php, Serializer};
 #[cfg(feature = "php")]
 pub use symfony::Symfony;
+pub use table::{Ends, Table};
 
 pub use crate::{
     cookie::Attributes,
@@ -89,11 +91,23 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What a record is to the engine that keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shape {
     /// Bytes, written as a whole.
     Blob,
+    /// A row of this table.
+    Row(Arc<Table>),
+}
+
+impl Shape {
+    /// The same, of sessions that end so long after their last visit.
+    pub(crate) fn lasting(self, idle: Duration) -> Self {
+        match self {
+            Self::Blob => Self::Blob,
+            Self::Row(table) => Self::Row(Arc::new(table.lasting(idle))),
+        }
+    }
 }
 
 /// A record as an engine keeps it.
@@ -102,13 +116,27 @@ pub enum Shape {
 pub enum Stored {
     /// Bytes, written as a whole.
     Blob(Bytes),
+    /// What a layout reads and writes of a row.
+    Row {
+        /// The text of the record.
+        body: Bytes,
+        /// What is written to the other [columns](Table::also); an engine gives none of it back.
+        also: Vec<Option<Box<str>>>,
+    },
 }
 
 impl Stored {
-    /// The bytes, where they are written as a whole.
-    pub fn blob(&self) -> Option<&Bytes> {
-        let Self::Blob(bytes) = self;
-        Some(bytes)
+    /// The bytes of the record.
+    pub fn body(&self) -> &Bytes {
+        match self {
+            Self::Blob(bytes) | Self::Row { body: bytes, .. } => bytes,
+        }
+    }
+
+    pub(crate) fn into_body(self) -> Bytes {
+        match self {
+            Self::Blob(bytes) | Self::Row { body: bytes, .. } => bytes,
+        }
     }
 }
 

@@ -263,7 +263,7 @@ impl Layout for Php {
     }
 
     fn read(&self, found: &Stored, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
-        let Stored::Blob(record) = found;
+        let record = found.body();
         let read = self.serializer.read(record);
         steps.note("serialize_handler", || self.found(record));
         let (data, extra) = read.ok_or(Refusal::Malformed)?;

@@ -95,7 +95,7 @@ impl Layout for Symfony {
     }
 
     fn read(&self, found: &Stored, steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
-        let Stored::Blob(record) = found;
+        let record = found.body();
         steps.note("serialize_handler", || self.php.found(record));
         let Some(Bags { whole, attributes: mut data }) = self.bags(record) else {
             steps.note("bags", || "not Symfony's".into());

@@ -198,7 +198,12 @@ impl Settings {
         }
         let former_domain = self.former_domain(profile, &cookie)?;
 
-        let (store, layout) = self.laid_out(&*dialect, &cookie)?;
+        let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
+        let lifetime = self.lifetime.unwrap_or(usual);
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
+
+        let (store, layout) = self.laid_out(&*dialect, &cookie, Duration::from_secs(idle.into()))?;
         if layout.is_some() && !self.sources.is_empty() {
             return Err(Error::setting(
                 "reads_also: sessions move to a store or a cookie, never into another framework's records, which cannot say until when \
@@ -215,10 +220,6 @@ impl Settings {
             meaning,
         };
 
-        let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
-        let lifetime = self.lifetime.unwrap_or(usual);
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !format.says_when_it_began() {
@@ -352,31 +353,33 @@ impl Settings {
     /// # Errors
     ///
     /// Where the store keeps other records than the dialect's ids lead to.
-    fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes) -> Result<LaidOut, Error> {
+    fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes, idle: Duration) -> Result<LaidOut, Error> {
         let Some(store) = &self.store else { return Ok((None, None)) };
-        let layout = match (dialect.layout(), store.layout()) {
+        let layouts = match (dialect.layout(), store.layout()) {
             (None, None) => {
                 store.keeps_own().map_err(|why| Error::setting(format!("store: {why}")))?;
                 return Ok((Some(Arc::clone(store)), None));
             }
-            (Some(own), given) => given.unwrap_or(own),
+            (Some(_), Some(given)) => [Some(given), None],
+            // In a database it is the framework's table.
+            (own, None) => [dialect.row(), own],
             (None, Some(_)) => {
                 return Err(Error::setting(
                     "store: this one keeps another framework's records, so add the .dialect(...) whose cookies lead to them",
                 ));
             }
         };
-        match store.engine(layout.shape()) {
-            Some(engine) => {
+        for layout in layouts.into_iter().flatten() {
+            if let Some(engine) = store.engine(layout.shape().lasting(idle)) {
                 let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
-                Ok((Some(Arc::new(layered)), Some(layout)))
+                return Ok((Some(Arc::new(layered)), Some(layout)));
             }
-            None => Err(Error::setting(format!(
-                "store: this one keeps records of our own alone, and {} leads to another framework's; \
-                 use one with an engine, as RedisStore is",
-                dialect.profile().name
-            ))),
         }
+        Err(Error::setting(format!(
+            "store: this one keeps records of our own alone, and {} leads to another framework's; \
+             use one with an engine, as RedisStore is",
+            dialect.profile().name
+        )))
     }
 }
 

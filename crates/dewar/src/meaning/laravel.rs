@@ -57,6 +57,10 @@ impl Laravel {
         format!("remember_{}_{GUARD}", self.guard)
     }
 
+    pub(crate) fn guard(&self) -> &str {
+        &self.guard
+    }
+
     /// # Errors
     ///
     /// Where there can be no guard of this name.

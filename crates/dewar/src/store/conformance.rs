@@ -103,7 +103,20 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Engine>>,
 {
-    foreign::check_engine(&make_engine, named).await;
+    foreign::check_engine(&make_engine, named, foreign::Verbatim::Bytes).await;
+}
+
+/// The same of an [`Engine`] over a table, whose records are texts.
+///
+/// # Panics
+///
+/// As [`check`] does.
+pub async fn check_rows<F, Fut>(make_engine: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Engine>>,
+{
+    foreign::check_engine(&make_engine, foreign::odd, foreign::Verbatim::Text).await;
 }
 
 /// A store, a key that was never used, and a moment to start from.

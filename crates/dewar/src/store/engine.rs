@@ -151,9 +151,8 @@ impl<S> fmt::Debug for Own<S> {
 }
 
 fn record(data: Stored, expires: Timestamp, now: Timestamp) -> Record {
-    let Stored::Blob(data) = data;
     let left = u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX);
-    Record::new(data, now, left, expires)
+    Record::new(data.into_body(), now, left, expires)
 }
 
 impl<S: SessionAdmin> Engine for Own<S> {

@@ -192,6 +192,7 @@ impl SessionStore for FilesStore {
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
         match shape {
             Shape::Blob => Some(Arc::new(Files::new(Arc::clone(&self.folder), self.lock_limit))),
+            Shape::Row(_) => None,
         }
     }
 }

@@ -69,6 +69,8 @@ pub mod postgres_deadpool0_14;
 pub mod redis;
 #[cfg(feature = "redis")]
 pub mod redis1;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod rows;
 #[cfg(feature = "sqlite")]
 pub mod rusqlite0_42;
 #[cfg(feature = "sqlite")]

@@ -80,6 +80,7 @@ mod schema;
 mod script;
 mod statements;
 mod steps;
+mod table;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -88,7 +89,7 @@ use mysql_async::Pool;
 use self::connection::{Connection, Request};
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
+    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of, rows::Rows,
 };
 use crate::layout::Shape;
 
@@ -116,7 +117,7 @@ pub struct MysqlStore {
 
 /// Asks on one connection, and again where that is safe.
 macro_rules! ask {
-    ($store:expr, $what:literal, $request:ident, $connection:ident => $call:expr) => {{
+    ($store:expr, $what:expr, $request:ident, $connection:ident => $call:expr) => {{
         let mut attempts = $store.connection.attempts($what, Request::$request);
         loop {
             let mut lease = attempts.lease().await?;
@@ -130,6 +131,7 @@ macro_rules! ask {
         }
     }};
 }
+use ask;
 
 impl MysqlStore {
     /// How long a call waits for its answer unless [set](Self::time_limit): 5 seconds.
@@ -248,7 +250,10 @@ impl SessionStore for MysqlStore {
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
-        (shape == Shape::Blob).then(|| engine_of(self.clone()))
+        Some(match shape {
+            Shape::Blob => engine_of(self.clone()),
+            Shape::Row(table) => Arc::new(Rows::new(self.clone(), table)),
+        })
     }
 }
 

@@ -93,6 +93,7 @@ mod failure;
 mod rows;
 mod schema;
 mod servers;
+mod table;
 mod tls;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -105,7 +106,7 @@ use self::{
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, Written, engine_of,
+    StoreKey, TellEnding, Timestamp, Tombstone, Touch, Version, Written, engine_of, rows::Rows,
 };
 use crate::{layout::Shape, runtime::Task};
 
@@ -338,7 +339,10 @@ impl SessionStore for PostgresStore {
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
-        (shape == Shape::Blob).then(|| engine_of(self.clone()))
+        Some(match shape {
+            Shape::Blob => engine_of(self.clone()),
+            Shape::Row(table) => Arc::new(Rows::new(self.clone(), table)),
+        })
     }
 }
 

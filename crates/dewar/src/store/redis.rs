@@ -384,6 +384,7 @@ impl SessionStore for RedisStore {
                 Place::Server(server) => Some(Arc::new(Strings::of(server))),
                 Place::Cluster(cluster) => Some(Arc::new(cluster::Strings(cluster.clone()))),
             },
+            Shape::Row(_) => None,
         }
     }
 }

@@ -49,6 +49,7 @@ mod connections;
 mod files;
 mod place;
 mod queue;
+mod rows;
 mod statements;
 mod threads;
 
@@ -74,7 +75,7 @@ use self::{
 };
 use super::{
     Cap, Create, Delete, Engine, Load, Record, Rename, Replace, Revoke, SessionAdmin, SessionStore, StoreError,
-    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of,
+    StoreKey, Timestamp, Tombstone, Touch, Version, engine_of, rows::Rows,
 };
 use crate::layout::Shape;
 
@@ -312,7 +313,10 @@ impl SessionStore for SqliteStore {
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {
-        (shape == Shape::Blob).then(|| engine_of(self.clone()))
+        Some(match shape {
+            Shape::Blob => engine_of(self.clone()),
+            Shape::Row(table) => Arc::new(Rows::new(self.clone(), table)),
+        })
     }
 }
 

@@ -8,4 +8,5 @@ mod faults;
 mod kills;
 mod races;
 mod store;
+mod tables;
 mod tls;

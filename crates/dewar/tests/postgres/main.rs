@@ -9,3 +9,4 @@ mod faults;
 mod kills;
 mod races;
 mod store;
+mod tables;

@@ -100,7 +100,7 @@ fn writing(data: &'static str, expires: Timestamp) -> Write {
 }
 
 fn version(data: &Stored) -> Version {
-    Version::digest(data.blob().unwrap())
+    Version::digest(data.body())
 }
 
 fn is(data: &str) -> Guard {

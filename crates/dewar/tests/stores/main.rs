@@ -14,4 +14,5 @@ mod races_sqlite;
 mod sqlite;
 mod sqlite_faults;
 mod sqlite_lost;
+mod sqlite_tables;
 mod url;

@@ -25,6 +25,7 @@ pub mod redis_proxy;
 pub mod redis_server;
 pub mod site;
 pub mod stores;
+pub mod tables;
 pub mod typed;
 pub mod yielding;
 

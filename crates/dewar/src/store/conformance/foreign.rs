@@ -22,16 +22,16 @@ where
     if make().await.engine(Shape::Blob).is_none() {
         return;
     }
-    check_engine(&async || make().await.engine(Shape::Blob).expect("it has had one"), odd).await;
+    check_engine(&async || make().await.engine(Shape::Blob).expect("it has had one"), odd, Verbatim::Bytes).await;
 }
 
-pub(super) async fn check_engine<F, Fut>(make: &F, named: fn(&str) -> String)
+pub(super) async fn check_engine<F, Fut>(make: &F, named: fn(&str) -> String, layout: Verbatim)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Engine>>,
 {
     let case = async || {
-        let case = Case::new(async || Layered::new(Arc::new(Verbatim), make().await)).await;
+        let case = Case::new(async || Layered::new(Arc::new(layout), make().await)).await;
         foreign(Case { named, ..case })
     };
     a_foreign_record_keeps_its_data_and_expiry(case().await).await;
@@ -48,8 +48,12 @@ pub(super) fn odd(text: &str) -> String {
 }
 
 /// Whatever bytes there are, as the one entry.
-#[derive(Debug)]
-struct Verbatim;
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verbatim {
+    Bytes,
+    /// As a text: each half of a byte is a letter.
+    Text,
+}
 
 const ENTRY: &[u8] = b"bytes";
 
@@ -67,15 +71,20 @@ impl Layout for Verbatim {
     }
 
     fn read(&self, found: &Stored, _steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
-        let Stored::Blob(found) = found;
-        let data = Data::parse(self.encoding(), &held(found)).ok_or(Refusal::Malformed)?;
-        Ok(Kept::new(data))
+        let bytes = match self {
+            Self::Bytes => found.body().to_vec(),
+            Self::Text => found.body().chunks(2).map(|letters| letters.iter().fold(0, |byte, letter| byte << 4 | (letter - b'a'))).collect(),
+        };
+        Ok(Kept::new(Data::parse(self.encoding(), &held(&bytes)).ok_or(Refusal::Malformed)?))
     }
 
     fn write(&self, contents: &Contents, _cookie: &Attributes) -> Result<Stored, Error> {
         let encoded = contents.data.get(ENTRY).unwrap_or_default();
         let bytes: value::Bytes = self.encoding().read(encoded).map_err(|why| Error::entry(ENTRY, why))?;
-        Ok(Stored::Blob(bytes.0.into()))
+        Ok(Stored::Blob(match self {
+            Self::Bytes => bytes.0.into(),
+            Self::Text => bytes.0.iter().flat_map(|byte| [b'a' + (byte >> 4), b'a' + (byte & 15)]).collect(),
+        }))
     }
 }
 

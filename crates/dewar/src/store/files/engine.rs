@@ -132,9 +132,9 @@ impl Engine for Files {
         now: Timestamp,
     ) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
+            let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let (from, to) = (self.place(from)?, self.place(to)?);
-            let attempt = move |folder: &Folder| folder.rename((&from, &to), guard, (&data, expires), &tombstone, now);
+            let attempt = move |folder: &Folder| folder.rename((&from, &to), guard, (data.body(), expires), &tombstone, now);
             self.unlocked(self.lock_limit, attempt, locked("renew")).await
         })
     }
@@ -145,8 +145,7 @@ impl Engine for Files {
     }
 
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
-        let Stored::Blob(data) = data;
-        Version::digest(data)
+        Version::digest(data.body())
     }
 
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {

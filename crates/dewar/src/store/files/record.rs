@@ -67,8 +67,8 @@ impl Folder {
         match (self.stands(place, now)?, guard, write) {
             (Stands::Locked, ..) => Ok(None),
             (Stands::Ended(tombstone), ..) => Ok(Some(Applied::Gone(Some(tombstone)))),
-            (Stands::Nothing(file), Guard::Absent, Write::Record { data: Stored::Blob(data), expires, .. }) => {
-                self.create(place, file, data, *expires, now)
+            (Stands::Nothing(file), Guard::Absent, Write::Record { data, expires, .. }) => {
+                self.create(place, file, data.body(), *expires, now)
             }
             (Stands::Nothing(_), ..) => Ok(Some(Applied::Gone(None))),
             (Stands::Record(..), Guard::Absent, _) => Ok(Some(Applied::Conflict)),
@@ -211,9 +211,9 @@ impl Folder {
     fn write(&self, file: &File, was: &[u8], write: &Write) -> io::Result<()> {
         match write {
             Write::Touch(expires) => self.set_expiry(file, *expires),
-            Write::Record { data: Stored::Blob(data), expires, .. } => {
+            Write::Record { data, expires, .. } => {
                 // On a full disk the room of what was there is still there.
-                self.fill(file, data, *expires)
+                self.fill(file, data.body(), *expires)
                     .inspect_err(|_| drop(file.write_all_at(was, 0).and_then(|()| file.set_len(was.len() as u64))))
             }
         }

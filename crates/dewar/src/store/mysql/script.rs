@@ -5,6 +5,7 @@ use std::fmt::Write;
 use mysql_async::{Row, Value, prelude::Queryable};
 
 use super::connection::{Failure, Lease};
+use crate::store::rows::{Cell, Statement};
 
 /// Statements in one text, with their values in it.
 ///
@@ -37,6 +38,25 @@ impl Script {
 
     /// Adds a statement, with these values in the place of its question marks.
     pub(super) fn then(mut self, statement: &str, values: &[Value]) -> Self {
+        self.push(statement, values, Self::write);
+        self
+    }
+
+    /// Adds a statement on a framework's table.
+    pub(super) fn then_run(mut self, Statement { sql, cells }: &Statement) -> Self {
+        self.push(sql, cells, |script, cell| match cell {
+            // Of this character set: bytes would be found by no index.
+            Cell::Text(Some(text)) => {
+                script.text.push_str("_utf8mb4 ");
+                script.write(&text.as_bytes().into());
+            }
+            Cell::Text(None) => script.write(&Value::NULL),
+            Cell::Number(number) => script.write(&Value::Int(*number)),
+        });
+        self
+    }
+
+    fn push<T>(&mut self, statement: &str, values: &[T], write: impl Fn(&mut Self, &T)) {
         if self.statements > 0 {
             self.text.push_str("; ");
         }
@@ -45,10 +65,9 @@ impl Script {
         self.text.push_str(parts.next().unwrap_or_default());
         debug_assert_eq!(parts.clone().count(), values.len(), "{statement}");
         for (part, value) in parts.zip(values) {
-            self.write(value);
+            write(self, value);
             self.text.push_str(part);
         }
-        self
     }
 
     fn write(&mut self, value: &Value) {

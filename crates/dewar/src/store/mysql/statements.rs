@@ -26,7 +26,7 @@ const DUPLICATE: u16 = 1062;
 /// A column may not be NULL.
 const IS_NULL: u16 = 1048;
 
-const LOAD: &str = concat!("SELECT ", row_columns!(), " FROM {db}.dewar_session WHERE id = ?");
+pub(super) const LOAD: &str = concat!("SELECT ", row_columns!(), " FROM {db}.dewar_session WHERE id = ?");
 
 const STANDING: &str = concat!("SELECT ", state_columns!(), " FROM {db}.dewar_session WHERE id = ?");
 

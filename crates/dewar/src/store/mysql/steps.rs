@@ -59,9 +59,20 @@ const LAST_BEGUN_BEFORE: &str = "\
     SELECT MAX(id) FROM (SELECT id FROM {db}.dewar_session WHERE id > ? AND gone = 0 AND expires > ? AND epoch < ? \
     ORDER BY id LIMIT ?) AS some";
 
-const ERECT_NEW: &str = "\
-    INSERT INTO {db}.dewar_session (expires, why, nonce, made, successor, id, created, idle_expires, version, gone, idle_seconds, \
-    persistent, lineage, epoch) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 1, 0, 0, 0, 0)";
+macro_rules! erect {
+    ($verb:literal) => {
+        concat!(
+            $verb,
+            " INTO {db}.dewar_session (expires, why, nonce, made, successor, id, created, idle_expires, version, gone, idle_seconds, \
+             persistent, lineage, epoch) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 1, 0, 0, 0, 0)"
+        )
+    };
+}
+
+const ERECT_NEW: &str = erect!("INSERT");
+
+/// In the place of whatever stands there.
+pub(super) const ERECT_ANYWAY: &str = erect!("REPLACE");
 
 const ERECT: &str = "\
     UPDATE {db}.dewar_session SET expires = ?, why = ?, nonce = ?, made = ?, successor = ?, gone = 1, guarded_until = NULL, \

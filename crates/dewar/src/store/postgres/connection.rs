@@ -47,17 +47,25 @@ enum Pool {
 }
 
 /// A connection of the pool, for one step.
-enum Client {
+pub(super) enum Client {
     Theirs(deadpool_postgres::Client, Arc<OnceCell<Prepares>>),
     Own(Object<Servers>),
 }
 
 /// Whether statements are prepared on the connections of a pool: where they lead to the server itself, and nobody removes what is prepared there.
-struct Prepares(AtomicBool);
+pub(super) struct Prepares(AtomicBool);
 
 /// Whether the statement before was no part of a longer transaction: this one has begun its own, at the moment it came.
-const IS_ALONE: &str =
+pub(super) const IS_ALONE: &str =
     "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
+
+/// What was answered to [`IS_ALONE`].
+pub(super) fn is_alone(messages: &[SimpleQueryMessage]) -> bool {
+    messages.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        _ => false,
+    })
+}
 
 /// A statement, and what is known of it.
 pub(super) struct Asked {
@@ -67,6 +75,41 @@ pub(super) struct Asked {
     pub(super) is_repeatable: bool,
     /// Visitors' requests ask it, and not an operator.
     pub(super) is_frequent: bool,
+}
+
+/// Something to be done on one connection, and perhaps once more on another.
+pub(super) trait Work: Sync {
+    type Answer: Send;
+
+    /// What it is called where it fails.
+    fn what(&self) -> &'static str;
+
+    /// It only reads, or done twice it is as done once.
+    fn is_repeatable(&self) -> bool;
+
+    fn on(&self, client: &Client) -> impl Future<Output = Result<Self::Answer, Failure>> + Send;
+}
+
+/// One statement, with its values.
+struct Question<'a> {
+    asked: &'a Asked,
+    values: &'a [Value<'a>],
+}
+
+impl Work for Question<'_> {
+    type Answer = Vec<Row>;
+
+    fn what(&self) -> &'static str {
+        self.asked.what
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.asked.is_repeatable
+    }
+
+    async fn on(&self, client: &Client) -> Result<Vec<Row>, Failure> {
+        client.ask(self.asked, self.values).await
+    }
 }
 
 impl Connection {
@@ -113,12 +156,16 @@ impl Connection {
         self.ask(asked, values).await?.pop().ok_or_else(|| StoreError::new("postgres: there is no answer"))
     }
 
+    pub(super) async fn ask(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.run(&Question { asked, values }).await
+    }
+
     /// # Errors
     ///
     /// Where there is no connection, no answer in time, or the server refused.
-    pub(super) async fn ask(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
-        let (mut held, what) = (None, asked.what);
-        match tokio::time::timeout(self.limit, self.attempts(asked, values, &mut held)).await {
+    pub(super) async fn run<W: Work>(&self, work: &W) -> Result<W::Answer, StoreError> {
+        let (mut held, what) = (None, work.what());
+        match tokio::time::timeout(self.limit, self.attempts(work, &mut held)).await {
             Ok(answer) => answer.map_err(|error| error.while_trying_to(what)),
             Err(_) => {
                 let limit = self.limit;
@@ -133,19 +180,14 @@ impl Connection {
         }
     }
 
-    async fn attempts(
-        &self,
-        asked: &Asked,
-        values: &[Value<'_>],
-        held: &mut Option<Client>,
-    ) -> Result<Vec<Row>, Failure> {
+    async fn attempts<W: Work>(&self, work: &W, held: &mut Option<Client>) -> Result<W::Answer, Failure> {
         let (mut collisions, mut is_second) = (0, false);
         loop {
             // What it had is back in the pool before the next is taken.
             *held = None;
             let client = held.insert(self.pool.client().await?);
             let answer = match self.schema.stands(client).await {
-                Ok(()) => client.ask(asked, values).await.map_err(|failure| match failure {
+                Ok(()) => work.on(client).await.map_err(|failure| match failure {
                     Failure::Client(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                         self.schema.lacks_rights(&in_full(&error))
                     }
@@ -154,7 +196,7 @@ impl Connection {
                 Err(failure) => Err(failure),
             };
             let failure = match answer {
-                Ok(rows) => return Ok(rows),
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             match failure.kind() {
@@ -174,7 +216,7 @@ impl Connection {
                     self.leave(held);
                 }
                 // What is known of the others may be old: a lost connection is noticed by who asks next.
-                Kind::Lost if asked.is_repeatable && !is_second => {
+                Kind::Lost if work.is_repeatable() && !is_second => {
                     is_second = true;
                     self.leave(held);
                 }
@@ -245,14 +287,15 @@ impl Deref for Client {
 
 impl Client {
     async fn ask(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
-        let Self::Theirs(..) = self else { return Ok(self.answer(asked, values).await?) };
+        self.alone(async { Ok(self.answer(asked, values).await?) }).await
+    }
+
+    /// The answer, unless the application has a transaction open on the connection.
+    pub(super) async fn alone<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Self::Theirs(..) = self else { return answer.await };
         // Both go out together, and what is written in an open transaction is undone where its connection is closed.
-        let (is_alone, answer) = join(self.simple_query(IS_ALONE), self.answer(asked, values)).await;
-        let is_alone = is_alone?.iter().any(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
-            _ => false,
-        });
-        if is_alone { Ok(answer?) } else { Err(Failure::Unfinished) }
+        let (messages, answer) = join(self.simple_query(IS_ALONE), answer).await;
+        if is_alone(&messages?) { answer } else { Err(Failure::Unfinished) }
     }
 
     async fn answer(&self, asked: &Asked, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {

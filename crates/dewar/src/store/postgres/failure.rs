@@ -16,6 +16,10 @@ pub(super) enum Failure {
     Schema(StoreError),
     /// The application gave the connection back in the middle of a transaction.
     Unfinished,
+    /// Somebody wrote what this was about to write. Nothing was done.
+    Overtaken,
+    /// Nothing was done, for this reason.
+    Said(StoreError),
 }
 
 pub(super) enum Kind {
@@ -37,7 +41,8 @@ impl Failure {
         let error = match self {
             Self::Client(error) => error,
             Self::Unfinished => return Kind::Unfinished,
-            Self::Unreached(_) | Self::Schema(_) => return Kind::Other,
+            Self::Overtaken => return Kind::Collided,
+            Self::Unreached(_) | Self::Schema(_) | Self::Said(_) => return Kind::Other,
         };
         let Some(code) = error.code() else {
             let is_io = error.source().is_some_and(|source| source.is::<std::io::Error>());
@@ -61,7 +66,8 @@ impl Failure {
         match self {
             Self::Client(error) => failed.because(in_full(&error)),
             Self::Unreached(error) => failed.because(error),
-            Self::Schema(error) => error,
+            Self::Schema(error) | Self::Said(error) => error,
+            Self::Overtaken => failed.because("others write the same row all the time"),
             Self::Unfinished => failed.because(UNFINISHED),
         }
     }

@@ -105,8 +105,8 @@ impl Engine for Strings {
             self.locked(&mut script, name);
             script.arg(digest(guard));
             match &write {
-                Write::Record { data: Stored::Blob(data), expires, .. } => {
-                    script.arg(seconds(*expires, now)).arg(&**data)
+                Write::Record { data, expires, .. } => {
+                    script.arg(seconds(*expires, now)).arg(&**data.body())
                 }
                 Write::Touch(expires) => script.arg(seconds(*expires, now)),
             };
@@ -137,20 +137,19 @@ impl Engine for Strings {
         now: Timestamp,
     ) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
+            let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let mut script = on(&RENAME, from, now);
             script.key(to).key(tombstone_key(to));
             self.locked(&mut script, from);
             script.arg(digest(guard));
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
-            script.arg(seconds(expires, now)).arg(&*data);
+            script.arg(seconds(expires, now)).arg(&**data.body());
             self.run("rename", from, Request::Script(&script)).await
         })
     }
 
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
-        let Stored::Blob(data) = data;
-        Version::digest(data)
+        Version::digest(data.body())
     }
 
     fn heeding(&self, lock: &'static str) -> Option<Arc<dyn Engine>> {

@@ -634,7 +634,7 @@ fn put_tombstone(
     Ok(connection.prepare_cached(BURY)?.execute(one)? == 1)
 }
 
-fn erect(connection: &Connection, key: &StoreKey, tombstone: &Tombstone) -> Result<()> {
+pub(super) fn erect(connection: &Connection, key: &StoreKey, tombstone: &Tombstone) -> Result<()> {
     let (until, why, nonce, made, successor) = tombstone_columns(tombstone);
     let one = params![until, why, nonce, made, successor, Key(key)];
     connection.prepare_cached(ERECT)?.execute(one).map(drop)

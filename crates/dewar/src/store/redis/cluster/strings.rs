@@ -134,8 +134,8 @@ impl Engine for Strings {
             let (what, script) = engine::writing(guard, &write);
             let call = on(script, name, now).arg(digest(guard));
             let call = match &write {
-                Write::Record { data: Stored::Blob(data), expires, .. } => {
-                    call.arg(seconds(*expires, now)).arg(&**data)
+                Write::Record { data, expires, .. } => {
+                    call.arg(seconds(*expires, now)).arg(&**data.body())
                 }
                 Write::Touch(expires) => call.arg(seconds(*expires, now)).repeatable(),
             };
@@ -160,7 +160,7 @@ impl Engine for Strings {
         now: Timestamp,
     ) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let Write::Record { data: Stored::Blob(data), expires, .. } = write else { return Ok(Applied::Gone(None)) };
+            let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let (at, stands) = self.check(to, now).await?;
             let call = |script| on(script, from, now).arg(digest(guard));
             if stands != Value::Int(GONE) {
@@ -171,21 +171,20 @@ impl Engine for Strings {
                     refused => Ok(refused),
                 };
             }
-            let record = [&expires.as_millis().to_be_bytes()[..], &data[..]].concat();
+            let record = [&expires.as_millis().to_be_bytes()[..], &data.body()[..]].concat();
             let call = call(&MOVE).arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             match self.run("rename", from, call.arg(to).arg(record), now).await? {
                 Applied::Done => {}
                 refused => return Ok(refused),
             }
-            self.put(to, &data, expires, at, now).await?;
+            self.put(to, data.body(), expires, at, now).await?;
             self.settle(&tombstone_key(from), tombstone.nonce.to_be_bytes(), now).await?;
             Ok(Applied::Done)
         })
     }
 
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
-        let Stored::Blob(data) = data;
-        Version::digest(data)
+        Version::digest(data.body())
     }
 }
 

@@ -1,0 +1,263 @@
+//! The statements on a framework's table, in the words of each database.
+//!
+//! Values stand for themselves in the order in which a statement has them. What a database is given is a text, a number or NULL; it makes the column's own
+//! type of a text.
+
+use crate::{
+    layout::{Ends, Stored, Table},
+    store::{StoreError, Timestamp},
+};
+
+/// Which database's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Flavor {
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
+    #[cfg(feature = "mysql")]
+    Mysql,
+}
+
+/// A statement with its values.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Statement {
+    pub(in crate::store) sql: Box<str>,
+    pub(in crate::store) cells: Vec<Cell>,
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(in crate::store) enum Cell {
+    Text(Option<Box<str>>),
+    Number(i64),
+}
+
+/// What is said to one table.
+#[derive(Debug)]
+pub(in crate::store) struct Statements {
+    ends: Ends,
+    also: usize,
+    look: Box<str>,
+    lock: Box<str>,
+    insert: Box<str>,
+    update: Box<str>,
+    touch: Box<str>,
+    delete: Box<str>,
+    rename: Box<str>,
+    purge: Box<str>,
+}
+
+impl Statements {
+    pub(super) fn of(table: &Table, flavor: Flavor) -> Self {
+        let (name, key, body) = (flavor.name(&table.name), flavor.quoted(table.key), flavor.quoted(table.body));
+        let moment = match table.ends {
+            Ends::After(column, _) | Ends::At(column) => flavor.quoted(column),
+        };
+        let read = flavor.read(table.ends, &moment);
+        let written = |number| flavor.written(table.ends, number);
+        let value = |number| flavor.value(number);
+        let also: Vec<_> = table.also.iter().map(|column| flavor.quoted(column)).collect();
+        // Of the statements that write a record: from which value on, and each column with its value.
+        let sets = |first: usize| {
+            let also = also.iter().enumerate().map(|(at, column)| format!(", {column} = {}", value(first + 2 + at)));
+            format!("{body} = {}, {moment} = {}{}", value(first), written(first + 1), also.collect::<String>())
+        };
+        let columns: String = also.iter().map(|column| format!(", {column}")).collect();
+        let values: String = (0..also.len()).map(|at| format!(", {}", value(4 + at))).collect();
+        let look = format!("SELECT {key}, {body}, {read} FROM {name} WHERE {key} = {}", value(1));
+        let last = 3 + also.len();
+        Self {
+            ends: table.ends,
+            also: also.len(),
+            lock: format!("{look}{}", flavor.locking()).into(),
+            insert: format!(
+                "INSERT INTO {name} ({key}, {body}, {moment}{columns}) VALUES ({}, {}, {}{values})",
+                value(1),
+                value(2),
+                written(3)
+            )
+            .into(),
+            update: format!("UPDATE {name} SET {} WHERE {key} = {}", sets(1), value(last)).into(),
+            touch: format!("UPDATE {name} SET {moment} = {} WHERE {key} = {}", written(1), value(2)).into(),
+            delete: format!("DELETE FROM {name} WHERE {key} = {}", value(1)).into(),
+            rename: format!("UPDATE {name} SET {key} = {}, {} WHERE {key} = {}", value(1), sets(2), value(last + 1)).into(),
+            purge: flavor.purge(&name, &key, &format!("{moment} <= {}", written(1))).into(),
+            look: look.into(),
+        }
+    }
+
+    fn said(&self, sql: &str, cells: impl IntoIterator<Item = Cell>) -> Statement {
+        Statement { sql: sql.into(), cells: cells.into_iter().collect() }
+    }
+
+    pub(super) fn look(&self, name: &str) -> Statement {
+        self.said(&self.look, [Cell::text(name)])
+    }
+
+    pub(super) fn lock(&self, name: &str) -> Statement {
+        self.said(&self.lock, [Cell::text(name)])
+    }
+
+    pub(super) fn insert(&self, name: &str, data: &Stored, expires: Timestamp) -> Result<Statement, StoreError> {
+        Ok(self.said(&self.insert, [Cell::text(name)].into_iter().chain(self.record(data, expires)?)))
+    }
+
+    pub(super) fn update(&self, name: &str, data: &Stored, expires: Timestamp) -> Result<Statement, StoreError> {
+        Ok(self.said(&self.update, self.record(data, expires)?.into_iter().chain([Cell::text(name)])))
+    }
+
+    pub(super) fn touch(&self, name: &str, expires: Timestamp) -> Statement {
+        self.said(&self.touch, [self.moment(expires), Cell::text(name)])
+    }
+
+    pub(super) fn delete(&self, name: &str) -> Statement {
+        self.said(&self.delete, [Cell::text(name)])
+    }
+
+    pub(super) fn rename(
+        &self,
+        from: &str,
+        to: &str,
+        data: &Stored,
+        expires: Timestamp,
+    ) -> Result<Statement, StoreError> {
+        let record = self.record(data, expires)?;
+        Ok(self.said(&self.rename, [Cell::text(to)].into_iter().chain(record).chain([Cell::text(from)])))
+    }
+
+    pub(super) fn purge(&self, limit: usize, now: Timestamp) -> Statement {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.said(&self.purge, [self.moment(now), Cell::Number(limit)])
+    }
+
+    /// The text, when it ends, and what else is written.
+    fn record(&self, data: &Stored, expires: Timestamp) -> Result<Vec<Cell>, StoreError> {
+        let body = std::str::from_utf8(data.body()).ok().filter(|body| !body.contains('\0'));
+        let body = body.ok_or_else(|| StoreError::new("the column of a record holds a text, and this one is none"))?;
+        let mut also = match data {
+            Stored::Row { also, .. } => also.clone(),
+            Stored::Blob(_) => Vec::new(),
+        };
+        also.resize(self.also, None);
+        Ok([Cell::text(body), self.moment(expires)].into_iter().chain(also.into_iter().map(Cell::Text)).collect())
+    }
+
+    /// In milliseconds, or the second of the last visit.
+    fn moment(&self, expires: Timestamp) -> Cell {
+        let millis = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
+        Cell::Number(match self.ends {
+            Ends::After(_, lifetime) => millis / 1000 - lifetime.as_secs() as i64,
+            Ends::At(_) => millis.min(LAST_MOMENT),
+        })
+    }
+}
+
+impl Cell {
+    fn text(text: &str) -> Self {
+        Self::Text(Some(text.into()))
+    }
+}
+
+/// The last second of the year 9999, in milliseconds: later ones have no place in a column of moments.
+const LAST_MOMENT: i64 = 253_402_300_799_000;
+
+impl Flavor {
+    fn quoted(self, name: &str) -> String {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
+            // To SQLite, a name in double quotes that is no column's is a text.
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => format!("`{}`", name.replace('`', "``")),
+        }
+    }
+
+    /// A table's, with its schema where one is named.
+    fn name(self, name: &str) -> String {
+        match name.split_once('.') {
+            Some((schema, name)) => format!("{}.{}", self.quoted(schema), self.quoted(name)),
+            // The application may have named another database on its connections.
+            #[cfg(feature = "mysql")]
+            None if self == Self::Mysql => format!("{{db}}.{}", self.quoted(name)),
+            None => self.quoted(name),
+        }
+    }
+
+    /// Where the value of this number stands.
+    fn value(self, number: usize) -> String {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mysql => "?".into(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => format!("?{number}"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!("${number}"),
+        }
+    }
+
+    /// Locks the row for the transaction.
+    fn locking(self) -> &'static str {
+        match self {
+            // Its transaction is the only one that writes.
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "",
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => " FOR UPDATE",
+        }
+    }
+
+    /// When a row ends, in milliseconds.
+    fn read(self, ends: Ends, column: &str) -> String {
+        match ends {
+            Ends::After(_, lifetime) => {
+                let column = match self {
+                    // It would not fit into the column's own type.
+                    #[cfg(feature = "postgres")]
+                    Self::Postgres => format!("{column}::pg_catalog.int8"),
+                    #[allow(unreachable_patterns)] // Where no other database is known.
+                    _ => column.to_owned(),
+                };
+                format!("({column} + {}) * 1000", lifetime.as_secs())
+            }
+            Ends::At(_) => match self {
+                #[cfg(feature = "sqlite")]
+                Self::Sqlite => format!("CAST(round((julianday({column}) - 2440587.5) * 86400000) AS INTEGER)"),
+                #[cfg(feature = "postgres")]
+                Self::Postgres => format!("(extract(epoch FROM {column}) * 1000)::pg_catalog.int8"),
+                #[cfg(feature = "mysql")]
+                Self::Mysql => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"),
+            },
+        }
+    }
+
+    /// The column's value of the number that [`Statements::moment`] made.
+    fn written(self, ends: Ends, number: usize) -> String {
+        let value = self.value(number);
+        match ends {
+            Ends::After(..) => value,
+            Ends::At(_) => match self {
+                #[cfg(feature = "sqlite")]
+                Self::Sqlite => format!("strftime('%Y-%m-%d %H:%M:%f', {value} / 1000.0, 'unixepoch')"),
+                #[cfg(feature = "postgres")]
+                Self::Postgres => format!("pg_catalog.to_timestamp({value}::pg_catalog.float8 / 1000)"),
+                #[cfg(feature = "mysql")]
+                Self::Mysql => format!("DATE_ADD('1970-01-01', INTERVAL {value} * 1000 MICROSECOND)"),
+            },
+        }
+    }
+
+
+    /// Removes some rows that have ended: the second value says how many at most.
+    fn purge(self, table: &str, key: &str, ended: &str) -> String {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mysql => format!("DELETE FROM {table} WHERE {ended} LIMIT ?"),
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {ended} LIMIT {})",
+                self.value(2)
+            ),
+        }
+    }
+}
