@@ -3,7 +3,8 @@
 // application has. For PHP's own server: php -S 127.0.0.1:PORT app.php, one process, so one request at a time.
 //
 // Settings come from the environment: APP_KEY (required, `base64:...`); OLD_KEYS (comma separated: previous keys, Laravel 11 and later); CIPHER;
-// REDIS_PORT; REDIS_PREFIX and CACHE_PREFIX (what stands before an id in Redis); ENCRYPT (1: records are encrypted); SERIALIZATION (php or json,
+// DRIVER (redis or database); REDIS_PORT; REDIS_PREFIX and CACHE_PREFIX (what stands before an id in Redis); DB_CONNECTION (sqlite, pgsql or mysql),
+// DB_PORT, DB_DATABASE, DB_USERNAME, DB_PASSWORD; ENCRYPT (1: records are encrypted); SERIALIZATION (php or json,
 // Laravel 9 and later); MINUTES (the lifetime); ON_CLOSE (1: the cookie ends with the browser); FOLDER (one that may be written to).
 //
 // For tests only: anyone who can reach it can write any session.
@@ -110,7 +111,7 @@ $app->instance('config', new Illuminate\Config\Repository([
         'debug' => true,
     ],
     'session' => [
-        'driver' => 'redis', 'connection' => 'default', 'store' => null, 'lottery' => [0, 100], 'files' => $folder,
+        'driver' => setting('DRIVER', 'redis'), 'connection' => setting('DRIVER', 'redis') === 'redis' ? 'default' : null, 'table' => 'sessions', 'store' => null, 'lottery' => [0, 100], 'files' => $folder,
         'lifetime' => (int) setting('MINUTES', '120'), 'expire_on_close' => setting('ON_CLOSE') === '1',
         'encrypt' => setting('ENCRYPT') === '1', 'serialization' => setting('SERIALIZATION', 'php'),
         'cookie' => 'laravel_session', 'path' => '/', 'domain' => null, 'secure' => null, 'http_only' => true, 'same_site' => 'lax', 'partitioned' => false,
@@ -126,7 +127,12 @@ $app->instance('config', new Illuminate\Config\Repository([
         'stores' => ['redis' => ['driver' => 'redis', 'connection' => 'default', 'lock_connection' => 'default']],
     ],
     'database' => [
-        'default' => 'none', 'connections' => [],
+        'default' => 'site',
+        'connections' => ['site' => [
+            'driver' => setting('DB_CONNECTION', 'sqlite'), 'host' => '127.0.0.1', 'port' => setting('DB_PORT'), 'database' => setting('DB_DATABASE'),
+            'username' => setting('DB_USERNAME'), 'password' => setting('DB_PASSWORD'), 'prefix' => '', 'charset' => setting('DB_CHARSET', 'utf8'),
+            'busy_timeout' => 5000,
+        ]],
         'redis' => [
             'client' => 'phpredis',
             'options' => ['prefix' => setting('REDIS_PREFIX', 'laravel_database_')],
@@ -148,12 +154,25 @@ $route = function (Request $request) use ($app) {
     return new Response($answer ?? '', $answer === null ? 204 : 200);
 };
 $middleware = [EncryptCookies::class, AddQueuedCookiesToResponse::class, StartSession::class];
-$is_outside = in_array($request->path(), ['_test/version', '_test/write'], true);
+$is_outside = in_array($request->path(), ['_test/version', '_test/write', '_test/migrate', '_test/rows', '_test/forget'], true);
 (new Illuminate\Pipeline\Pipeline($app))->send($request)->through($is_outside ? [] : $middleware)->then($route)->send();
 
 function body(Request $request)
 {
     return Typed::back(json_decode($request->getContent(), true, 512, JSON_THROW_ON_ERROR));
+}
+
+/// As the migration does that `php artisan make:session-table` writes; before Laravel 11 `session:table`, with a shorter column for the text.
+function migrate(Application $app): void
+{
+    $app['db']->connection()->getSchemaBuilder()->create('sessions', function (Illuminate\Database\Schema\Blueprint $table) {
+        $table->string('id')->primary();
+        $table->foreignId('user_id')->nullable()->index();
+        $table->string('ip_address', 45)->nullable();
+        $table->text('user_agent')->nullable();
+        version_compare(Application::VERSION, '11', '<') ? $table->text('payload') : $table->longText('payload');
+        $table->integer('last_activity')->index();
+    });
 }
 
 /// Each entry as it is, whatever its name: `put` would nest one with a dot.
@@ -175,6 +194,11 @@ function route(Application $app, Request $request): ?string
     }
     if ($request->path() === '_test/write') {
         return written($app, $request);
+    }
+    switch ($request->path()) {
+        case '_test/migrate': migrate($app); return null;
+        case '_test/rows': return json_encode($app['db']->table('sessions')->orderBy('id')->get(), JSON_THROW_ON_ERROR);
+        case '_test/forget': $app['db']->table('sessions')->where('id', $request->query('id'))->delete(); return null;
     }
     $session = $request->session();
     $guard = $app['auth']->guard($request->query('guard', 'web'));

@@ -135,8 +135,14 @@ pub(crate) static PHP_OF_SID: Tool = Tool {
         packages: FRAMEWORKS_OF_PHP,
     }),
 };
-const FRAMEWORKS_OF_PHP: &[&str] =
-    &["php-laravel-framework", "php-symfony-http-foundation", "php-symfony-security-http"];
+const FRAMEWORKS_OF_PHP: &[&str] = &[
+    "php-laravel-framework",
+    "php-symfony-http-foundation",
+    "php-symfony-security-http",
+    "php-mysql",
+    "php-pgsql",
+    "php-sqlite3",
+];
 pub(crate) static VALKEY_8_1: Tool = Tool {
     name: "Valkey 8.1",
     source: Source::Unpacked(&unpacked::Server {

@@ -1,24 +1,25 @@
 //! A Laravel application and ours in one visit, with one cookie jar: Laravel 8 and 13, on one Redis.
 
+use std::fmt;
+
 use dewar::{Keyring, Lifetime, Secret, SessionLayer, Value, layout::Serialization};
 
 use super::browser::one_browser_visits;
 use crate::{
     http::Visitor,
     peer::{
-        laravel::{COOKIE, Form, Laravel, Release},
+        laravel::{COOKIE, Form, Laravel, Place, Release, Row},
         ours::Ours,
-        redis::Redis,
     },
     suite::{Part, note, scenarios},
-    tools::{CHROMEDRIVER, CHROMIUM, PHP_OF_BOOKWORM, PHP_OF_SID, REDIS, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, MARIADB, PHP_OF_BOOKWORM, PHP_OF_SID, POSTGRES, REDIS, Tools},
     typed,
 };
 
 pub(crate) static PART: Part = Part {
     name: "laravel",
-    about: "real Laravel applications, 8 and 13, and ours in one visit: an encrypted cookie, records in Redis",
-    needs: &[&PHP_OF_BOOKWORM, &PHP_OF_SID, &REDIS, &CHROMIUM, &CHROMEDRIVER],
+    about: "real Laravel applications, 8 and 13, and ours in one visit: an encrypted cookie, records in Redis and in databases",
+    needs: &[&PHP_OF_BOOKWORM, &PHP_OF_SID, &REDIS, &POSTGRES, &MARIADB, &CHROMIUM, &CHROMEDRIVER],
     scenarios: scenarios![
         one_visit_is_answered_in_turn_with_every_cipher_and_serialization,
         every_kind_of_value_crosses_both_ways_in_its_order,
@@ -34,6 +35,8 @@ pub(crate) static PART: Part = Part {
         an_id_that_leads_nowhere_is_not_adopted_by_ours,
         the_cookie_is_spelled_as_laravel_spells_it,
         a_php_object_survives_a_change_by_ours,
+        a_row_says_what_laravel_would_say_of_it,
+        every_form_of_a_record_is_in_the_table_too,
         one_browser_visits_laravel_and_the_questions,
     ],
 };
@@ -43,18 +46,33 @@ struct Site {
     form: Form,
     laravel: Laravel,
     ours: Ours,
-    redis: Redis,
+    place: Place,
 }
 
 impl Site {
     fn usual(tools: &Tools, release: Release) -> Self {
-        Self::start(tools, Form::usual(release), Redis::start(tools))
+        Self::start(tools, Form::usual(release), Place::redis(tools))
     }
 
-    fn start(tools: &Tools, form: Form, redis: Redis) -> Self {
-        let laravel = form.laravel(tools, &redis, &form.key('k'), &[]);
-        let ours = form.start(&redis, &['k'], |layer| layer);
-        Self { form, laravel, ours, redis }
+    fn start(tools: &Tools, form: Form, place: Place) -> Self {
+        let laravel = form.laravel(tools, &place, &form.key('k'), &[]);
+        let ours = form.start(&place, &['k'], |layer| layer);
+        Self { form, laravel, ours, place }
+    }
+
+    /// Each release on Redis, and in a file.
+    fn each(tools: &Tools) -> impl Iterator<Item = Self> {
+        let redis = Release::BOTH.map(|release| (release, Place::redis as fn(&Tools) -> Place));
+        let files = Release::BOTH.map(|release| (release, (|_| Place::sqlite()) as fn(&Tools) -> Place));
+        redis.into_iter().chain(files).map(|(release, place)| Self::start(tools, Form::usual(release), place(tools)))
+    }
+
+    /// The same, and each release on each database server.
+    fn everywhere(tools: &Tools) -> impl Iterator<Item = Self> {
+        let servers: [fn() -> Place; 2] = [Place::postgres, Place::mariadb];
+        let servers = Release::BOTH.into_iter().flat_map(move |release| servers.map(|place| (release, place)));
+        let servers = servers.map(|(release, place)| Self::start(tools, Form::usual(release), place()));
+        Self::each(tools).chain(servers)
     }
 
     /// Both ways: who begins, and the other.
@@ -63,13 +81,19 @@ impl Site {
     }
 }
 
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {}", self.form.release, self.place.url())
+    }
+}
+
 impl Form {
     /// Ours under the keys of these letters.
-    fn start(self, redis: &Redis, letters: &[char], change: impl FnOnce(SessionLayer) -> SessionLayer) -> Ours {
+    fn start(self, place: &Place, letters: &[char], change: impl FnOnce(SessionLayer) -> SessionLayer) -> Ours {
         let mut keys = letters.iter().map(|letter| Secret::new(self.key(*letter)).expect("a key"));
         let first = Keyring::new(keys.next().expect("there is a key"));
         let keyring = keys.fold(first, Keyring::fallback);
-        Ours::start_within(|| change(self.ours(redis, keyring)))
+        Ours::start_within(|| change(self.ours(place, keyring)))
     }
 }
 
@@ -105,7 +129,7 @@ fn same(found: &Value, expected: &str) {
 
 fn one_visit_is_answered_in_turn_with_every_cipher_and_serialization(tools: &Tools) {
     for form in Form::all() {
-        let site = Site::start(tools, form, Redis::start(tools));
+        let site = Site::start(tools, form, Place::redis(tools));
         for (one, other) in site.ways() {
             let mut visitor = Visitor::new();
             post(&mut visitor, one, "set", r#"{"name": "Zoë/\u2028", "n": {"deep": [1, true, null]}}"#);
@@ -117,9 +141,9 @@ fn one_visit_is_answered_in_turn_with_every_cipher_and_serialization(tools: &Too
                 assert_eq!(self::token(&mut visitor, url), token, "{form:?}: it is the same session");
             }
             assert_eq!(jar.len(), 1, "{form:?}");
-            assert_eq!(site.redis.keys().len(), 1, "{form:?}: {:?}", site.redis.keys());
+            assert_eq!(site.place.records().len(), 1, "{form:?}: {:?}", site.place.records());
             post(&mut visitor, &site.ours.url, "clear", "");
-            assert_eq!(site.redis.keys(), Vec::<String>::new(), "{form:?}");
+            assert_eq!(site.place.records(), Vec::<String>::new(), "{form:?}");
         }
     }
 }
@@ -145,7 +169,7 @@ fn every_kind_of_value_crosses_both_ways_in_its_order(tools: &Tools) {
         Form::usual(Release::V13),
         Form { serialization: Serialization::Json, ..Form::usual(Release::V13) },
     ] {
-        let site = Site::start(tools, form, Redis::start(tools));
+        let site = Site::start(tools, form, Place::redis(tools));
         for (one, other) in site.ways() {
             let php = (form.serialization == Serialization::Php).then_some(OF_PHP);
             for kinds in [EVERY_KIND].into_iter().chain(php) {
@@ -163,8 +187,7 @@ fn every_kind_of_value_crosses_both_ways_in_its_order(tools: &Tools) {
 }
 
 fn twenty_alternating_writes_are_all_in_the_record(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::each(tools) {
         let mut visitor = Visitor::new();
         post(&mut visitor, &site.laravel.url, "set", r#"{"count": 0}"#);
         for at in 0..20 {
@@ -174,16 +197,15 @@ fn twenty_alternating_writes_are_all_in_the_record(tools: &Tools) {
         }
         for url in [&site.ours.url, &site.laravel.url] {
             let found = entries(&mut visitor, url);
-            assert_eq!(found.get("count"), Some(&20.into()), "{release:?}");
-            (0..20).for_each(|at| assert_eq!(found.get(&format!("entry{at}")), Some(&at.into()), "{release:?}"));
+            assert_eq!(found.get("count"), Some(&20.into()), "{site}");
+            (0..20).for_each(|at| assert_eq!(found.get(&format!("entry{at}")), Some(&at.into()), "{site}"));
         }
-        assert_eq!(site.redis.keys().len(), 1);
+        assert_eq!(site.place.records().len(), 1);
     }
 }
 
 fn after_a_log_out_on_either_side_the_old_cookie_opens_nothing(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::everywhere(tools) {
         for (one, other) in site.ways() {
             let mut visitor = Visitor::new();
             post(&mut visitor, other, "set", r#"{"cart": [1]}"#);
@@ -204,8 +226,7 @@ fn after_a_log_out_on_either_side_the_old_cookie_opens_nothing(tools: &Tools) {
 }
 
 fn a_second_visitor_stays_another(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::each(tools) {
         let (mut ada, mut grace) = (Visitor::new(), Visitor::new());
         post(&mut ada, &site.laravel.url, "set", r#"{"name": "Ada"}"#);
         post(&mut grace, &site.ours.url, "set", r#"{"name": "Grace"}"#);
@@ -215,7 +236,7 @@ fn a_second_visitor_stays_another(tools: &Tools) {
             same(&entries(&mut ada, other), r#"{"name": "Ada", "a": 1}"#);
             same(&entries(&mut grace, other), r#"{"name": "Grace", "g": 1}"#);
         }
-        assert_eq!(site.redis.keys().len(), 2);
+        assert_eq!(site.place.records().len(), 2);
     }
 }
 
@@ -234,7 +255,7 @@ fn a_message_that_one_leaves_is_shown_once_by_the_other(tools: &Tools) {
         Form::usual(Release::V13),
         Form { serialization: Serialization::Json, ..Form::usual(Release::V13) },
     ] {
-        let site = Site::start(tools, form, Redis::start(tools));
+        let site = Site::start(tools, form, Place::redis(tools));
         for leaves in [&site.laravel.url, &site.ours.url] {
             for by_ours in [true, false] {
                 let mut visitor = Visitor::new();
@@ -282,8 +303,7 @@ fn a_message_is_kept_as_long_as_laravel_keeps_it(tools: &Tools) {
 }
 
 fn a_log_in_of_one_is_believed_by_the_other(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::everywhere(tools) {
         let who = |visitor: &mut Visitor| {
             let ours = visitor.get(&format!("{}/_test/whoami", site.ours.url)).body;
             (visitor.get(&format!("{}/_test/check", site.laravel.url)).body, ours)
@@ -302,8 +322,18 @@ fn a_log_in_of_one_is_believed_by_the_other(tools: &Tools) {
         let mut visitor = Visitor::new();
         post(&mut visitor, &site.laravel.url, "set", r#"{"cart": [1]}"#);
         let before = visitor.clone();
-        post(&mut visitor, &site.ours.url, "principal", r#"{"id": "ada"}"#);
-        assert_eq!(who(&mut visitor), is("\"ada\""));
+        // A column of numbers takes no name.
+        let (login, name) = match &site.place {
+            Place::Redis(_) => (r#"{"id": "ada"}"#, "\"ada\""),
+            Place::Database(_) => (r#"{"id": "12"}"#, "\"12\""),
+        };
+        post(&mut visitor, &site.ours.url, "principal", login);
+        assert_eq!(who(&mut visitor), is(name));
+        if let Place::Database(database) = &site.place {
+            let mut users: Vec<_> = database.rows().iter().filter_map(|row| row.text("user_id")).collect();
+            users.sort();
+            assert_eq!(users, ["12", "7"], "{site}: each row says whose it is");
+        }
         assert_eq!(entries(&mut visitor, &site.laravel.url).get("cart"), Some(&Value::List(vec![1.into()])));
         assert_eq!(who(&mut before.clone()), is("nobody"), "the id of before is worth nothing");
         post(&mut visitor, &site.laravel.url, "logout", "");
@@ -312,18 +342,17 @@ fn a_log_in_of_one_is_believed_by_the_other(tools: &Tools) {
 }
 
 fn the_token_of_the_forms_changes_with_the_id(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::each(tools) {
         for (one, other) in site.ways() {
             let mut visitor = Visitor::new();
             post(&mut visitor, one, "set", r#"{"a": 1}"#);
             let (before, planted) = (token(&mut visitor, one), visitor.clone());
-            assert_eq!(token(&mut visitor, other), before, "{release:?}");
+            assert_eq!(token(&mut visitor, other), before, "{site}");
             let route = if one == site.ours.url { "login" } else { "renew" };
             post(&mut visitor, one, route, r#"{"b": 2}"#);
             let after = token(&mut visitor, one);
-            assert_ne!(after, before, "{release:?}");
-            assert_eq!(token(&mut visitor, other), after, "{release:?}");
+            assert_ne!(after, before, "{site}");
+            assert_eq!(token(&mut visitor, other), after, "{site}");
             same(&entries(&mut visitor, other), r#"{"a": 1, "b": 2}"#);
             same(&entries(&mut planted.clone(), other), "{}");
         }
@@ -333,22 +362,22 @@ fn the_token_of_the_forms_changes_with_the_id(tools: &Tools) {
 fn the_key_changes_while_people_stay_logged_in(tools: &Tools) {
     for cipher in [dewar::dialect::wire::laravel::Cipher::Aes256Cbc, dewar::dialect::wire::laravel::Cipher::Aes256Gcm] {
         for encrypt in [false, true] {
-            let redis = Redis::start(tools);
+            let place = Place::redis(tools);
             let form = Form { cipher, encrypt, ..Form::usual(Release::V13) };
-            let before = form.laravel(tools, &redis, &form.key('o'), &[]);
-            let ours = form.start(&redis, &['n', 'o'], |layer| layer);
+            let before = form.laravel(tools, &place, &form.key('o'), &[]);
+            let ours = form.start(&place, &['n', 'o'], |layer| layer);
             let mut visitor = Visitor::new();
             post(&mut visitor, &before.url, "set", r#"{"a": 1}"#);
             let opened = visitor.get(&format!("{}/_test/get", ours.url));
             assert_eq!(opened.set_cookie.len(), 1, "it is sealed again: {:?}", opened.set_cookie);
             assert!(visitor.get(&format!("{}/_test/get", ours.url)).set_cookie.is_empty(), "once");
             post(&mut visitor, &ours.url, "add", r#"{"b": 2}"#);
-            let after = form.laravel(tools, &redis, &form.key('n'), &[]);
+            let after = form.laravel(tools, &place, &form.key('n'), &[]);
             same(&entries(&mut visitor, &after.url), r#"{"a": 1, "b": 2}"#);
 
             // And Laravel first: ours still has the old key when Laravel reads both.
-            let both = form.laravel(tools, &redis, &form.key('n'), &[("OLD_KEYS", &form.key('o'))]);
-            let behind = form.start(&redis, &['o'], |layer| layer);
+            let both = form.laravel(tools, &place, &form.key('n'), &[("OLD_KEYS", &form.key('o'))]);
+            let behind = form.start(&place, &['o'], |layer| layer);
             let mut visitor = Visitor::new();
             post(&mut visitor, &behind.url, "set", r#"{"a": 1}"#);
             same(&entries(&mut visitor, &both.url), r#"{"a": 1}"#);
@@ -362,7 +391,7 @@ fn another_key_or_cipher_opens_nothing(tools: &Tools) {
         let site = Site::usual(tools, release);
         let gcm = Form { cipher: dewar::dialect::wire::laravel::Cipher::Aes256Gcm, ..site.form };
         let strangers =
-            [site.form.start(&site.redis, &['x'], |layer| layer), gcm.start(&site.redis, &['k'], |layer| layer)];
+            [site.form.start(&site.place, &['x'], |layer| layer), gcm.start(&site.place, &['k'], |layer| layer)];
         for stranger in strangers {
             for (one, other) in [(&site.laravel.url, &stranger.url), (&stranger.url, &site.laravel.url)] {
                 let mut visitor = Visitor::new();
@@ -375,15 +404,14 @@ fn another_key_or_cipher_opens_nothing(tools: &Tools) {
 }
 
 fn an_id_that_leads_nowhere_is_not_adopted_by_ours(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::each(tools) {
         let mut visitor = Visitor::new();
         post(&mut visitor, &site.laravel.url, "set", r#"{"a": 1}"#);
-        let keys = site.redis.keys();
+        let keys = site.place.records();
         let planted = visitor.clone();
-        site.redis.expire(&keys[0], 0);
+        site.place.forget(&keys[0]);
         post(&mut visitor, &site.ours.url, "add", r#"{"victim": 1}"#);
-        assert_ne!(site.redis.keys(), keys, "{release:?}");
+        assert_ne!(site.place.records(), keys, "{site}");
         for (one, other) in site.ways() {
             same(&entries(&mut planted.clone(), one), "{}");
             same(&entries(&mut visitor.clone(), other), r#"{"victim": 1}"#);
@@ -394,12 +422,12 @@ fn an_id_that_leads_nowhere_is_not_adopted_by_ours(tools: &Tools) {
 fn the_cookie_is_spelled_as_laravel_spells_it(tools: &Tools) {
     for release in Release::BOTH {
         for on_close in [false, true] {
-            let redis = Redis::start(tools);
+            let place = Place::redis(tools);
             let form = Form::usual(release);
             let laravel =
-                form.laravel(tools, &redis, &form.key('k'), &[("ON_CLOSE", if on_close { "1" } else { "0" })]);
+                form.laravel(tools, &place, &form.key('k'), &[("ON_CLOSE", if on_close { "1" } else { "0" })]);
             let lifetime = |layer: SessionLayer| if on_close { layer.lifetime(Lifetime::browser()) } else { layer };
-            let ours = form.start(&redis, &['k'], lifetime);
+            let ours = form.start(&place, &['k'], lifetime);
             let spelled = |url: &str| {
                 let set = post(&mut Visitor::new(), url, "set", r#"{"a": 1}"#);
                 assert_eq!(set.len(), 1, "{set:?}");
@@ -421,8 +449,7 @@ fn the_cookie_is_spelled_as_laravel_spells_it(tools: &Tools) {
 const OBJECT: &str = r#"{"$t": "object", "v": "Tzo4OiJzdGRDbGFzcyI6MTp7czoxOiJ4IjtpOjE7fQ=="}"#;
 
 fn a_php_object_survives_a_change_by_ours(tools: &Tools) {
-    for release in Release::BOTH {
-        let site = Site::usual(tools, release);
+    for site in Site::each(tools) {
         let mut visitor = Visitor::new();
         post(&mut visitor, &site.laravel.url, "set", &format!(r#"{{"before": 1, "object": {OBJECT}, "after": 2}}"#));
         post(&mut visitor, &site.ours.url, "add", r#"{"before": "longer than it was", "b": 2}"#);
@@ -431,15 +458,58 @@ fn a_php_object_survives_a_change_by_ours(tools: &Tools) {
     }
 }
 
+fn every_form_of_a_record_is_in_the_table_too(tools: &Tools) {
+    for form in Form::all() {
+        let site = Site::start(tools, form, Place::sqlite());
+        for (one, other) in site.ways() {
+            let mut visitor = Visitor::new();
+            post(&mut visitor, one, "set", r#"{"name": "Zoë/\u2028", "n": {"deep": [1, true, null]}}"#);
+            post(&mut visitor, other, "add", r#"{"n": 2}"#);
+            for url in [one, other] {
+                same(&entries(&mut visitor, url), r#"{"name": "Zoë/\u2028", "n": 2}"#);
+            }
+            assert_eq!(site.place.records().len(), 1, "{site}");
+            post(&mut visitor, &site.ours.url, "clear", "");
+            assert_eq!(site.place.records(), Vec::<String>::new(), "{site}");
+        }
+    }
+}
+
+fn a_row_says_what_laravel_would_say_of_it(tools: &Tools) {
+    let seconds = |row: &Row| row.text("last_activity").and_then(|text| text.parse::<i64>().ok()).expect("a number");
+    for site in Site::everywhere(tools) {
+        let Place::Database(database) = &site.place else { continue };
+        let one = || {
+            let mut rows = database.rows();
+            assert_eq!(rows.len(), 1, "{site}: one session: {rows:?}");
+            rows.remove(0)
+        };
+        let mut visitor = Visitor::new();
+        post(&mut visitor, &site.ours.url, "set", r#"{"a": 1}"#);
+        let ours = seconds(&one());
+        post(&mut visitor, &site.laravel.url, "login", r#"{"id": 7}"#);
+        let theirs = one();
+        assert!((0..=60).contains(&(seconds(&theirs) - ours)), "{site}: the same clock and meaning");
+        assert_eq!(theirs.text("user_id").as_deref(), Some("7"), "{site}");
+        assert_eq!(theirs.text("ip_address").as_deref(), Some("127.0.0.1"), "{site}");
+        // A write of ours leaves the address, and so does a new id.
+        post(&mut visitor, &site.ours.url, "login", r#"{"b": 2}"#);
+        let renewed = one();
+        assert_ne!(renewed.id(), theirs.id(), "{site}");
+        assert_eq!(renewed.text("ip_address").as_deref(), Some("127.0.0.1"), "{site}");
+        assert_eq!(renewed.text("user_id").as_deref(), Some("7"), "{site}");
+    }
+}
+
 fn one_browser_visits_laravel_and_the_questions(tools: &Tools) {
-    for release in Release::BOTH {
-        let redis = Redis::start(tools);
+    let places = [Place::redis(tools), Place::redis(tools), Place::sqlite(), Place::postgres(), Place::mariadb()];
+    for (place, release) in places.into_iter().zip(Release::BOTH.into_iter().cycle()) {
         let form = Form { encrypt: release == Release::V13, ..Form::usual(release) };
         let key = form.key('k');
-        let laravel = form.laravel(tools, &redis, &key, &[]);
+        let laravel = form.laravel(tools, &place, &key, &[]);
         let settings = [
             ("SESSION_DIALECT", "laravel"),
-            ("SESSION_STORE", &*redis.url),
+            ("SESSION_STORE", &*place.url()),
             ("SESSION_OPTIONS", &form.options()),
             ("SECRET_KEY", &key),
         ];

@@ -13,6 +13,7 @@ pub(crate) static PART: Part = Part {
     scenarios: scenarios![
         the_store_in_mariadb_keeps_its_promises,
         the_store_in_mysql_keeps_its_promises,
+        a_frameworks_table_is_shared_with_it_on_both,
         whoever_is_not_the_server_learns_nothing,
         what_attackers_tried_on_mysql_changes_nothing,
         a_mariadb_that_fails_at_night_is_met,
@@ -42,6 +43,10 @@ fn the_store_in_mariadb_keeps_its_promises(tools: &Tools) {
 
 fn the_store_in_mysql_keeps_its_promises(tools: &Tools) {
     run(tools, &MYSQL, OwnTests::of("mysql::store"));
+}
+
+fn a_frameworks_table_is_shared_with_it_on_both(tools: &Tools) {
+    run_on_both(tools, || OwnTests::of("mysql::tables"));
 }
 
 fn what_attackers_tried_on_mysql_changes_nothing(tools: &Tools) {

@@ -12,6 +12,7 @@ pub(crate) static PART: Part = Part {
     needs: &[&POSTGRES, &PGBOUNCER, &OPENSSL, &CARGO],
     scenarios: scenarios![
         the_store_in_postgresql_keeps_its_promises,
+        a_frameworks_table_in_postgresql_is_shared_with_it,
         addresses_of_postgresql_are_what_they_say_and_nobody_is_between,
         what_attackers_tried_on_postgresql_changes_nothing,
         a_postgresql_that_fails_at_night_is_met,
@@ -30,6 +31,10 @@ pub(crate) static LONG: Part = Part {
 
 fn the_store_in_postgresql_keeps_its_promises(tools: &Tools) {
     OwnTests::of("postgres::store").run(tools);
+}
+
+fn a_frameworks_table_in_postgresql_is_shared_with_it(tools: &Tools) {
+    OwnTests::of("postgres::tables").run(tools);
 }
 
 fn addresses_of_postgresql_are_what_they_say_and_nobody_is_between(tools: &Tools) {

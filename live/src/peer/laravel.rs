@@ -1,13 +1,23 @@
 //! The test routes in Laravel: `live/laravel_app/app.php`, on Laravel 8 and 13, and what it shares with ours.
 
+use std::cell::OnceCell;
+
 use dewar::{
     Keyring, SessionLayer,
     dialect::{self, wire::laravel::Cipher},
     layout::Serialization,
 };
 
-use super::redis::Redis;
+use super::{
+    redis::Redis,
+    servers::{
+        directory::Directory,
+        mysql_server::{self, PASSWORD},
+        postgres_server,
+    },
+};
 use crate::{
+    http::Visitor,
     process::{Process, free_port},
     tools::{PHP_OF_BOOKWORM, PHP_OF_SID, Tool, Tools, root},
 };
@@ -91,23 +101,26 @@ impl Form {
     }
 
     /// Starts Laravel with this key and, beside the form's own, these settings, which stand at the top of its file.
-    pub(crate) fn laravel(self, tools: &Tools, redis: &Redis, key: &str, settings: &[(&str, &str)]) -> Laravel {
+    pub(crate) fn laravel(self, tools: &Tools, place: &Place, key: &str, settings: &[(&str, &str)]) -> Laravel {
         let port = free_port();
         let mut command = tools.command(self.release.tool());
         command.args(["-S", &format!("127.0.0.1:{port}")]).arg(root().join("live/laravel_app/app.php"));
         command.envs([("APP_KEY", key), ("REDIS_PREFIX", "shop_"), ("CACHE_PREFIX", "cache")]);
-        command.env("REDIS_PORT", redis.url.rsplit(':').next().unwrap_or_default());
+        command.envs(place.settings());
         command.env("CIPHER", self.cipher.name()).env("ENCRYPT", if self.encrypt { "1" } else { "0" });
         command.env("SERIALIZATION", self.serialization_name()).envs(settings.iter().copied());
         let mut process = Process::start("Laravel", &mut command);
         process.wait_for_port(port);
-        Laravel { _process: process, url: format!("http://127.0.0.1:{port}") }
+        let laravel = Laravel { _process: process, url: format!("http://127.0.0.1:{port}") };
+        place.is_made_by(&laravel);
+        laravel
     }
 
     /// Our layer under this keyring. Called within a runtime.
-    pub(crate) fn ours(self, redis: &Redis, keyring: Keyring) -> SessionLayer {
+    pub(crate) fn ours(self, place: &Place, keyring: Keyring) -> SessionLayer {
         let layer = SessionLayer::new(keyring).expect("the keys are accepted");
-        layer.dialect(move |keys: &Keyring| self.dialect(keys)).store(redis.store())
+        let store = dewar::store::open(&place.url()).expect("the address can be read");
+        layer.dialect(move |keys: &Keyring| self.dialect(keys)).store(store)
     }
 
     pub(crate) fn dialect(self, keys: &Keyring) -> dialect::Laravel {
@@ -130,6 +143,154 @@ impl Form {
         match self.serialization {
             Serialization::Php => "php",
             Serialization::Json => "json",
+        }
+    }
+}
+
+/// Where the records are.
+pub(crate) enum Place {
+    Redis(Redis),
+    Database(Database),
+}
+
+/// A database with Laravel's table.
+pub(crate) struct Database {
+    server: Server,
+    /// Its address, once Laravel has made the table.
+    laravel: OnceCell<String>,
+}
+
+enum Server {
+    Sqlite(Directory),
+    Postgres(postgres_server::Server),
+    MariaDb(mysql_server::Server),
+}
+
+/// A row, as Laravel's query builder reads it.
+#[derive(Debug)]
+pub(crate) struct Row(serde_json::Value);
+
+impl Place {
+    pub(crate) fn redis(tools: &Tools) -> Self {
+        Self::Redis(Redis::start(tools))
+    }
+
+    pub(crate) fn sqlite() -> Self {
+        Self::of(Server::Sqlite(Directory::new()))
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self::of(Server::Postgres(postgres_server::Server::start(&[])))
+    }
+
+    pub(crate) fn mariadb() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        Self::of(Server::MariaDb(runtime.block_on(mysql_server::Server::start(&[]))))
+    }
+
+    fn of(server: Server) -> Self {
+        Self::Database(Database { server, laravel: OnceCell::new() })
+    }
+
+    /// `SESSION_STORE`.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Redis(redis) => redis.url.clone(),
+            Self::Database(Database { server, .. }) => match server {
+                Server::Sqlite(folder) => format!("sqlite:{}", folder.file().display()),
+                Server::Postgres(server) => server.url(),
+                Server::MariaDb(server) => server.url(),
+            },
+        }
+    }
+
+    /// The same as Laravel's application is told.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let server = match self {
+            Self::Redis(redis) => {
+                return vec![("REDIS_PORT", redis.url.rsplit(':').next().unwrap_or_default().to_owned())];
+            }
+            Self::Database(Database { server, .. }) => server,
+        };
+        let mut settings = vec![("DRIVER", "database".to_owned())];
+        settings.extend(match server {
+            Server::Sqlite(folder) => {
+                let file = folder.file();
+                // Laravel makes none.
+                std::fs::File::options().append(true).create(true).open(&file).expect("a file");
+                vec![("DB_CONNECTION", "sqlite".into()), ("DB_DATABASE", file.display().to_string())]
+            }
+            Server::Postgres(server) => vec![
+                ("DB_CONNECTION", "pgsql".into()),
+                ("DB_PORT", server.port().to_string()),
+                ("DB_DATABASE", "postgres".into()),
+                ("DB_USERNAME", "live".into()),
+            ],
+            Server::MariaDb(server) => vec![
+                ("DB_CONNECTION", "mysql".into()),
+                ("DB_CHARSET", "utf8mb4".into()),
+                ("DB_PORT", server.port().to_string()),
+                ("DB_DATABASE", "site".into()),
+                ("DB_USERNAME", "dewar".into()),
+                ("DB_PASSWORD", PASSWORD.into()),
+            ],
+        });
+        settings
+    }
+
+    /// The first of Laravel's applications makes its table.
+    fn is_made_by(&self, laravel: &Laravel) {
+        let Self::Database(database) = self else { return };
+        database.laravel.get_or_init(|| {
+            let answer = Visitor::new().post(&format!("{}/_test/migrate", laravel.url), "");
+            assert_eq!(answer.status, 204, "{}", answer.body);
+            laravel.url.clone()
+        });
+    }
+
+    /// The names of all records, without our tombstones.
+    pub(crate) fn records(&self) -> Vec<String> {
+        match self {
+            Self::Redis(redis) => redis.keys(),
+            Self::Database(database) => database.rows().iter().map(Row::id).collect(),
+        }
+    }
+
+    /// Removes a record behind everybody's back.
+    pub(crate) fn forget(&self, name: &str) {
+        match self {
+            Self::Redis(redis) => redis.remove(name),
+            Self::Database(database) => {
+                let answer = Visitor::new().post(&format!("{}/_test/forget?id={name}", database.laravel()), "");
+                assert_eq!(answer.status, 204, "{}", answer.body);
+            }
+        }
+    }
+}
+
+impl Database {
+    fn laravel(&self) -> &str {
+        self.laravel.get().expect("Laravel was started before")
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let answer = Visitor::new().get(&format!("{}/_test/rows", self.laravel()));
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&answer.body).expect("rows");
+        rows.into_iter().map(Row).collect()
+    }
+}
+
+impl Row {
+    pub(crate) fn id(&self) -> String {
+        self.text("id").expect("a row has an id")
+    }
+
+    /// A column, as text.
+    pub(crate) fn text(&self, column: &str) -> Option<String> {
+        match self.0.get(column)? {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
         }
     }
 }

@@ -15,5 +15,6 @@ pub(crate) mod prometheus;
 pub(crate) mod questions;
 pub(crate) mod rails;
 pub(crate) mod redis;
+pub(crate) mod servers;
 pub(crate) mod symfony;
 pub(crate) mod watched;

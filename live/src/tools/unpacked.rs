@@ -124,7 +124,8 @@ tree=$(dirname "$0")/tree
 loader=$(ls "$tree"/usr/lib64/ld-linux* "$tree"/usr/lib/ld-linux* 2>/dev/null | head -n 1)
 php=$(ls "$tree"/usr/bin/php8.* | head -n 1)
 extensions=$(echo "$tree"/usr/lib/php/20*)
-for name in posix phar redis igbinary pdo intl iconv fileinfo dom mbstring tokenizer ctype; do
+# The last is loaded first: what others stand on comes late.
+for name in pdo_mysql pdo_pgsql pdo_sqlite mysqlnd posix phar redis igbinary pdo intl iconv fileinfo dom mbstring tokenizer ctype; do
     [ -f "$extensions/$name.so" ] && set -- -d extension="$name" "$@"
 done
 exec "$loader" --library-path "$(echo "$tree"/usr/lib/*-linux-gnu)" "$php" -n -d extension_dir="$extensions" -d include_path="$tree/usr/share/php" "$@"

@@ -15,8 +15,8 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-pub(super) use self::sql::{Cell, Flavor, Statement};
 use self::sql::Statements;
+pub(super) use self::sql::{Cell, Flavor, Statement};
 use super::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
 use crate::layout::{Stored, Table};
 
@@ -61,7 +61,8 @@ impl Looks {
     /// The framework's table is not there, or has other columns.
     pub(super) fn missing(&self, why: impl fmt::Display) -> StoreError {
         let Table { name, made_by, .. } = &*self.table;
-        StoreError::new(format!("there is no table of sessions as the framework makes it ({name}): run {made_by}")).because(why.to_string())
+        StoreError::new(format!("there is no table of sessions as the framework makes it ({name}): run {made_by}"))
+            .because(why.to_string())
     }
 }
 

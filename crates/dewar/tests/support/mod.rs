@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 pub mod browser;
 pub mod certificates;
+pub mod directory;
 pub mod endings;
 pub mod faulty;
 pub mod hang_ups;

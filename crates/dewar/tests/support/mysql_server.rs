@@ -15,7 +15,7 @@ use dewar::store::mysql::MysqlStore;
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable};
 use tokio::time::sleep;
 
-use super::stores::Directory;
+use super::directory::Directory;
 
 /// What the store's user is called, and what a message must never say.
 pub(crate) const PASSWORD: &str = "s3cret-of-the-tests";
@@ -177,7 +177,7 @@ fn command() -> Command {
 fn template() -> PathBuf {
     let version = version(&program()).expect("the server says its version");
     let name: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
-    let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let template = option_env!("CARGO_TARGET_TMPDIR").map_or_else(env::temp_dir, PathBuf::from).join(name);
     // One of this process makes it.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::stores::Directory;
+use super::directory::Directory;
 
 pub(crate) struct Server {
     directory: Directory,

@@ -1,16 +1,14 @@
 //! What the tests of stores have in common.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dewar::{
     dialect::SessionId,
     store::{Create, Load, Record, SessionStore, StoreKey, Timestamp, Tombstone, Version, Why},
 };
+
+pub(crate) use super::directory::Directory;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -64,31 +62,4 @@ pub(crate) async fn create(store: &impl SessionStore, number: u64, record: &Reco
 
 pub(crate) async fn lives(store: &impl SessionStore, key: &StoreKey, now: Timestamp) -> bool {
     matches!(store.load(key, now).await.unwrap(), Load::Found(..))
-}
-
-/// A directory of its own, removed at the end.
-pub(crate) struct Directory(PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("dewar-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(crate) fn file(&self) -> PathBuf {
-        self.0.join("sessions.db")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -132,7 +132,9 @@ async fn what_the_framework_writes_after_an_end_is_removed(database: &impl Datab
         let engine = database.engine(table.clone());
         create(&engine, "ended", "a").await;
         let write = match table == laravel() {
-            true => "INSERT INTO sessions (id, payload, last_activity) SELECT 'ended', payload, last_activity FROM sessions WHERE id = 'template'",
+            true => {
+                "INSERT INTO sessions (id, payload, last_activity) SELECT 'ended', payload, last_activity FROM sessions WHERE id = 'template'"
+            }
             false => {
                 "INSERT INTO django_session SELECT 'ended', session_data, expire_date FROM django_session WHERE session_key = 'template'"
             }
@@ -156,7 +158,10 @@ async fn a_renewed_row_takes_the_other_columns_along(database: &impl Database) {
     let engine = database.engine(laravel());
     let at = create(&engine, "old", "a").await;
     database.run("UPDATE sessions SET ip_address = '192.0.2.1' WHERE id = 'old'").await;
-    assert!(matches!(engine.rename("old", at, "new", row("b", Some("8")), ended(5), NOW).await.unwrap(), Applied::Done));
+    assert!(matches!(
+        engine.rename("old", at, "new", row("b", Some("8")), ended(5), NOW).await.unwrap(),
+        Applied::Done
+    ));
     assert_eq!(found(&engine, "new").await.as_deref(), Some("b"));
     assert!(matches!(engine.load("old", NOW).await.unwrap(), Found::Gone(Tombstone { nonce: 5, .. })));
     for (column, expected) in [("ip_address", "192.0.2.1"), ("user_id", "8")] {
@@ -171,7 +176,8 @@ async fn moments_are_what_the_framework_reads(database: &impl Database) {
     assert_eq!(seen, Some(NOW.as_secs().to_string()), "an hour before it ends");
     let engine = database.engine(django());
     create(&engine, "moment", "a").await;
-    let until = database.text("SELECT CAST(expire_date AS char(26)) FROM django_session WHERE session_key = 'moment'").await;
+    let until =
+        database.text("SELECT CAST(expire_date AS char(26)) FROM django_session WHERE session_key = 'moment'").await;
     // An hour after the second 1,800,000,000.
     assert!(until.as_deref().is_some_and(|until| until.starts_with("2027-01-15 09:00:00")), "{until:?}");
     let Found::Record { expires, .. } = engine.load("moment", NOW).await.unwrap() else { panic!("it stands") };

@@ -73,7 +73,11 @@ impl Layout for Verbatim {
     fn read(&self, found: &Stored, _steps: &mut Steps<'_>) -> Result<Kept, Refusal> {
         let bytes = match self {
             Self::Bytes => found.body().to_vec(),
-            Self::Text => found.body().chunks(2).map(|letters| letters.iter().fold(0, |byte, letter| byte << 4 | (letter - b'a'))).collect(),
+            Self::Text => found
+                .body()
+                .chunks(2)
+                .map(|letters| letters.iter().fold(0, |byte, letter| byte << 4 | (letter - b'a')))
+                .collect(),
         };
         Ok(Kept::new(Data::parse(self.encoding(), &held(&bytes)).ok_or(Refusal::Malformed)?))
     }

@@ -134,7 +134,8 @@ impl Engine for Files {
         Box::pin(async move {
             let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
             let (from, to) = (self.place(from)?, self.place(to)?);
-            let attempt = move |folder: &Folder| folder.rename((&from, &to), guard, (data.body(), expires), &tombstone, now);
+            let attempt =
+                move |folder: &Folder| folder.rename((&from, &to), guard, (data.body(), expires), &tombstone, now);
             self.unlocked(self.lock_limit, attempt, locked("renew")).await
         })
     }

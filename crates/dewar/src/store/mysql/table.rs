@@ -119,7 +119,9 @@ fn columns(row: &mut Row) -> Result<(String, Vec<u8>, i64)> {
 /// Where it is the framework's table that is missing, or a column of it.
 fn missing(failure: Failure, looks: &Looks) -> Failure {
     match &failure {
-        Failure::Client(error) if matches!(failure.code(), Some(1146 | 1054)) && !error.to_string().contains("dewar_") => {
+        Failure::Client(error)
+            if matches!(failure.code(), Some(1146 | 1054)) && !error.to_string().contains("dewar_") =>
+        {
             Failure::Said(looks.missing(error).to_string())
         }
         _ => failure,

@@ -179,24 +179,17 @@ impl Drop for Open<'_> {
     }
 }
 
-async fn there(
-    client: &Server,
-    statements: &Statements,
-    looks: &Looks,
-    now: Timestamp,
-) -> Result<There, Failure> {
+async fn there(client: &Server, statements: &Statements, looks: &Looks, now: Timestamp) -> Result<There, Failure> {
     let key = Key::of(&looks.tombstone);
     let (bytes, moment) = (key.bytes(), millis(now));
     let tombstone = [bytea(&bytes), int8(&moment)];
-    let (row, tombstone) =
-        join(query(client, &looks.row), client.query_typed(&statements.load.sql, &tombstone)).await;
+    let (row, tombstone) = join(query(client, &looks.row), client.query_typed(&statements.load.sql, &tombstone)).await;
     let row = row.map_err(|error| match error.code() {
-        Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => {
-            Failure::Said(looks.missing(in_full(&error)))
-        }
+        Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => Failure::Said(looks.missing(in_full(&error))),
         _ => Failure::Client(error),
     })?;
-    let row = row.first().map(|row| Ok::<_, Error>((row.try_get(0)?, row.try_get::<_, &str>(1)?.into(), row.try_get(2)?)));
+    let row =
+        row.first().map(|row| Ok::<_, Error>((row.try_get(0)?, row.try_get::<_, &str>(1)?.into(), row.try_get(2)?)));
     Ok(There::new(looks, row.transpose()?, standing(&tombstone?, now)?))
 }
 

@@ -105,9 +105,7 @@ impl Engine for Strings {
             self.locked(&mut script, name);
             script.arg(digest(guard));
             match &write {
-                Write::Record { data, expires, .. } => {
-                    script.arg(seconds(*expires, now)).arg(&**data.body())
-                }
+                Write::Record { data, expires, .. } => script.arg(seconds(*expires, now)).arg(&**data.body()),
                 Write::Touch(expires) => script.arg(seconds(*expires, now)),
             };
             match write {

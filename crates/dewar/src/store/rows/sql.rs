@@ -81,7 +81,8 @@ impl Statements {
             update: format!("UPDATE {name} SET {} WHERE {key} = {}", sets(1), value(last)).into(),
             touch: format!("UPDATE {name} SET {moment} = {} WHERE {key} = {}", written(1), value(2)).into(),
             delete: format!("DELETE FROM {name} WHERE {key} = {}", value(1)).into(),
-            rename: format!("UPDATE {name} SET {key} = {}, {} WHERE {key} = {}", value(1), sets(2), value(last + 1)).into(),
+            rename: format!("UPDATE {name} SET {key} = {}, {} WHERE {key} = {}", value(1), sets(2), value(last + 1))
+                .into(),
             purge: flavor.purge(&name, &key, &format!("{moment} <= {}", written(1))).into(),
             look: look.into(),
         }
@@ -246,7 +247,6 @@ impl Flavor {
             },
         }
     }
-
 
     /// Removes some rows that have ended: the second value says how many at most.
     fn purge(self, table: &str, key: &str, ended: &str) -> String {

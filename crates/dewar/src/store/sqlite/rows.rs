@@ -52,11 +52,7 @@ impl Database for SqliteStore {
     }
 }
 
-fn there(
-    connection: &Connection,
-    looks: &Looks,
-    now: Timestamp,
-) -> Result<std::result::Result<There, StoreError>> {
+fn there(connection: &Connection, looks: &Looks, now: Timestamp) -> Result<std::result::Result<There, StoreError>> {
     let Statement { sql, cells } = &looks.row;
     let mut statement = match connection.prepare_cached(sql) {
         Ok(statement) => statement,

@@ -134,9 +134,7 @@ impl Engine for Strings {
             let (what, script) = engine::writing(guard, &write);
             let call = on(script, name, now).arg(digest(guard));
             let call = match &write {
-                Write::Record { data, expires, .. } => {
-                    call.arg(seconds(*expires, now)).arg(&**data.body())
-                }
+                Write::Record { data, expires, .. } => call.arg(seconds(*expires, now)).arg(&**data.body()),
                 Write::Touch(expires) => call.arg(seconds(*expires, now)).repeatable(),
             };
             self.run(what, name, call, now).await
