@@ -7,6 +7,7 @@ mod own_tests;
 mod part;
 mod peer;
 mod process;
+mod races;
 mod suite;
 mod tools;
 mod typed;

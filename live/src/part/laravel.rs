@@ -11,6 +11,7 @@ use crate::{
         laravel::{COOKIE, Form, Laravel, Place, Release, Row},
         ours::Ours,
     },
+    races,
     suite::{Part, note, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, MARIADB, PHP_OF_BOOKWORM, PHP_OF_SID, POSTGRES, REDIS, Tools},
     typed,
@@ -37,8 +38,16 @@ pub(crate) static PART: Part = Part {
         a_php_object_survives_a_change_by_ours,
         a_row_says_what_laravel_would_say_of_it,
         every_form_of_a_record_is_in_the_table_too,
+        twenty_races_without_a_lock_are_counted,
         one_browser_visits_laravel_and_the_questions,
     ],
+};
+
+pub(crate) static LONG: Part = Part {
+    name: "laravel-long",
+    about: "five hundred races of Laravel's pages and ours, which it has no lock for, in each place",
+    needs: &[&PHP_OF_BOOKWORM, &PHP_OF_SID, &REDIS, &POSTGRES, &MARIADB],
+    scenarios: scenarios![five_hundred_races_without_a_lock_are_counted],
 };
 
 /// The two applications on one Redis.
@@ -499,6 +508,31 @@ fn a_row_says_what_laravel_would_say_of_it(tools: &Tools) {
         assert_eq!(renewed.text("ip_address").as_deref(), Some("127.0.0.1"), "{site}");
         assert_eq!(renewed.text("user_id").as_deref(), Some("7"), "{site}");
     }
+}
+
+fn twenty_races_without_a_lock_are_counted(tools: &Tools) {
+    Site::each(tools).for_each(|site| count_races(&site, 20));
+}
+
+fn five_hundred_races_without_a_lock_are_counted(tools: &Tools) {
+    let newer = Site::everywhere(tools).filter(|site| site.form.release == Release::V13);
+    newer.for_each(|site| count_races(&site, 500));
+}
+
+/// Laravel writes what it has read long before, so it loses ours and its own. Ours alone lose nothing.
+fn count_races(site: &Site, rounds: u32) {
+    let mut visitor = Visitor::new();
+    post(&mut visitor, &site.laravel.url, "set", r#"{"first": 0}"#);
+    let [theirs, ours] = races::lost(&mut visitor, [&site.laravel.url, &site.ours.url], rounds, entries);
+    let writes = 2 * rounds;
+    note(&format!(
+        "{site}: Laravel's pages overwrote {ours} of {writes} writes of ours, and {theirs} of {writes} of its own"
+    ));
+    let second = site.form.start(&site.place, &['k'], |layer| layer);
+    let mut visitor = Visitor::new();
+    post(&mut visitor, &site.ours.url, "set", r#"{"first": 0}"#);
+    let among_ours = races::lost(&mut visitor, [&second.url, &site.ours.url], rounds, entries);
+    assert_eq!(among_ours, [0, 0], "{site}: two of ours lose nothing to each other");
 }
 
 fn one_browser_visits_laravel_and_the_questions(tools: &Tools) {

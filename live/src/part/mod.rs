@@ -55,6 +55,7 @@ pub(crate) const ALL: &[&Part] = &[
 pub(crate) const LONG: &[&Part] = &[
     &histories::PART,
     &django::LONG,
+    &laravel::LONG,
     &php::LONG,
     &mysql::LONG,
     &postgres::LONG,

@@ -109,7 +109,8 @@ impl Form {
         command.envs(place.settings());
         command.env("CIPHER", self.cipher.name()).env("ENCRYPT", if self.encrypt { "1" } else { "0" });
         command.env("SERIALIZATION", self.serialization_name()).envs(settings.iter().copied());
-        let mut process = Process::start("Laravel", &mut command);
+        // Several requests at once, as any site has them.
+        let mut process = Process::start("Laravel", command.env("PHP_CLI_SERVER_WORKERS", "8"));
         process.wait_for_port(port);
         let laravel = Laravel { _process: process, url: format!("http://127.0.0.1:{port}") };
         place.is_made_by(&laravel);
