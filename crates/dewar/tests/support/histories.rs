@@ -298,6 +298,9 @@ struct Round {
     /// The sessions that were empty and that one of those who write fills, and those that one must have filled.
     revived: Vec<usize>,
     to_be_revived: Vec<usize>,
+    /// The session that one must empty again in the write that filled it, and the one that was: nobody is given a cookie.
+    to_be_emptied: Option<usize>,
+    emptied_again: Option<usize>,
 }
 
 impl View {
@@ -320,6 +323,17 @@ impl View {
                     self.began = None;
                 }
             }
+        }
+    }
+}
+
+impl Round {
+    /// Somebody empties a session: who was said to have filled it has, and who is said to have filled it from now on comes later.
+    fn empties(&mut self, slot: usize) {
+        self.to_be_revived.retain(|other| !self.revived.contains(other));
+        self.revived.retain(|other| *other != slot);
+        if self.to_be_emptied == Some(slot) {
+            self.emptied_again = self.to_be_emptied.take();
         }
     }
 }
@@ -666,7 +680,11 @@ impl Model {
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
-                    self.round.revived.extend((was_empty && !is_empty).then_some(slot));
+                    match (was_empty, is_empty) {
+                        (true, false) => self.round.revived.push(slot),
+                        (false, true) => self.round.empties(slot),
+                        _ => {}
+                    }
                 } else if named {
                     job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
                 }
@@ -986,7 +1004,13 @@ impl Model {
             return vec![self];
         };
         let slot = *slot;
-        let before = self.round.before[client].as_ref().and_then(|before| before.due);
+        let before = self.round.before[client].as_ref();
+        // What is renewed or begins is written alone.
+        let was_there = before.is_some_and(|before| match before.origin {
+            Origin::Held { slot: former, .. } | Origin::Sealed { slot: former, .. } => former == slot,
+            _ => false,
+        });
+        let before = before.and_then(|before| before.due);
         let with = |due, note: &dyn Fn(&mut Round)| {
             let mut world = self.clone();
             world.running[client].iter_mut().for_each(|running| running.due = due);
@@ -996,18 +1020,20 @@ impl Model {
         let set = Some(Due::Set(slot));
         let mut worlds = match due {
             None => vec![with(set, &|round| round.to_be_revived.push(slot))],
+            Some(Due::Remove) if self.round.emptied_again == Some(slot) => Vec::new(),
             Some(Due::Remove) => vec![
                 with(set, &|round| round.to_be_revived.push(slot)),
                 with(before, &|round| round.refilled = Some(slot)),
             ],
             Some(Due::Set(_)) if self.round.refilled == Some(slot) => vec![with(before, &|_| ())],
+            Some(Due::Set(_)) if was_there => vec![with(before, &|round| round.to_be_emptied = Some(slot))],
             Some(Due::Set(_)) => Vec::new(),
         };
         worlds.push(self);
         worlds
     }
 
-    /// Whether what was said to be filled again was, and what was said to have ended has.
+    /// Whether what was said to be filled or emptied again was, and what was said to have ended has.
     fn is_as_said(&self) -> bool {
         let has_ended = |slot: &usize| matches!(self.find(*slot), Found::Dead(Tomb { why: Why::Ended, .. }));
         let is_filled = self
@@ -1015,6 +1041,7 @@ impl Model {
             .refilled
             .is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
         is_filled
+            && self.round.to_be_emptied.is_none()
             && self.round.ended.iter().all(has_ended)
             && self.round.to_be_revived.iter().all(|slot| self.round.revived.contains(slot))
     }
@@ -1064,6 +1091,11 @@ pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revok
     let histories = number("HISTORIES").unwrap_or(histories);
     let first = u64::from(std::process::id()) << 32;
     run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some()).await;
+}
+
+/// One history alone, which found something once.
+pub async fn run_one(store: impl SessionAdmin, seed: u64) {
+    run_from(seed, store, 1, &EVERY_PAUSE, true, false).await;
 }
 
 /// The same histories each time, on a store that answers at once: in half of them answers get lost.
