@@ -133,6 +133,24 @@ impl Dice {
     }
 }
 
+impl Dice {
+    /// All clients do something, and all of it is written at once: what waits for one write is written together.
+    fn crowd(&mut self, pauses: &[u64]) -> Vec<Step> {
+        let mut steps: Vec<Step> = (0..CLIENTS).map(Step::Begin).collect();
+        for client in 0..CLIENTS {
+            steps.extend((0..1 + self.roll(2)).map(|_| Step::Do(client, self.act())));
+        }
+        let orders = orders(CLIENTS);
+        let order = &orders[self.roll(orders.len() as u64) as usize];
+        let deed = |client: &usize| if self.roll(2) == 0 { Deed::Commit(*client) } else { Deed::End(*client) };
+        steps.push(Step::Together(order.iter().map(deed).collect()));
+        if self.roll(4) == 0 {
+            steps.push(Step::Advance(pauses[self.roll(pauses.len() as u64) as usize]));
+        }
+        steps
+    }
+}
+
 /// What is under one key.
 #[derive(Clone, Debug, PartialEq)]
 enum Slot {
@@ -1090,17 +1108,24 @@ pub const EVERY_PAUSE: [u64; 8] = [1, 1, 9, 25, 60, 130, 9_000, 90_000];
 pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revokes_at_once: bool) {
     let histories = number("HISTORIES").unwrap_or(histories);
     let first = u64::from(std::process::id()) << 32;
-    run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some()).await;
+    run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some(), false).await;
 }
 
 /// One history alone, which found something once.
 pub async fn run_one(store: impl SessionAdmin, seed: u64) {
-    run_from(seed, store, 1, &EVERY_PAUSE, true, false).await;
+    run_from(seed, store, 1, &EVERY_PAUSE, true, false, false).await;
+}
+
+/// Histories in which all clients always write at once.
+pub async fn run_crowded(store: impl SessionAdmin, histories: u64) {
+    let histories = number("HISTORIES").unwrap_or(histories);
+    let first = u64::from(std::process::id()) << 32;
+    run_from(first, store, histories, &EVERY_PAUSE, true, false, true).await;
 }
 
 /// The same histories each time, on a store that answers at once: in half of them answers get lost.
 pub async fn run_losing(store: impl SessionAdmin, histories: u64) {
-    run_from(1, store, histories, &EVERY_PAUSE, true, true).await;
+    run_from(1, store, histories, &EVERY_PAUSE, true, true, false).await;
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -1114,6 +1139,7 @@ async fn run_from(
     pauses: &[u64],
     revokes_at_once: bool,
     loses: bool,
+    crowded: bool,
 ) {
     let only = number("HISTORY_SEED");
     let first = only.unwrap_or(first);
@@ -1124,7 +1150,10 @@ async fn run_from(
         let mut dice = Dice(seed);
         *store.chance.lock().unwrap() = (dice.roll(2) * 3, Dice(seed));
         let sealed = dice.roll(6);
-        let steps: Vec<Step> = (0..10 + dice.roll(30)).map(|_| dice.step(pauses)).collect();
+        let steps: Vec<Step> = match crowded {
+            false => (0..10 + dice.roll(30)).map(|_| dice.step(pauses)).collect(),
+            true => (0..1 + dice.roll(3)).flat_map(|_| dice.crowd(pauses)).collect(),
+        };
         let said = Arc::new(Mutex::new(Vec::new()));
         let ran = async {
             let mut history = History::begin(&site, seed, sealed, said.clone()).await;
