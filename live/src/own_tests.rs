@@ -51,8 +51,8 @@ impl<'a> OwnTests<'a> {
         let mut cargo = Command::new(tools.path(&CARGO));
         // Cargo's own settings stay in the environment, so that it builds where it has built before.
         cargo.current_dir(root()).envs(self.settings.iter().map(|(name, value)| (*name, value.as_str())));
-        // With the packages of the first `cargo test`, since Cargo unites the features of those that it is asked for.
-        cargo.args(["test", "--package", "dewar", "--package", "questions", "--test", program, "--quiet"]);
+        // With all packages, as `cargo test` does, since Cargo unites the features of those that it is asked for.
+        cargo.args(["test", "--workspace", "--test", program, "--quiet"]);
         cargo.args(self.in_release.then_some("--release"));
         cargo.args(["--", "--include-ignored", "--nocapture"]);
         cargo.args(if self.one_after_another { &["--test-threads", "1"][..] } else { &[] });

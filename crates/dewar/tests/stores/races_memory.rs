@@ -27,3 +27,13 @@ async fn three_thousand_histories_that_lose_answers_equal_the_model() {
 async fn twenty_thousand_histories_of_racing_clients_equal_the_model() {
     crate::support::histories::run(MemoryStore::new(), 20_000, &crate::support::histories::EVERY_PAUSE, true).await;
 }
+
+#[tokio::test]
+async fn who_fills_a_session_that_another_empties_in_the_same_write_gets_no_cookie() {
+    crate::support::histories::run_one(MemoryStore::new(), 122_668_560_955_924).await;
+}
+
+#[tokio::test]
+async fn fifteen_hundred_histories_of_three_who_always_write_at_once_equal_the_model() {
+    crate::support::histories::run_crowded(MemoryStore::new(), 1_500).await;
+}

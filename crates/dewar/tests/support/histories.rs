@@ -133,6 +133,24 @@ impl Dice {
     }
 }
 
+impl Dice {
+    /// All clients do something, and all of it is written at once: what waits for one write is written together.
+    fn crowd(&mut self, pauses: &[u64]) -> Vec<Step> {
+        let mut steps: Vec<Step> = (0..CLIENTS).map(Step::Begin).collect();
+        for client in 0..CLIENTS {
+            steps.extend((0..1 + self.roll(2)).map(|_| Step::Do(client, self.act())));
+        }
+        let orders = orders(CLIENTS);
+        let order = &orders[self.roll(orders.len() as u64) as usize];
+        let deed = |client: &usize| if self.roll(2) == 0 { Deed::Commit(*client) } else { Deed::End(*client) };
+        steps.push(Step::Together(order.iter().map(deed).collect()));
+        if self.roll(4) == 0 {
+            steps.push(Step::Advance(pauses[self.roll(pauses.len() as u64) as usize]));
+        }
+        steps
+    }
+}
+
 /// What is under one key.
 #[derive(Clone, Debug, PartialEq)]
 enum Slot {
@@ -298,6 +316,9 @@ struct Round {
     /// The sessions that were empty and that one of those who write fills, and those that one must have filled.
     revived: Vec<usize>,
     to_be_revived: Vec<usize>,
+    /// The session that one must empty again in the write that filled it, and the one that was: nobody is given a cookie.
+    to_be_emptied: Option<usize>,
+    emptied_again: Option<usize>,
 }
 
 impl View {
@@ -320,6 +341,17 @@ impl View {
                     self.began = None;
                 }
             }
+        }
+    }
+}
+
+impl Round {
+    /// Somebody empties a session: who was said to have filled it has, and who is said to have filled it from now on comes later.
+    fn empties(&mut self, slot: usize) {
+        self.to_be_revived.retain(|other| !self.revived.contains(other));
+        self.revived.retain(|other| *other != slot);
+        if self.to_be_emptied == Some(slot) {
+            self.emptied_again = self.to_be_emptied.take();
         }
     }
 }
@@ -666,7 +698,11 @@ impl Model {
                     } else if named && (was_empty || needs_cookie) {
                         job.due = Some(Due::Set(slot));
                     }
-                    self.round.revived.extend((was_empty && !is_empty).then_some(slot));
+                    match (was_empty, is_empty) {
+                        (true, false) => self.round.revived.push(slot),
+                        (false, true) => self.round.empties(slot),
+                        _ => {}
+                    }
                 } else if named {
                     job.due = if needs_cookie && !is_empty { Some(Due::Set(slot)) } else { job.due };
                 }
@@ -986,7 +1022,13 @@ impl Model {
             return vec![self];
         };
         let slot = *slot;
-        let before = self.round.before[client].as_ref().and_then(|before| before.due);
+        let before = self.round.before[client].as_ref();
+        // What is renewed or begins is written alone.
+        let was_there = before.is_some_and(|before| match before.origin {
+            Origin::Held { slot: former, .. } | Origin::Sealed { slot: former, .. } => former == slot,
+            _ => false,
+        });
+        let before = before.and_then(|before| before.due);
         let with = |due, note: &dyn Fn(&mut Round)| {
             let mut world = self.clone();
             world.running[client].iter_mut().for_each(|running| running.due = due);
@@ -996,18 +1038,20 @@ impl Model {
         let set = Some(Due::Set(slot));
         let mut worlds = match due {
             None => vec![with(set, &|round| round.to_be_revived.push(slot))],
+            Some(Due::Remove) if self.round.emptied_again == Some(slot) => Vec::new(),
             Some(Due::Remove) => vec![
                 with(set, &|round| round.to_be_revived.push(slot)),
                 with(before, &|round| round.refilled = Some(slot)),
             ],
             Some(Due::Set(_)) if self.round.refilled == Some(slot) => vec![with(before, &|_| ())],
+            Some(Due::Set(_)) if was_there => vec![with(before, &|round| round.to_be_emptied = Some(slot))],
             Some(Due::Set(_)) => Vec::new(),
         };
         worlds.push(self);
         worlds
     }
 
-    /// Whether what was said to be filled again was, and what was said to have ended has.
+    /// Whether what was said to be filled or emptied again was, and what was said to have ended has.
     fn is_as_said(&self) -> bool {
         let has_ended = |slot: &usize| matches!(self.find(*slot), Found::Dead(Tomb { why: Why::Ended, .. }));
         let is_filled = self
@@ -1015,6 +1059,7 @@ impl Model {
             .refilled
             .is_none_or(|slot| !matches!(&self.slots[slot], Slot::Lives(kept) if kept.view.is_empty()));
         is_filled
+            && self.round.to_be_emptied.is_none()
             && self.round.ended.iter().all(has_ended)
             && self.round.to_be_revived.iter().all(|slot| self.round.revived.contains(slot))
     }
@@ -1063,12 +1108,24 @@ pub const EVERY_PAUSE: [u64; 8] = [1, 1, 9, 25, 60, 130, 9_000, 90_000];
 pub async fn run(store: impl SessionAdmin, histories: u64, pauses: &[u64], revokes_at_once: bool) {
     let histories = number("HISTORIES").unwrap_or(histories);
     let first = u64::from(std::process::id()) << 32;
-    run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some()).await;
+    run_from(first, store, histories, pauses, revokes_at_once, number("LOSES").is_some(), false).await;
+}
+
+/// One history alone, which found something once.
+pub async fn run_one(store: impl SessionAdmin, seed: u64) {
+    run_from(seed, store, 1, &EVERY_PAUSE, true, false, false).await;
+}
+
+/// Histories in which all clients always write at once.
+pub async fn run_crowded(store: impl SessionAdmin, histories: u64) {
+    let histories = number("HISTORIES").unwrap_or(histories);
+    let first = u64::from(std::process::id()) << 32;
+    run_from(first, store, histories, &EVERY_PAUSE, true, false, true).await;
 }
 
 /// The same histories each time, on a store that answers at once: in half of them answers get lost.
 pub async fn run_losing(store: impl SessionAdmin, histories: u64) {
-    run_from(1, store, histories, &EVERY_PAUSE, true, true).await;
+    run_from(1, store, histories, &EVERY_PAUSE, true, true, false).await;
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -1082,6 +1139,7 @@ async fn run_from(
     pauses: &[u64],
     revokes_at_once: bool,
     loses: bool,
+    crowded: bool,
 ) {
     let only = number("HISTORY_SEED");
     let first = only.unwrap_or(first);
@@ -1092,7 +1150,10 @@ async fn run_from(
         let mut dice = Dice(seed);
         *store.chance.lock().unwrap() = (dice.roll(2) * 3, Dice(seed));
         let sealed = dice.roll(6);
-        let steps: Vec<Step> = (0..10 + dice.roll(30)).map(|_| dice.step(pauses)).collect();
+        let steps: Vec<Step> = match crowded {
+            false => (0..10 + dice.roll(30)).map(|_| dice.step(pauses)).collect(),
+            true => (0..1 + dice.roll(3)).flat_map(|_| dice.crowd(pauses)).collect(),
+        };
         let said = Arc::new(Mutex::new(Vec::new()));
         let ran = async {
             let mut history = History::begin(&site, seed, sealed, said.clone()).await;
