@@ -1,6 +1,6 @@
 //! laravel_session = percent-encode( sealed( hex( HMAC-SHA1( key, name of the cookie "v2" ) ) "|" id ) )
 //!
-//! `Laravel`: an encrypted cookie that carries an id, and the session in Redis, as Laravel 8.83 and 13.31 write both; each reads the other's.
+//! `Laravel`: an encrypted cookie that carries an id, and the session in Redis or in a table, as Laravel 8.83 and 13.31 write them; each reads the other's.
 //!
 //! ```text
 //! sealed  AES-256-CBC with HMAC-SHA256, or one of three others: `wire::laravel` has the forms to the byte
@@ -8,7 +8,7 @@
 //! id      40 letters and digits
 //! ```
 //!
-//! The record is [`LaravelCache`]'s, and what its entries mean is said in `meaning/laravel.rs`.
+//! The record is [`LaravelCache`]'s, in a database [`LaravelTable`]'s, and what its entries mean is said in `meaning/laravel.rs`.
 //!
 //! What it cannot say: when a visit began, a lifetime of a single session, and whether its cookie outlives the browser (that is the layer's).
 //!
@@ -71,7 +71,7 @@ fn serialization(value: &str) -> Result<Serialization, String> {
     }
 }
 
-/// Laravel's encrypted id, with the record of its cache store behind it: a Laravel application with the same `APP_KEY` and Redis and this one share
+/// Laravel's encrypted id, with the record behind it that Laravel keeps in Redis or in its table: a Laravel application with the same `APP_KEY` and this one share
 /// each visitor's session.
 ///
 /// ```
@@ -86,14 +86,14 @@ fn serialization(value: &str) -> Result<Serialization, String> {
 /// # layer.manager()?; Ok(()) }
 /// ```
 ///
-/// (A store that both applications reach is one in Redis.) `APP_KEY` is the secret, with its `base64:`, and `APP_PREVIOUS_KEYS` are the keyring's
+/// (A store that both applications reach is one in Redis, or in the database with the table that `SESSION_DRIVER=database` has.) `APP_KEY` is the secret, with its `base64:`, and `APP_PREVIOUS_KEYS` are the keyring's
 /// fallbacks. `session.lifetime` is the layer's idle timeout, two hours where neither side says anything else, and `expire_on_close` is
 /// `Lifetime::browser()`. What [`flash`](crate::Session::flash) leaves, `session('message')` shows, and the other way round; a log-in with
 /// [`set_principal`](crate::Session::set_principal) is one of the guard `web`.
 ///
 /// # Security
 ///
-/// Whoever has the `APP_KEY` and can reach Redis can act as any visitor. Laravel overwrites a record without looking, so where a request of its own
+/// Whoever has the `APP_KEY` and can reach Redis or the table can act as any visitor. Laravel overwrites a record without looking, so where a request of its own
 /// races with one here, its write wins. A slow one of its requests writes a session again that ended here: for
 /// [`longest_request`](Self::longest_request) that record counts as ended here, and goes when it is met; there it is a session until then. A cookie of
 /// before a log-out is a new and empty session to Laravel, under its old id.
