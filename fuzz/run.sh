@@ -35,7 +35,7 @@ else
 fi
 cargo +nightly fuzz build
 
-targets="cookie_header sealed flask json_spans django rails iron phoenix php laravel"
+targets="cookie_header sealed flask json_spans django rails iron phoenix php symfony laravel"
 found=
 for target in $targets; do
     echo "== $target: $seconds seconds"
