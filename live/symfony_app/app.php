@@ -2,7 +2,7 @@
 // The test routes of the Flask twin (../flask_app/app.py), on Symfony's session, served by `php -S HOST:PORT app.php`.
 //
 // SAVE is a folder of session files; without it, sessions are in the Redis at REDIS_PORT. SERIALIZER is PHP's serialize_handler. The sessions have the settings of
-// Symfony's framework, and with LIFETIME a cookie that lives so many seconds. The routes read and write the session as typed JSON. They are for tests only: anyone who can reach them can write any session.
+// Symfony's framework, and with LIFETIME a cookie that lives so many seconds; with FLASHES=auto messages are in an AutoExpireFlashBag. The routes read and write the session as typed JSON. They are for tests only: anyone who can reach them can write any session.
 
 declare(strict_types=1);
 
@@ -18,6 +18,8 @@ require __DIR__ . '/../php_app/typed.php';
 use Psr\Container\ContainerInterface;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
+use Symfony\Component\HttpFoundation\Session\Flash\AutoExpireFlashBag;
+use Symfony\Component\HttpFoundation\Session\Flash\FlashBag;
 use Symfony\Component\HttpFoundation\Session\Session;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\NativeFileSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\RedisSessionHandler;
@@ -126,7 +128,8 @@ set_exception_handler(function (Throwable $error): void {
 
 $settings = ['cookie_httponly' => true, 'cookie_samesite' => 'lax', 'cookie_secure' => 'auto', 'gc_probability' => 0];
 $told = ['serialize_handler' => getenv('SERIALIZER') ?: 'php', 'cookie_lifetime' => (int) getenv('LIFETIME')];
-$session = new Session(new NativeSessionStorage($settings + $told, handler()));
+$flashes = getenv('FLASHES') === 'auto' ? new AutoExpireFlashBag() : new FlashBag();
+$session = new Session(new NativeSessionStorage($settings + $told, handler()), null, $flashes);
 $session->start();
 $request = Request::createFromGlobals();
 $answer = null;

@@ -32,6 +32,7 @@ pub(crate) static PART: Part = Part {
         every_kind_of_value_crosses_both_ways_in_its_order,
         twenty_pages_of_each_in_turn_are_one_visit,
         a_message_that_one_leaves_is_shown_once_by_the_other,
+        messages_of_an_auto_expire_flash_bag_are_shown_once_by_the_other,
         the_metadata_says_when_a_visit_began_and_was_last_written,
         a_log_in_at_one_begins_the_metadata_anew_and_ends_the_old_id,
         a_log_out_at_one_is_one_at_the_other_also_for_the_old_cookie,
@@ -165,6 +166,33 @@ fn a_message_that_one_leaves_is_shown_once_by_the_other(tools: &Tools) {
             post(&mut visitor, one, "flash", r#"{"category": "5", "message": "alone"}"#);
             assert_eq!(flashes(&mut visitor, other), r#"[["5","alone"]]"#, "{}", site.name);
             assert_eq!(flashes(&mut visitor, one), "[]", "{}", site.name);
+        }
+    }
+}
+
+fn messages_of_an_auto_expire_flash_bag_are_shown_once_by_the_other(tools: &Tools) {
+    for release in Release::BOTH {
+        let place = Place::files();
+        let Place::Files(folder) = &place else { unreachable!("they are files") };
+        let symfony = Symfony::with_messages_that_expire(tools, release, folder.path());
+        let ours = Ours::start_within(|| {
+            let dialect = |_: &dewar::Keyring| dialect::Symfony::new().auto_expire_flashes(true);
+            let layer = SessionLayer::new(LESSON).expect("the secret is accepted").dialect(dialect);
+            layer.store(FilesStore::open(folder).expect("the folder is there"))
+        });
+        for (one, other) in [(&symfony.url, &ours.url), (&ours.url, &symfony.url)] {
+            let mut visitor = Visitor::new();
+            post(&mut visitor, one, "set", r#"{"a": 1}"#);
+            post(&mut visitor, one, "flash", r#"{"category": "notice", "message": "first"}"#);
+            assert_eq!(flashes(&mut visitor, other), r#"[["notice","first"]]"#, "{release:?}");
+            for url in [one, other] {
+                assert_eq!(flashes(&mut visitor, url), "[]", "{release:?}");
+            }
+            post(&mut visitor, one, "flash", r#"{"category": "error", "message": ["a", "list"]}"#);
+            post(&mut visitor, &ours.url, "flash", r#"{"category": "notice", "message": "second"}"#);
+            let both = r#"[["error",["a","list"]],["notice","second"]]"#;
+            assert_eq!(flashes(&mut visitor, &symfony.url), both, "{release:?}");
+            assert_eq!(flashes(&mut visitor, &ours.url), "[]", "{release:?}");
         }
     }
 }
@@ -334,7 +362,7 @@ fn the_record_and_the_cookie_are_symfonys(tools: &Tools) {
             let record = site.record(&visitor);
             // The times are the same but for the seconds between.
             let times = (began..=now()).fold(record, |record, second| record.replace(&second.to_string(), "NOW"));
-            let cookie = set.join("\n").replace(id(&visitor), "ID").to_ascii_lowercase();
+            let cookie = set.join("\n").replace(id(&visitor), "ID");
             let seconds = match &site.place {
                 Place::Files(_) => 1440,
                 Place::Redis(redis) => redis.ttl(&format!("sf_s{}", id(&visitor))),
