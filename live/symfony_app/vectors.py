@@ -137,6 +137,8 @@ KINDS = {
     "long": {"$t": "int", "v": "-9223372036854775808"}, "longest": {"$t": "int", "v": "9223372036854775807"},
     "half": number("0.5", "3fe0000000000000"), "tiny": number("5.0e-324", "0000000000000001"),
     "third": number("0.3333333333333333", "3fd5555555555555"), "large": number("1.0e+25", "45208b2a2c280291"),
+    # As near to 3 as to 2 at its end.
+    "tie": number("596343834389432.2", "4300f2f8f34d5dc2"), "tie too": number("-12257122512945.812", "c2a64baadde063a0"),
     "one": number("1.0", "3ff0000000000000"), "minus": number("-0.0", "8000000000000000"),
     "inf": number("inf", "7ff0000000000000"), "bytes": {"$t": "bytes", "v": "ff00fe"},
 }

@@ -382,7 +382,7 @@ async fn a_session_that_plain_php_has_entries_in_does_not_end_with_its_last_attr
     let store = MemoryStore::new();
     let manager = manager(&store, NOW, |it| it);
     let mut ada = visitor(&store, &manager, &format!("_sf2_attributes|a:1:{{s:1:\"a\";i:1;}}{META}")).await;
-    try_visit(&mut ada, &manager, |session| drop(session.remove("a"))).await.unwrap();
+    try_visit(&mut ada, &manager, |session| assert!(session.remove("a"))).await.unwrap();
     assert_eq!(ada.cookie(), "", "where there is nothing else it ends");
 }
 
