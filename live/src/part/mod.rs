@@ -56,6 +56,7 @@ pub(crate) const LONG: &[&Part] = &[
     &histories::PART,
     &django::LONG,
     &php::LONG,
+    &symfony::LONG,
     &mysql::LONG,
     &postgres::LONG,
     &rails::LONG,

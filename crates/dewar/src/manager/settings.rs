@@ -218,7 +218,13 @@ impl Settings {
         let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
         let lifetime = self.lifetime.unwrap_or(usual);
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
+        let idle = match (&store, &layout) {
+            (Some(store), Some(layout)) => {
+                let engine = store.engine(layout.shape());
+                self.idle(profile, engine.and_then(|engine| engine.lifetime()))?
+            }
+            _ => self.idle(profile, None)?,
+        };
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !format.says_when_it_began() {
@@ -347,6 +353,22 @@ impl Settings {
         Ok(Some(FormerDomain { cookie: former, until: *until }))
     }
 
+    /// The idle timeout in seconds: what the layer says, or the framework's records live by.
+    ///
+    /// # Errors
+    ///
+    /// Where the two contradict each other.
+    fn idle(&self, profile: &Profile, of_records: Option<Duration>) -> Result<u32, Error> {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        match (self.lifetime.and_then(|lifetime| lifetime.idle), of_records.map(seconds)) {
+            (Some(said), Some(other)) if said != other => Err(Error::setting(format!(
+                "lifetime: the layer says an idle timeout of {said} seconds, and the store that records live for {other}, by which the framework removes them: \
+                 say the same in both and in the framework, or say it to the layer alone (leave out gc_maxlifetime)"
+            ))),
+            (said, other) => Ok(said.or(other).unwrap_or_else(|| seconds(profile.idle))),
+        }
+    }
+
     /// The store as the dialect's records need it, and their layout where they are not ours.
     ///
     /// # Errors
@@ -368,6 +390,8 @@ impl Settings {
         };
         match store.engine(layout.shape()) {
             Some(engine) => {
+                let idle = self.idle(dialect.profile(), engine.lifetime())?;
+                let engine = engine.living(Duration::from_secs(idle.into())).unwrap_or(engine);
                 let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
                 Ok((Some(Arc::new(layered)), Some(layout)))
             }
