@@ -39,6 +39,7 @@ impl Table {
     }
 
     /// The same of sessions that end so long after their last visit. `None`: each row says by itself when it ends.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn lasting(&self, lifetime: Duration) -> Option<Self> {
         match self.ends {
             Ends::After(column, _) => Some(Self { ends: Ends::After(column, lifetime), ..self.clone() }),

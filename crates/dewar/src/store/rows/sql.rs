@@ -186,6 +186,7 @@ impl Flavor {
     }
 
     /// Where the value of this number stands.
+    #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(unused_variables))]
     fn value(self, number: usize) -> String {
         match self {
             #[cfg(feature = "mysql")]
