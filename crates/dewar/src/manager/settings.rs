@@ -217,7 +217,6 @@ impl Settings {
 
         let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
         let lifetime = self.lifetime.unwrap_or(usual);
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let idle = match (&store, &layout) {
             (Some(store), Some(layout)) => {
                 let engine = store.engine(layout.shape());
@@ -359,7 +358,6 @@ impl Settings {
     ///
     /// Where the two contradict each other.
     fn idle(&self, profile: &Profile, of_records: Option<Duration>) -> Result<u32, Error> {
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         match (self.lifetime.and_then(|lifetime| lifetime.idle), of_records.map(seconds)) {
             (Some(said), Some(other)) if said != other => Err(Error::setting(format!(
                 "lifetime: the layer says an idle timeout of {said} seconds, and the store that records live for {other}, by which the framework removes them: \
@@ -402,6 +400,10 @@ impl Settings {
             ))),
         }
     }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 type LaidOut = (Option<Arc<dyn ErasedStore>>, Option<Arc<dyn Layout>>);
