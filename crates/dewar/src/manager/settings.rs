@@ -217,17 +217,6 @@ impl Settings {
 
         let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
         let lifetime = self.lifetime.unwrap_or(usual);
-<<<<<<< HEAD
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-=======
-        let idle = match (&store, &layout) {
-            (Some(store), Some(layout)) => {
-                let engine = store.engine(layout.shape());
-                self.idle(profile, engine.and_then(|engine| engine.lifetime()))?
-            }
-            _ => self.idle(profile, None)?,
-        };
->>>>>>> 8d67d12a6265b2c07e2b70e1c23828ad888365e2
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !format.says_when_it_began() {
@@ -410,20 +399,16 @@ impl Settings {
     }
 }
 
-<<<<<<< HEAD
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// Where sessions are, how their records look, and the idle timeout in seconds.
 struct LaidOut {
     store: Option<Arc<dyn ErasedStore>>,
     layout: Option<Arc<dyn Layout>>,
     idle: u32,
 }
-=======
-fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
-
-type LaidOut = (Option<Arc<dyn ErasedStore>>, Option<Arc<dyn Layout>>);
->>>>>>> 8d67d12a6265b2c07e2b70e1c23828ad888365e2
 
 #[cfg(feature = "tokio")]
 fn default_runtime() -> Option<Arc<dyn Runtime>> {
