@@ -108,14 +108,14 @@ impl Work for Step<'_> {
         let (acts, applied) = (self.decide)(&there);
         if acts.is_empty() {
             client.batch_execute("ROLLBACK").await?;
-            open.is_over();
+            open.ends();
             return Ok(applied);
         }
         let acts = join_all(acts.iter().map(|act| self.act(client, act)));
         let (done, committed) = join(acts, client.batch_execute("COMMIT")).await;
         done.into_iter().collect::<Result<Vec<()>, _>>()?;
         committed?;
-        open.is_over();
+        open.ends();
         Ok(applied)
     }
 }
@@ -165,7 +165,7 @@ impl<'a> Open<'a> {
         Self(Some(client))
     }
 
-    fn is_over(mut self) {
+    fn ends(mut self) {
         self.0 = None;
     }
 }
