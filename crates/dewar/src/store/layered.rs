@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Refusal},
     explain::Steps,
     layout::{Kept, Layout, Shape, Stored},
+    telemetry,
 };
 
 /// Records of another framework, which reads and writes them, too: its layout over the engine where they are.
@@ -85,10 +86,16 @@ impl SessionStore for Layered {
             Found::Record { data, version, expires } => match self.read(&data, expires, now) {
                 Ok(record) => Load::Found(record, version),
                 Err(Refusal::Expired | Refusal::Unknown) => Load::Missing,
-                Err(_) => Load::Malformed,
+                Err(refusal) => {
+                    telemetry::record_refused(&*self.layout, &data, refusal);
+                    Load::Malformed
+                }
             },
             Found::Gone(tombstone) => Load::Gone(tombstone),
-            Found::Missing => Load::Missing,
+            Found::Missing => {
+                telemetry::no_record(&*self.layout);
+                Load::Missing
+            }
         })
     }
 

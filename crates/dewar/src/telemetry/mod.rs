@@ -20,6 +20,30 @@ pub(crate) fn refused(cookie: &str, refusal: Refusal) {
     tracing::debug!(cookie, reason = refusal.as_str(), "a session cookie was refused; the session is empty");
 }
 
+/// A record of another framework's opened an empty session.
+pub(crate) fn record_refused(layout: &dyn crate::layout::Layout, found: &crate::layout::Stored, refusal: Refusal) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let steps = crate::explain::Report::of_record(layout, found).steps;
+        let found: Vec<_> = steps.iter().map(|step| format!("{}: {}", step.what, step.says)).collect();
+        tracing::debug!(
+            reason = refusal.as_str(),
+            found = found.join("; "),
+            "a session's record cannot be read; it stays, and the session is empty"
+        );
+    }
+}
+
+/// There is no record under an id of another framework's. The names of records are ids, but for what stands before them.
+pub(crate) fn no_record(layout: &dyn crate::layout::Layout) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let prefix = layout.name("");
+        tracing::debug!(
+            prefix,
+            "the store has no record under this session's id; records are looked for under this prefix and the id"
+        );
+    }
+}
+
 /// A value that a request had read was changed by another before this one wrote it.
 pub(crate) fn overwritten(name: &[u8]) {
     let entry = String::from_utf8_lossy(name);

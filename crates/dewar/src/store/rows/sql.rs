@@ -65,7 +65,8 @@ impl Statements {
         };
         let columns: String = also.iter().map(|column| format!(", {column}")).collect();
         let values: String = (0..also.len()).map(|at| format!(", {}", value(4 + at))).collect();
-        let look = format!("SELECT {key}, {body}, {read} FROM {name} WHERE {key} = {}", value(1));
+        // The others are asked for so that a table without them is noticed before anything is written.
+        let look = format!("SELECT {key}, {body}, {read}{columns} FROM {name} WHERE {key} = {}", value(1));
         let last = 3 + also.len();
         Self {
             ends: table.ends,
