@@ -35,7 +35,7 @@ use crate::{
     encoding::base64::decode_standard,
     error::Error,
     explain::signed_by,
-    layout::{LaravelCache, LaravelTable, Layout, Serialization},
+    layout::{LaravelCache, LaravelTable, Layout, Serialization, Table},
     meaning::{self, LARAVEL_TOKEN as TOKEN, Meaning},
     secret::{Keyring, Secret, letters_and_digits},
 };
@@ -256,6 +256,12 @@ impl Dialect for Laravel {
 
     fn check(&self) -> Result<(), Error> {
         self.encrypter().map(drop).ok_or_else(|| self.no_key())?;
+        if !Table::is_a_name(&self.table) {
+            let name = &self.table;
+            return Err(Error::setting(format!(
+                "table: {name:?} names no table; write config('session.table'), as sessions or app.sessions"
+            )));
+        }
         self.meaning.check()
     }
 

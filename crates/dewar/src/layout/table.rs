@@ -38,6 +38,13 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
+    /// Whether it can be a table's name, with its schema's before a dot: letters, digits, `_`, `-`, `$` and blanks.
+    pub(crate) fn is_a_name(name: &str) -> bool {
+        let is_in_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$' | ' ');
+        let is_one = |part: &str| !part.is_empty() && part.chars().all(is_in_a_name);
+        name.split('.').count() <= 2 && name.split('.').all(is_one)
+    }
+
     /// The same of sessions that end so long after their last visit. `None`: each row says by itself when it ends.
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn lasting(&self, lifetime: Duration) -> Option<Self> {
