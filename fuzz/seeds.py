@@ -138,6 +138,18 @@ def php():
     yield b"\2a:2:{s:1:\"a\";i:1;s:1:\"b\";R:2;}"
 
 
+def symfony():
+    handlers = ["php", "php_binary", "php_serialize"]
+    for vector in VECTORS:
+        if not vector["framework"].startswith("Symfony") or not vector.get("store"):
+            continue
+        handler = next(at for at, name in enumerate(handlers) if vector["config"].removesuffix("-persistent").endswith("-" + name))
+        yield bytes([handler]) + bytes.fromhex(vector["store"]["value_hex"])
+        log_in = vector.get("session", {}).get("_security_main")
+        if isinstance(log_in, str):
+            yield b"\3" + log_in.encode()
+
+
 def laravel():
     for vector in VECTORS:
         if vector["framework"].startswith("Laravel"):
@@ -149,7 +161,7 @@ def laravel():
                 yield from (bytes([4 + 8 * which]) + text.encode() for which in range(3))
 
 
-for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php, laravel):
+for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php, symfony, laravel):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

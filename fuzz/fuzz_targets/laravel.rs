@@ -98,7 +98,7 @@ fn record(which: usize, record: Vec<u8>) {
         let written = layout.write(&contents, &Attributes::new(NAME)).ok()?;
         let twice = layout.write(&contents, &Attributes::new(NAME)).ok();
         assert_eq!(Some(&written), twice.as_ref(), "the same record has the same bytes");
-        Some(written.blob().expect("bytes").clone())
+        Some(written.body().clone())
     };
     let entries =
         |kept: &Kept| kept.data.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>();

@@ -44,6 +44,6 @@ fn rewritten(layout: &layout::Php, record: Vec<u8>) -> Option<(Kept, Vec<u8>)> {
     let mut contents = Contents::new(NOW, 1440, None, false);
     (contents.data, contents.extra) = (kept.data.clone(), kept.extra.clone());
     let written = layout.write(&contents, &Attributes::new("PHPSESSID")).ok()?;
-    let written = written.blob()?.to_vec();
+    let written = written.body().to_vec();
     Some((kept, written))
 }

@@ -2,7 +2,7 @@
 // The test routes of the Flask twin (../flask_app/app.py), on Symfony's session, served by `php -S HOST:PORT app.php`.
 //
 // SAVE is a folder of session files; without it, sessions are in the Redis at REDIS_PORT. SERIALIZER is PHP's serialize_handler. The sessions have the settings of
-// Symfony's framework. The routes read and write the session as typed JSON. They are for tests only: anyone who can reach them can write any session.
+// Symfony's framework, and with LIFETIME a cookie that lives so many seconds; with FLASHES=auto messages are in an AutoExpireFlashBag. The routes read and write the session as typed JSON. They are for tests only: anyone who can reach them can write any session.
 
 declare(strict_types=1);
 
@@ -10,17 +10,25 @@ declare(strict_types=1);
 error_reporting(E_ALL & ~E_DEPRECATED & ~E_USER_DEPRECATED);
 
 require 'Symfony/Component/HttpFoundation/autoload.php';
+require 'Symfony/Component/HttpKernel/autoload.php';
 require 'Symfony/Component/Security/Core/autoload.php';
 require 'Symfony/Component/Security/Http/autoload.php';
 require __DIR__ . '/../php_app/typed.php';
 
+use Psr\Container\ContainerInterface;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
+use Symfony\Component\HttpFoundation\Session\Flash\AutoExpireFlashBag;
+use Symfony\Component\HttpFoundation\Session\Flash\FlashBag;
 use Symfony\Component\HttpFoundation\Session\Session;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\NativeFileSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\RedisSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\Handler\StrictSessionHandler;
 use Symfony\Component\HttpFoundation\Session\Storage\NativeSessionStorage;
+use Symfony\Component\HttpKernel\Event\ResponseEvent;
+use Symfony\Component\HttpKernel\EventListener\SessionListener;
+use Symfony\Component\HttpKernel\HttpKernelInterface;
+use Symfony\Component\HttpKernel\Kernel;
 use Symfony\Component\Security\Core\Authentication\Token\RememberMeToken;
 use Symfony\Component\Security\Core\Authentication\Token\SwitchUserToken;
 use Symfony\Component\Security\Core\Authentication\Token\UsernamePasswordToken;
@@ -88,6 +96,25 @@ function token(string $class, UserInterface $user): mixed
     };
 }
 
+/** What the framework's listener wants to be given, and does not use. */
+final class Nothing implements ContainerInterface, HttpKernelInterface
+{
+    public function get(string $id): mixed
+    {
+        return null;
+    }
+
+    public function has(string $id): bool
+    {
+        return false;
+    }
+
+    public function handle(Request $request, int $type = self::MAIN_REQUEST, bool $catch = true): Response
+    {
+        return new Response();
+    }
+}
+
 function entries_of(Session $session): mixed
 {
     return $session->all() === [] ? new stdClass() : map_to_typed($session->all());
@@ -100,8 +127,9 @@ set_exception_handler(function (Throwable $error): void {
 });
 
 $settings = ['cookie_httponly' => true, 'cookie_samesite' => 'lax', 'cookie_secure' => 'auto', 'gc_probability' => 0];
-$serializer = ['serialize_handler' => getenv('SERIALIZER') ?: 'php'];
-$session = new Session(new NativeSessionStorage($settings + $serializer, handler()));
+$told = ['serialize_handler' => getenv('SERIALIZER') ?: 'php', 'cookie_lifetime' => (int) getenv('LIFETIME')];
+$flashes = getenv('FLASHES') === 'auto' ? new AutoExpireFlashBag() : new FlashBag();
+$session = new Session(new NativeSessionStorage($settings + $told, handler()), null, $flashes);
 $session->start();
 $request = Request::createFromGlobals();
 $answer = null;
@@ -129,6 +157,14 @@ switch ($request->getPathInfo()) {
     case '/_test/flash':
         $body = body();
         $session->getFlashBag()->add($body['category'] ?? 'message', $body['message']);
+        break;
+    // Attributes and messages in one page, so that both are there when the session begins.
+    case '/_test/visit':
+        ['set' => $entries, 'flash' => $messages] = body();
+        $session->replace($entries);
+        foreach ($messages as [$category, $message]) {
+            $session->getFlashBag()->add($category, $message);
+        }
         break;
     // The messages that wait, shown: pairs of category and message.
     case '/_test/flashes':
@@ -165,6 +201,13 @@ switch ($request->getPathInfo()) {
         $bag = $session->get('kept');
         $_SESSION['list'] = [&$bag['list'], &$bag['list']];
         break;
+    // The same alone, as an attribute.
+    case '/_test/object':
+        $session->set('object', (object) ['text' => 'an attribute']);
+        break;
+    case '/_test/version':
+        echo Kernel::VERSION;
+        return;
     case '/_test/php_get':
         $plain = $_SESSION['plain'];
         $list = &$_SESSION['list'];
@@ -176,9 +219,11 @@ switch ($request->getPathInfo()) {
         http_response_code(404);
         return;
 }
-$session->save();
-if ($answer === null) {
-    (new Response('', 204))->send();
-    return;
-}
-(new Response(json_encode($answer, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES) . "\n", 200, ['content-type' => ENTRIES]))->send();
+$text = json_encode($answer, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES) . "\n";
+$response = $answer === null ? new Response('', 204) : new Response($text, 200, ['content-type' => ENTRIES]);
+// The framework's own end of a request, which saves the session and sends its cookie.
+$request->setSession($session);
+(new SessionListener(new Nothing()))->onKernelResponse(
+    new ResponseEvent(new Nothing(), $request, HttpKernelInterface::MAIN_REQUEST, $response),
+);
+$response->send();

@@ -6,7 +6,7 @@ use dewar::{
     Keyring, Secret,
     dialect::{
         Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix,
-        Php, Rails, SameSite,
+        Php, Rails, SameSite, Symfony,
         wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::{self, base64},
@@ -127,6 +127,17 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: dropped_by_php,
+        differs: |_| None,
+    },
+    Framework {
+        name: "Symfony",
+        kind: "store",
+        setting: symfony,
+        drawn: |_| None,
+        draws_id: false,
+        text: |_| None,
+        // Attributes are in an array, which holds any name.
+        refuses: |_, _| None,
         differs: |_| None,
     },
 ];
@@ -458,6 +469,20 @@ fn php(config: &Json) -> Result<Setting, NoSetting> {
         persistent: number("session.cookie_lifetime").is_some_and(|seconds| seconds > 0),
         unsaid: None,
         dialect: Box::new(dialect),
+    })
+}
+
+fn symfony(config: &Json) -> Result<Setting, NoSetting> {
+    let number = |name: &str| config[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    let serializer = Serializer::named(text(config, "session.serialize_handler")?).ok_or("there is no such handler")?;
+    // The cookie's lifetime is what the metadata says.
+    let lifetime = number("session.cookie_lifetime").filter(|seconds| *seconds > 0);
+    Ok(Setting {
+        cookie: Attributes::new("PHPSESSID"),
+        idle: lifetime.or(number("session.gc_maxlifetime")).ok_or("session.gc_maxlifetime is no number of seconds")?,
+        persistent: lifetime.is_some(),
+        unsaid: None,
+        dialect: Box::new(Symfony::new().serializer(serializer).prefix(text(config, "key_prefix")?)),
     })
 }
 

@@ -198,7 +198,7 @@ impl Writing<'_> {
 
     fn record(&self, layout: &dyn Layout, contents: &Contents) -> Result<Vec<u8>, String> {
         let record = layout.write(contents, &self.setting.cookie).map_err(|error| error.to_string())?;
-        Ok(record.blob().ok_or("the record is no bytes")?.to_vec())
+        Ok(record.body().to_vec())
     }
 
     /// `Some`: what was not compared, and why.

@@ -217,6 +217,8 @@ pub struct Contents {
     pub label: Option<Box<str>>,
     /// What another framework keeps beside the entries (express-session's `cookie`), untouched.
     pub extra: Bytes,
+    /// Whether that is worth keeping without an entry.
+    pub(crate) stays: bool,
     /// Names the session of a principal across renewals; zero without one.
     pub(crate) lineage: u64,
     /// The epoch of its principal that it began in; `None`: it begins now.
@@ -245,15 +247,16 @@ impl Contents {
             principal: None,
             label: None,
             extra: Bytes::new(),
+            stays: false,
             lineage: 0,
             epoch: None,
             guarded_until: None,
         }
     }
 
-    /// Nothing that would have to be kept: no entry, and nobody's.
+    /// Nothing that would have to be kept: no entry, nobody's, and nothing of another framework's that is kept for its own sake.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.principal.is_none()
+        self.data.is_empty() && self.principal.is_none() && !self.stays
     }
 
     /// The moment from which the session counts as absent, were it not opened any more.

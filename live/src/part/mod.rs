@@ -57,6 +57,7 @@ pub(crate) const LONG: &[&Part] = &[
     &django::LONG,
     &laravel::LONG,
     &php::LONG,
+    &symfony::LONG,
     &mysql::LONG,
     &postgres::LONG,
     &rails::LONG,

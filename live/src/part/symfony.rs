@@ -1,6 +1,6 @@
 //! A Symfony application and ours in one visit, in PHP's session files and in Redis, with one cookie jar: Symfony 5.4 and 7.4.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, sync::Barrier, thread, time::Duration};
 
 use dewar::{
     SessionLayer, Value, dialect,
@@ -32,6 +32,7 @@ pub(crate) static PART: Part = Part {
         every_kind_of_value_crosses_both_ways_in_its_order,
         twenty_pages_of_each_in_turn_are_one_visit,
         a_message_that_one_leaves_is_shown_once_by_the_other,
+        messages_of_an_auto_expire_flash_bag_are_shown_once_by_the_other,
         the_metadata_says_when_a_visit_began_and_was_last_written,
         a_log_in_at_one_begins_the_metadata_anew_and_ends_the_old_id,
         a_log_out_at_one_is_one_at_the_other_also_for_the_old_cookie,
@@ -40,7 +41,19 @@ pub(crate) static PART: Part = Part {
         objects_and_references_beside_the_bags_survive_a_change_by_ours,
         who_has_logged_in_at_symfony_is_read_and_nobody_is_logged_in_here,
         the_record_and_the_cookie_are_symfonys,
+        twenty_races_lose_nothing_in_files,
+        twenty_races_in_redis_lose_nothing_of_symfonys_and_ours_are_counted,
         one_browser_visits_symfony_and_the_questions,
+    ],
+};
+
+pub(crate) static LONG: Part = Part {
+    name: "symfony-long",
+    about: "500 races of Symfony and ours for one session, in files and in Redis, where Symfony has no lock",
+    needs: &[&PHP_OF_BOOKWORM, &PHP_OF_SID, &REDIS],
+    scenarios: scenarios![
+        five_hundred_races_lose_nothing_in_files,
+        five_hundred_races_in_redis_lose_nothing_of_symfonys_and_ours_are_counted,
     ],
 };
 
@@ -165,6 +178,33 @@ fn a_message_that_one_leaves_is_shown_once_by_the_other(tools: &Tools) {
             post(&mut visitor, one, "flash", r#"{"category": "5", "message": "alone"}"#);
             assert_eq!(flashes(&mut visitor, other), r#"[["5","alone"]]"#, "{}", site.name);
             assert_eq!(flashes(&mut visitor, one), "[]", "{}", site.name);
+        }
+    }
+}
+
+fn messages_of_an_auto_expire_flash_bag_are_shown_once_by_the_other(tools: &Tools) {
+    for release in Release::BOTH {
+        let place = Place::files();
+        let Place::Files(folder) = &place else { unreachable!("they are files") };
+        let symfony = Symfony::with_messages_that_expire(tools, release, folder.path());
+        let ours = Ours::start_within(|| {
+            let dialect = |_: &dewar::Keyring| dialect::Symfony::new().auto_expire_flashes(true);
+            let layer = SessionLayer::new(LESSON).expect("the secret is accepted").dialect(dialect);
+            layer.store(FilesStore::open(folder).expect("the folder is there"))
+        });
+        for (one, other) in [(&symfony.url, &ours.url), (&ours.url, &symfony.url)] {
+            let mut visitor = Visitor::new();
+            post(&mut visitor, one, "set", r#"{"a": 1}"#);
+            post(&mut visitor, one, "flash", r#"{"category": "notice", "message": "first"}"#);
+            assert_eq!(flashes(&mut visitor, other), r#"[["notice","first"]]"#, "{release:?}");
+            for url in [one, other] {
+                assert_eq!(flashes(&mut visitor, url), "[]", "{release:?}");
+            }
+            post(&mut visitor, one, "flash", r#"{"category": "error", "message": ["a", "list"]}"#);
+            post(&mut visitor, &ours.url, "flash", r#"{"category": "notice", "message": "second"}"#);
+            let both = r#"[["error",["a","list"]],["notice","second"]]"#;
+            assert_eq!(flashes(&mut visitor, &symfony.url), both, "{release:?}");
+            assert_eq!(flashes(&mut visitor, &ours.url), "[]", "{release:?}");
         }
     }
 }
@@ -334,7 +374,7 @@ fn the_record_and_the_cookie_are_symfonys(tools: &Tools) {
             let record = site.record(&visitor);
             // The times are the same but for the seconds between.
             let times = (began..=now()).fold(record, |record, second| record.replace(&second.to_string(), "NOW"));
-            let cookie = set.join("\n").replace(id(&visitor), "ID").to_ascii_lowercase();
+            let cookie = set.join("\n").replace(id(&visitor), "ID");
             let seconds = match &site.place {
                 Place::Files(_) => 1440,
                 Place::Redis(redis) => redis.ttl(&format!("sf_s{}", id(&visitor))),
@@ -346,6 +386,66 @@ fn the_record_and_the_cookie_are_symfonys(tools: &Tools) {
         assert_eq!(ours, symfony, "{}", site.name);
         note(&format!("{}: {}; {}", site.name, symfony.0, symfony.1));
     }
+}
+
+fn twenty_races_lose_nothing_in_files(tools: &Tools) {
+    races_in_files(tools, 20);
+}
+
+fn twenty_races_in_redis_lose_nothing_of_symfonys_and_ours_are_counted(tools: &Tools) {
+    races_in_redis(tools, 20);
+}
+
+fn five_hundred_races_lose_nothing_in_files(tools: &Tools) {
+    races_in_files(tools, 500);
+}
+
+fn five_hundred_races_in_redis_lose_nothing_of_symfonys_and_ours_are_counted(tools: &Tools) {
+    races_in_redis(tools, 500);
+}
+
+/// Symfony's handler of files is PHP's own, which has its lock.
+fn races_in_files(tools: &Tools, rounds: u32) {
+    for release in Release::BOTH {
+        let site = Site::start(tools, release, Serializer::Php, Place::files());
+        assert_eq!(lost(&site, rounds), [0, 0], "{}", site.name);
+    }
+}
+
+/// Symfony writes what it has read long before, so it may lose ours, and we never lose its.
+fn races_in_redis(tools: &Tools, rounds: u32) {
+    for release in Release::BOTH {
+        let site = Site::start(tools, release, Serializer::Php, Place::redis(tools));
+        let [symfonys, ours] = lost(&site, rounds);
+        note(&format!("{}: Symfony has overwritten {ours} of {rounds} writes of ours", site.name));
+        assert_eq!(symfonys, 0, "{}", site.name);
+    }
+}
+
+/// A page of each writes an entry of its own to one session, both at once, so many times. How many of Symfony's writes and of ours are not there afterwards.
+fn lost(site: &Site, rounds: u32) -> [usize; 2] {
+    let mut visitor = Visitor::new();
+    post(&mut visitor, &site.symfony.url, "set", r#"{"first": 0}"#);
+    let pages = [("symfony", &site.symfony.url), ("ours", &site.ours.url)];
+    let mut lost = [0, 0];
+    for round in 1..=rounds {
+        let start = Barrier::new(pages.len());
+        thread::scope(|scope| {
+            for (name, url) in pages {
+                let (mut visitor, start) = (visitor.clone(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    post(&mut visitor, url, "add", &format!(r#"{{"{name}": {round}}}"#));
+                });
+            }
+        });
+        let seen = typed::parse(&entries(&mut visitor, &site.ours.url));
+        assert_eq!(seen.get("first"), Some(&Value::Integer(0)), "{}", site.name);
+        for (lost, (name, _)) in lost.iter_mut().zip(pages) {
+            *lost += usize::from(seen.get(name) != Some(&Value::Integer(round.into())));
+        }
+    }
+    lost
 }
 
 fn one_browser_visits_symfony_and_the_questions(tools: &Tools) {

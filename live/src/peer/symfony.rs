@@ -10,6 +10,9 @@ use crate::{
     tools::{PHP_OF_BOOKWORM, PHP_OF_SID, Tool, Tools, root},
 };
 
+/// So many of its requests run at once.
+const WORKERS: &str = "8";
+
 /// A release of Symfony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
@@ -37,19 +40,25 @@ pub(crate) struct Symfony {
 impl Symfony {
     /// Starts it with its sessions in this folder.
     pub(crate) fn on_files(tools: &Tools, release: Release, serializer: Serializer, folder: &Path) -> Self {
-        Self::start(tools, release, serializer, ("SAVE", &folder.display().to_string()))
+        Self::start(tools, release, serializer, &[("SAVE", &folder.display().to_string())])
     }
 
     /// Starts it with its sessions in this Redis.
     pub(crate) fn on_redis(tools: &Tools, release: Release, serializer: Serializer, redis: &Redis) -> Self {
-        Self::start(tools, release, serializer, ("REDIS_PORT", redis.url.rsplit(':').next().unwrap_or_default()))
+        Self::start(tools, release, serializer, &[("REDIS_PORT", redis.url.rsplit(':').next().unwrap_or_default())])
     }
 
-    fn start(tools: &Tools, release: Release, serializer: Serializer, place: (&str, &str)) -> Self {
+    /// The same with an `AutoExpireFlashBag`.
+    pub(crate) fn with_messages_that_expire(tools: &Tools, release: Release, folder: &Path) -> Self {
+        let place = [("SAVE", &*folder.display().to_string()), ("FLASHES", "auto")];
+        Self::start(tools, release, Serializer::Php, &place)
+    }
+
+    fn start(tools: &Tools, release: Release, serializer: Serializer, told: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut command = tools.command(release.tool());
         command.args(["-S", &format!("127.0.0.1:{port}")]).arg(root().join("live/symfony_app/app.php"));
-        command.env("SERIALIZER", serializer.name()).envs([place]);
+        command.env("PHP_CLI_SERVER_WORKERS", WORKERS).env("SERIALIZER", serializer.name()).envs(told.iter().copied());
         let mut process = Process::start("Symfony", &mut command);
         process.wait_for_port(port);
         Self { _process: process, url: format!("http://127.0.0.1:{port}") }

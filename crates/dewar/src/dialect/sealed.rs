@@ -392,6 +392,7 @@ fn read_plaintext(mut text: Bytes, encoding: crate::encoding::Encoding) -> Optio
         principal,
         label,
         extra: Bytes::new(),
+        stays: false,
         lineage: 0,
         epoch: None,
         guarded_until: None,

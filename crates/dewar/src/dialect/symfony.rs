@@ -4,22 +4,24 @@
 //! 7.4.22 with PHP 8.4); both read each other's.
 //!
 //! ```text
-//! Set-Cookie  PHPSESSID=ID; path=/; HttpOnly; SameSite=lax: the framework's own settings; with secure in front of HttpOnly over HTTPS (cookie_secure: auto)
+//! Set-Cookie  PHPSESSID=ID; path=/; httponly; samesite=lax: the framework's own settings; with secure in front of httponly over HTTPS (cookie_secure: auto)
 //! record      sess_ID in the save path, or sf_sID in Redis: the layout Symfony
 //! ```
 //!
-//! A renewal is `migrate(true)`: another id, the old one ended, and `_sf2_meta` begins anew. A `clear` is `invalidate()`. Messages are `FlashBag`'s.
+//! A renewal is `migrate(true)`: another id, the old one ended, and `_sf2_meta` begins anew. A `clear` is `invalidate()`. Messages are `FlashBag`'s, or, where `auto_expire_flashes`
+//! says so, `AutoExpireFlashBag`'s.
 //!
 //! Who has logged in to a firewall of Symfony's is read where `firewall` names it.
 //!
 //! What it cannot say: that somebody logs in to it. `set_principal` writes the attribute that `principal_entry` names, and is refused otherwise.
 //!
-//! Where it deviates: as `php.rs`, and the layout; `SameSite=Lax` has a capital letter.
+//! Where it deviates: as `php.rs`, and the layout.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Body, Dialect, Jar, Known, Limits, Php, Profile, Random, Refusal, SessionId, SetValue, Steps, Timestamp, Token,
+    Attribute, Body, Dialect, Jar, Known, Limits, Php, Profile, Random, Refusal, SessionId, SetValue, Steps, Timestamp,
+    Token,
     option::{self, Setter},
     php,
 };
@@ -38,6 +40,7 @@ pub(super) const KNOWN: Known = Known {
 };
 
 const SETTERS: &[Setter<Symfony>] = &[
+    Setter::new("auto_expire_flashes", |symfony, value| Ok(symfony.auto_expire_flashes(option::flag(value)?))),
     Setter::new("firewall", |symfony, value| Ok(symfony.firewall(value))),
     Setter::new("longest_request", |symfony, value| symfony.with_phps("longest_request", value)),
     Setter::new("prefix", |symfony, value| symfony.with_phps("prefix", value)),
@@ -81,6 +84,7 @@ const SETTERS: &[Setter<Symfony>] = &[
 #[derive(Debug)]
 pub struct Symfony {
     php: Php,
+    auto_expire: bool,
     firewall: Option<Box<str>>,
     user_property: Box<str>,
 }
@@ -91,7 +95,16 @@ impl Symfony {
         let mut php = Php::new().prefix("sf_s");
         php.profile.name = KNOWN.name;
         php.profile.cookie.same_site = Some(SameSite::Lax);
-        Self { php, firewall: None, user_property: "username".into() }
+        // `Cookie::__toString()`.
+        php.profile.spelling.lower_case = &[
+            Attribute::Expires,
+            Attribute::Path,
+            Attribute::Domain,
+            Attribute::Secure,
+            Attribute::HttpOnly,
+            Attribute::SameSite,
+        ];
+        Self { php, auto_expire: false, firewall: None, user_property: "username".into() }
     }
 
     /// PHP's `session.serialize_handler`. The default: `php`, as there.
@@ -131,6 +144,12 @@ impl Symfony {
         Self { php: self.php.longest_request(time), ..self }
     }
 
+    /// Whether Symfony's messages are in an `AutoExpireFlashBag`, which forgets them with the next page. The default: no, they are in its own `FlashBag`.
+    #[must_use]
+    pub fn auto_expire_flashes(self, yes: bool) -> Self {
+        Self { auto_expire: yes, ..self }
+    }
+
     /// The principal is in an attribute of the application's own: `$session->set('user_id', 7)`. The default: no attribute says whose session it is.
     #[must_use]
     pub fn principal_entry(self, entry: &str) -> Self {
@@ -158,7 +177,7 @@ impl Symfony {
 
     fn own_meaning(&self) -> meaning::Symfony {
         let security = self.firewall.as_deref().map(|firewall| meaning::Security::of(firewall, &self.user_property));
-        meaning::Symfony { entry: self.php.meaning.clone(), security }
+        meaning::Symfony { entry: self.php.meaning.clone(), auto_expire: self.auto_expire, security }
     }
 }
 

@@ -80,6 +80,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     /// Where the format cannot hold the session; the message names the entry.
     fn write(&self, contents: &Contents, cookie: &Attributes) -> Result<Stored, Error>;
 
+    /// Whether what stands beside the entries, [`Contents::extra`], is worth keeping alone: then a session whose last entry goes does not end.
+    fn stays(&self, _extra: &Bytes) -> bool {
+        false
+    }
+
     /// The id changes: what the record says of when its session began changes, too, in [`Contents::extra`].
     ///
     /// # Errors
@@ -98,16 +103,6 @@ pub enum Shape {
     Blob,
     /// A row of this table.
     Row(Arc<Table>),
-}
-
-impl Shape {
-    /// The same, of sessions that end so long after their last visit.
-    pub(crate) fn lasting(self, idle: Duration) -> Self {
-        match self {
-            Self::Blob => Self::Blob,
-            Self::Row(table) => Self::Row(Arc::new(table.lasting(idle))),
-        }
-    }
 }
 
 /// A record as an engine keeps it.

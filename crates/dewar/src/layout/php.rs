@@ -13,6 +13,8 @@
 //!
 //! Nothing stands beside the entries. How long a record lives is a matter of where it is: the time of a file, the TTL of a key.
 //!
+//! A record of another of the three, or of igbinary or msgpack, is told by its first name and refused: a text that a visitor chose could be entries of any name in it.
+//!
 //! What it cannot say: with `php` and `php_binary` a name that is an integer, with `php` one with `|` in it, with `php_binary` one of more than 127 bytes.
 //! PHP drops the entry then, or all of them. Here it is an error that names it.
 //!
@@ -112,7 +114,12 @@ impl Serializer {
             self.begin(name, &mut record)?;
             record.extend_from_slice(value);
         }
-        Ok(record)
+        match entries.first() {
+            Some((name, _)) if Self::of(&record) != Some(self) => {
+                self.cannot(name, "a first entry of this name, with which the record looks like another handler's")
+            }
+            _ => Ok(record),
+        }
     }
 
     /// All entries, also of one name.
@@ -121,11 +128,11 @@ impl Serializer {
         if rest.is_empty() {
             return Some(Vec::new());
         }
+        if Self::of(record) != Some(self) {
+            return None;
+        }
         if self == Self::PhpSerialize {
             return php::array(&mut rest, record, numbers);
-        }
-        if self == Self::Php && is_an_array(record) {
-            return None;
         }
         let mut members = Vec::new();
         while !rest.is_empty() {
@@ -144,15 +151,29 @@ impl Serializer {
         Some(members)
     }
 
+    /// The one that a record was written with, by how it begins. `None`: none of these, or there is nothing in it.
+    ///
+    /// Read with another, a text that a visitor chose could be entries of any name. So a record that might be of two is of the one whose first name is whole:
+    /// the other's has that name in it, and what stands behind it. Names are the application's.
+    fn of(record: &[u8]) -> Option<Self> {
+        if is_foreign(record) {
+            return None;
+        }
+        if is_an_array(record) {
+            return Some(Self::PhpSerialize);
+        }
+        let binary = usize::from(record.first()? & 0x7f);
+        let is_binary = record.get(1 + binary..).is_some_and(php::begins);
+        let name = record.iter().position(|byte| *byte == b'|').filter(|at| php::begins(&record[at + 1..]));
+        match name {
+            Some(name) if !is_binary || name <= binary => Some(Self::Php),
+            _ => is_binary.then_some(Self::PhpBinary),
+        }
+    }
+
     /// Writes what stands before a value.
     fn begin(self, name: &[u8], record: &mut Vec<u8>) -> Result<(), Error> {
-        let cannot = |what: &str| {
-            let why = format!(
-                "with serialize_handler = {} PHP cannot hold {what}; name it otherwise, or set php_serialize on both sides",
-                self.name()
-            );
-            Err(Error::entry(name, why))
-        };
+        let cannot = |what| self.cannot(name, what);
         if php::integer_key(name).is_some() {
             return cannot("an entry whose name is an integer");
         }
@@ -162,9 +183,6 @@ impl Serializer {
                 record.extend_from_slice(name);
             }
             (Self::PhpBinary, _) => return cannot("an entry whose name has more than 127 bytes"),
-            _ if record.is_empty() && is_an_array(name) => {
-                return cannot("a first entry whose name begins as an array does");
-            }
             _ if name.contains(&b'|') => return cannot("an entry with \"|\" in its name"),
             _ => {
                 record.extend_from_slice(name);
@@ -173,9 +191,17 @@ impl Serializer {
         }
         Ok(())
     }
+
+    fn cannot<T>(self, name: &[u8], what: &str) -> Result<T, Error> {
+        let why = format!(
+            "with serialize_handler = {} PHP cannot hold {what}; name it otherwise, or set php_serialize on both sides",
+            self.name()
+        );
+        Err(Error::entry(name, why))
+    }
 }
 
-/// Whether it begins as a record of php_serialize: read as one of php, a visitor's text in it could be entries of any name.
+/// Whether it begins as a record of php_serialize.
 fn is_an_array(record: &[u8]) -> bool {
     let rest = record.strip_prefix(b"a:").unwrap_or_default();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -188,6 +214,15 @@ pub(super) fn no_record() -> Error {
 
 /// What igbinary's records begin with.
 const IGBINARY: [&[u8]; 2] = [&[0, 0, 0, 1], &[0, 0, 0, 2]];
+
+fn is_igbinary(record: &[u8]) -> bool {
+    IGBINARY.iter().any(|mark| record.starts_with(mark))
+}
+
+/// Whether a record is of a handler that is not PHP's own: igbinary, or msgpack, which begins with how many entries there are.
+fn is_foreign(record: &[u8]) -> bool {
+    is_igbinary(record) || matches!(record, [0x80..=0x8f, ..] | [0xde | 0xdf, 0, ..])
+}
 
 /// PHP's records, in files and in Redis.
 #[derive(Clone, Debug)]
@@ -282,7 +317,7 @@ impl Php {
     /// Whose record it is.
     pub(super) fn found(&self, record: &Bytes) -> String {
         let own = self.serializer.name();
-        if IGBINARY.iter().any(|mark| record.starts_with(mark)) {
+        if is_igbinary(record) {
             return format!("igbinary, which is not read; set {own} in php.ini");
         }
         if self.serializer.read(record).is_some() {

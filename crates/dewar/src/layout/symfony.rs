@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! _sf2_attributes   the attributes: the entries of a session
-//! _symfony_flashes  the messages of each type, of `FlashBag`: the entry of this name
+//! _symfony_flashes  the messages of each type, of `FlashBag` or `AutoExpireFlashBag`: the entry of this name
 //! _sf2_meta         u: the last request, c: when the session was made, l: seconds that its cookie lives, or 0; in Unix seconds
 //! ```
 //!
@@ -14,8 +14,7 @@
 //!
 //! What it cannot say: an attribute of the name `_symfony_flashes`; a record with one is not read.
 //!
-//! Where it deviates: a bag that is no array makes a malformed record, an empty session under a new id (Symfony empties the bag). `u` is set by writes, where Symfony sets it by each request. A session whose last attribute and message go ends, also where plain PHP has
-//! entries in it.
+//! Where it deviates: a bag that is no array makes a malformed record, an empty session under a new id (Symfony empties the bag). `u` is set by writes, where Symfony sets it by each request.
 
 use std::{borrow::Cow, iter, mem, time::Duration};
 
@@ -121,6 +120,11 @@ impl Layout for Symfony {
         let entries = numbers.renumbered(bags.iter())?;
         let record = self.php.serializer.join(&joined(&entries))?;
         Ok(Stored::Blob(record.into()))
+    }
+
+    fn stays(&self, extra: &Bytes) -> bool {
+        let members = self.php.serializer.cut(extra, &mut Numbers::default()).unwrap_or_default();
+        members.iter().any(|member| ![ATTRIBUTES, META, FLASHES.as_bytes()].contains(&member.name.of(extra)))
     }
 
     fn renewed(&self, contents: &mut Contents) -> Result<(), Error> {

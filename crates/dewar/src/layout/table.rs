@@ -38,11 +38,11 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
-    pub(crate) fn lasting(&self, idle: Duration) -> Self {
-        let ends = match self.ends {
-            Ends::After(column, _) => Ends::After(column, idle),
-            at @ Ends::At(_) => at,
-        };
-        Self { ends, ..self.clone() }
+    /// The same of sessions that end so long after their last visit. `None`: each row says by itself when it ends.
+    pub(crate) fn lasting(&self, lifetime: Duration) -> Option<Self> {
+        match self.ends {
+            Ends::After(column, _) => Some(Self { ends: Ends::After(column, lifetime), ..self.clone() }),
+            Ends::At(_) => None,
+        }
     }
 }

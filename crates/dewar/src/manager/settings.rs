@@ -198,12 +198,7 @@ impl Settings {
         }
         let former_domain = self.former_domain(profile, &cookie)?;
 
-        let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
-        let lifetime = self.lifetime.unwrap_or(usual);
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        let idle = lifetime.idle.unwrap_or_else(|| seconds(profile.idle));
-
-        let (store, layout) = self.laid_out(&*dialect, &cookie, Duration::from_secs(idle.into()))?;
+        let LaidOut { store, layout, idle } = self.laid_out(&*dialect, &cookie)?;
         if layout.is_some() && !self.sources.is_empty() {
             return Err(Error::setting(
                 "reads_also: sessions move to a store or a cookie, never into another framework's records, which cannot say until when \
@@ -220,6 +215,9 @@ impl Settings {
             meaning,
         };
 
+        let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
+        let lifetime = self.lifetime.unwrap_or(usual);
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !format.says_when_it_began() {
@@ -348,17 +346,35 @@ impl Settings {
         Ok(Some(FormerDomain { cookie: former, until: *until }))
     }
 
+    /// The idle timeout in seconds: what the layer says, or the framework's records live by.
+    ///
+    /// # Errors
+    ///
+    /// Where the two contradict each other.
+    fn idle(&self, profile: &Profile, of_records: Option<Duration>) -> Result<u32, Error> {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        match (self.lifetime.and_then(|lifetime| lifetime.idle), of_records.map(seconds)) {
+            (Some(said), Some(other)) if said != other => Err(Error::setting(format!(
+                "lifetime: the layer says an idle timeout of {said} seconds, and the store that records live for {other}, by which the framework removes them: \
+                 say the same in both and in the framework, or say it to the layer alone (leave out gc_maxlifetime)"
+            ))),
+            (said, other) => Ok(said.or(other).unwrap_or_else(|| seconds(profile.idle))),
+        }
+    }
+
     /// The store as the dialect's records need it, and their layout where they are not ours.
     ///
     /// # Errors
     ///
     /// Where the store keeps other records than the dialect's ids lead to.
-    fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes, idle: Duration) -> Result<LaidOut, Error> {
-        let Some(store) = &self.store else { return Ok((None, None)) };
+    fn laid_out(&self, dialect: &dyn Dialect, cookie: &Attributes) -> Result<LaidOut, Error> {
+        let profile = dialect.profile();
+        let own = |store| Ok(LaidOut { store, layout: None, idle: self.idle(profile, None)? });
+        let Some(store) = &self.store else { return own(None) };
         let layouts = match (dialect.layout(), store.layout()) {
             (None, None) => {
                 store.keeps_own().map_err(|why| Error::setting(format!("store: {why}")))?;
-                return Ok((Some(Arc::clone(store)), None));
+                return own(Some(Arc::clone(store)));
             }
             (Some(_), Some(given)) => [Some(given), None],
             // In a database it is the framework's table.
@@ -370,20 +386,27 @@ impl Settings {
             }
         };
         for layout in layouts.into_iter().flatten() {
-            if let Some(engine) = store.engine(layout.shape().lasting(idle)) {
+            if let Some(engine) = store.engine(layout.shape()) {
+                let idle = self.idle(profile, engine.lifetime())?;
+                let engine = engine.living(Duration::from_secs(idle.into())).unwrap_or(engine);
                 let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
-                return Ok((Some(Arc::new(layered)), Some(layout)));
+                return Ok(LaidOut { store: Some(Arc::new(layered)), layout: Some(layout), idle });
             }
         }
         Err(Error::setting(format!(
             "store: this one keeps records of our own alone, and {} leads to another framework's; \
              use one with an engine, as RedisStore is",
-            dialect.profile().name
+            profile.name
         )))
     }
 }
 
-type LaidOut = (Option<Arc<dyn ErasedStore>>, Option<Arc<dyn Layout>>);
+/// Where sessions are, how their records look, and the idle timeout in seconds.
+struct LaidOut {
+    store: Option<Arc<dyn ErasedStore>>,
+    layout: Option<Arc<dyn Layout>>,
+    idle: u32,
+}
 
 #[cfg(feature = "tokio")]
 fn default_runtime() -> Option<Arc<dyn Runtime>> {

@@ -5,8 +5,15 @@
 //! _csrf/...        = the tokens of the session's forms, each an attribute
 //! ```
 //!
-//! A category is a type of `FlashBag`'s. A message that is an object (`TranslatableMessage`) is Symfony's alone: it stays for the next page there. `AutoExpireFlashBag`
-//! keeps messages in another way, and must not be used beside this.
+//! A category is a type of `FlashBag`'s. A message that is an object (`TranslatableMessage`) is Symfony's alone: it stays for the next page there.
+//!
+//! `AutoExpireFlashBag` keeps two of such arrays, where the dialect is told of it:
+//!
+//! ```text
+//! a:2:{s:7:"display";a:0:{}s:3:"new";a:1:{s:6:"notice";a:1:{i:0;s:5:"hello";}}}
+//! new      left for the next page, which Symfony forgets with that page, whether it shows them or not; here with a page that shows them
+//! display  what the last page was to show: nobody reads it again
+//! ```
 //!
 //! Somebody who logs in gets other tokens for forms, as with Symfony's `SessionAuthenticationStrategy`.
 //!
@@ -45,6 +52,8 @@ const CSRF: &[u8] = b"_csrf/";
 pub(crate) struct Symfony {
     /// Where the application keeps the user.
     pub(crate) entry: Entry,
+    /// Whether messages are those of `AutoExpireFlashBag`.
+    pub(crate) auto_expire: bool,
     pub(crate) security: Option<Security>,
 }
 
@@ -109,6 +118,29 @@ impl Symfony {
     }
 }
 
+impl Symfony {
+    /// The messages. An error: why there are none that are read.
+    fn bag(&self, data: &Data, encoding: Encoding) -> Result<Bag, &'static str> {
+        let whole = data.get(FLASHES.as_bytes()).map(Bytes::copy_from_slice);
+        let Some(whole) = whole.map(|whole| Data::parse(encoding, &whole).ok_or(NO_BAG)).transpose()? else {
+            return Ok(Bag { types: Vec::new(), expired: self.auto_expire.then(|| EMPTY.to_vec()) });
+        };
+        let has = |name| whole.get(name).is_some();
+        if !self.auto_expire {
+            return match whole.len() == 2 && has(DISPLAY) && has(NEW) {
+                true => Err(AUTO_EXPIRE),
+                false => Ok(Bag { types: Bag::types(&whole, encoding).ok_or(NO_BAG)?, expired: None }),
+            };
+        }
+        if whole.len() > usize::from(has(DISPLAY)) + usize::from(has(NEW)) {
+            return Err(NO_AUTO_EXPIRE);
+        }
+        let part = |name| whole.get(name).unwrap_or(EMPTY).to_vec();
+        let new = Data::parse(encoding, &part(NEW).into()).ok_or(NO_BAG)?;
+        Ok(Bag { types: Bag::types(&new, encoding).ok_or(NO_BAG)?, expired: Some(part(DISPLAY)) })
+    }
+}
+
 impl Meaning for Symfony {
     fn holds(&self) -> Holds {
         Holds { principal: self.security.is_some() || self.entry.principal.is_some(), ..Holds::NOTHING }
@@ -152,7 +184,7 @@ impl Meaning for Symfony {
     }
 
     fn flashes(&self, data: &Data, encoding: Encoding) -> Result<Vec<Flash>, ReadError> {
-        let bag = Bag::read(data, encoding).ok_or_else(|| ReadError::new(NO_BAG))?;
+        let bag = self.bag(data, encoding).map_err(ReadError::new)?;
         let messages = bag.types.iter().flat_map(|of_a_type| {
             let category = String::from_utf8_lossy(&of_a_type.name).into_owned();
             let messages = of_a_type.messages.iter().filter_map(|(_, message)| encoding.read(message).ok());
@@ -162,7 +194,7 @@ impl Meaning for Symfony {
     }
 
     fn flash(&self, data: &mut Data, encoding: Encoding, changes: &[FlashChange<'_>]) -> Result<(), Error> {
-        let mut bag = Bag::read(data, encoding).ok_or_else(|| unfit(NO_BAG))?;
+        let mut bag = self.bag(data, encoding).map_err(unfit)?;
         for change in changes {
             match change {
                 FlashChange::Leave { category, message } => bag.leave(encoding, category, message)?,
@@ -178,6 +210,12 @@ impl Meaning for Symfony {
 }
 
 const NO_BAG: &str = "the messages are no array of a list for each type";
+const AUTO_EXPIRE: &str = "the messages are those of AutoExpireFlashBag: write auto_expire_flashes(true)";
+const NO_AUTO_EXPIRE: &str = "the messages are not those of AutoExpireFlashBag: leave out auto_expire_flashes(true)";
+
+const DISPLAY: &[u8] = b"display";
+const NEW: &[u8] = b"new";
+const EMPTY: &[u8] = b"a:0:{}";
 
 fn unfit(why: impl std::fmt::Display) -> Error {
     Error::entry(FLASHES.as_bytes(), why)
@@ -186,6 +224,8 @@ fn unfit(why: impl std::fmt::Display) -> Error {
 /// What stands in `_symfony_flashes`.
 struct Bag {
     types: Vec<Type>,
+    /// `display` of `AutoExpireFlashBag`, still encoded; `None`: it is a `FlashBag`.
+    expired: Option<Vec<u8>>,
 }
 
 /// The messages of a type, each still encoded, in the order of their keys in the list.
@@ -205,18 +245,18 @@ impl Type {
 }
 
 impl Bag {
-    fn read(data: &Data, encoding: Encoding) -> Option<Self> {
-        let Some(encoded) = data.get(FLASHES.as_bytes()) else { return Some(Self { types: Vec::new() }) };
-        let types = Data::parse(encoding, &Bytes::copy_from_slice(encoded))?;
-        let types = types
-            .iter()
-            .map(|(name, messages)| Some(Type::new(name, Data::parse(encoding, &Bytes::copy_from_slice(messages))?)));
-        Some(Self { types: types.collect::<Option<_>>()? })
+    fn types(bag: &Data, encoding: Encoding) -> Option<Vec<Type>> {
+        let messages = |encoded| Data::parse(encoding, &Bytes::copy_from_slice(encoded));
+        bag.iter().map(|(name, encoded)| Some(Type::new(name, messages(encoded)?))).collect()
     }
 
     fn leave(&mut self, encoding: Encoding, category: &str, message: &Value) -> Result<(), Error> {
         // As deep as it stands in the bag.
-        encoding.write(&[[message]]).map_err(unfit)?;
+        match self.expired {
+            Some(_) => encoding.write(&[[[message]]]),
+            None => encoding.write(&[[message]]),
+        }
+        .map_err(unfit)?;
         let written = encoding.write(message).map_err(unfit)?;
         let at = self.types.iter().position(|of_a_type| of_a_type.name == category.as_bytes());
         let at = at.unwrap_or_else(|| {
@@ -256,8 +296,16 @@ impl Bag {
             of_a_type.messages.write(encoding, &mut messages);
             bag.insert(&of_a_type.name, messages);
         }
+        let is_empty = bag.is_empty();
+        if let Some(expired) = self.expired {
+            let mut new = Vec::new();
+            bag.write(encoding, &mut new);
+            bag = Data::default();
+            bag.insert(DISPLAY, expired);
+            bag.insert(NEW, new);
+        }
         let mut written = Vec::new();
         bag.write(encoding, &mut written);
-        (!bag.is_empty()).then_some(written)
+        (!is_empty).then_some(written)
     }
 }

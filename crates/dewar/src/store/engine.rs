@@ -1,6 +1,6 @@
 //! Where another framework's records are: an [`Engine`] keeps bytes under names, and a layout over it is a store.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Answer, Create, Delete, Load, Record, Rename, Replace, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone,
@@ -56,6 +56,17 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The same, heeding a [lock](crate::layout::Layout::lock) of the framework's: while a key of the record's name and this ending stands, it waits with a write, up
     /// to a limit that is an error then. `None`: it knows no such keys, and has the framework's lock in its own way, or there is none.
     fn heeding(&self, _lock: &'static str) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
+    /// How long a record lives after its last change, where the framework goes by that and it was said: PHP's `session.gc_maxlifetime`. `None`: nobody said it, or
+    /// it is said of each record.
+    fn lifetime(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The same with such a [`lifetime`](Engine::lifetime), where nobody has said one. `None`: it has one, or knows none.
+    fn living(&self, _lifetime: Duration) -> Option<Arc<dyn Engine>> {
         None
     }
 

@@ -12,9 +12,9 @@
 //!   where it calls PHP.
 //! - **A write** is made where the file is, never by renaming another over it: PHP would go on with a lock on a file that is in no folder.
 //!   It is as durable as PHP's own, which does not wait for the disk.
-//! - **Life** is the time of the last change and [`gc_maxlifetime`](FilesStore::gc_maxlifetime). A write and a touch set that time so that the session ends when it is to end
-//!   by our settings, in the future where those are longer. PHP's garbage collection goes by the same time. Debian's own (`sessionclean`) goes by the time
-//!   of the inode's change, and so keeps a session for PHP's lifetime after the last write or touch, whatever ours says.
+//! - **Life** is the time of the last change and PHP's `session.gc_maxlifetime`, which is [said here](FilesStore::gc_maxlifetime) or is the layer's idle timeout: one number,
+//!   and `php.ini` has to say it, too. PHP's garbage collection goes by the same time. Debian's own (`sessionclean`) goes by the time
+//!   of the inode's change, and by the lifetime in `php.ini`.
 //! - **Ends** leave a tombstone beside the record, `dewar-ended_<id>`. PHP does not see it. It is on the disk before the record is removed. A record that PHP writes beside it afterwards,
 //!   at the end of a request that had begun before, is removed when it is met. PHP's own ends leave nothing.
 //! - **A renewal** makes the new file, then the tombstone, then removes the old one, all under the old one's lock. Whoever is killed between the first two steps leaves
@@ -59,7 +59,7 @@ pub struct FilesStore {
 }
 
 impl FilesStore {
-    /// PHP's `session.gc_maxlifetime` unless it is set: 1440 seconds.
+    /// PHP's `session.gc_maxlifetime` where nobody says anything else: 1440 seconds.
     pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(1440);
 
     /// The folder that is PHP's `session.save_path`. It is never made here.
@@ -78,10 +78,11 @@ impl FilesStore {
         Self { folder: Arc::new(self.folder.with(|folder| folder.depth = depth)), ..self }
     }
 
-    /// PHP's `session.gc_maxlifetime`, in whole seconds: how long after the last change of its file a session ends.
+    /// PHP's `session.gc_maxlifetime`, in whole seconds: how long after the last change of its file a session ends. The default: the layer's idle timeout, as
+    /// that is this where the layer says none. Where both say one, it is the same, or the manager is not built.
     #[must_use]
     pub fn gc_maxlifetime(self, lifetime: Duration) -> Self {
-        Self { folder: Arc::new(self.folder.with(|folder| folder.lifetime = lifetime)), ..self }
+        Self { folder: Arc::new(self.folder.with(|folder| folder.lifetime = Some(lifetime))), ..self }
     }
 
     /// How long a write waits for the lock of a request of PHP's before it is an error: 10 seconds unless set.

@@ -11,7 +11,7 @@
 
 mod sql;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -110,13 +110,17 @@ pub(super) enum Act {
 /// The engine of a framework's table.
 #[derive(Debug)]
 pub(super) struct Rows<D> {
-    database: D,
+    database: Arc<D>,
     table: Arc<Table>,
     statements: Statements,
 }
 
 impl<D: Database> Rows<D> {
     pub(super) fn new(database: D, table: Arc<Table>) -> Self {
+        Self::of(Arc::new(database), table)
+    }
+
+    fn of(database: Arc<D>, table: Arc<Table>) -> Self {
         Self { database, statements: Statements::of(&table, D::FLAVOR), table }
     }
 
@@ -274,6 +278,11 @@ impl<D: Database> Engine for Rows<D> {
 
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         self.database.remove(self.statements.purge(limit, now))
+    }
+
+    fn living(&self, lifetime: Duration) -> Option<Arc<dyn Engine>> {
+        let table = self.table.lasting(lifetime)?;
+        Some(Arc::new(Self::of(Arc::clone(&self.database), Arc::new(table))))
     }
 
     fn needs_purging(&self) -> bool {

@@ -64,7 +64,7 @@ fn ready<'a, T: Send + 'a>(value: Result<T, StoreError>) -> Answer<'a, T> {
 }
 
 fn bytes(data: Stored) -> Bytes {
-    data.blob().unwrap().clone()
+    data.body().clone()
 }
 
 impl Fake {
@@ -168,7 +168,7 @@ impl Engine for Fake {
         ready(Ok(Applied::Done))
     }
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
-        Version::digest(data.blob().unwrap())
+        Version::digest(data.body())
     }
 }
 
@@ -708,7 +708,7 @@ impl Layout for Silent {
         format!("sess:{id}")
     }
     fn read(&self, found: &Stored, _: &mut Steps<'_>) -> Result<Kept, Refusal> {
-        let data = Data::parse(self.encoding(), found.blob().unwrap()).ok_or(Refusal::Malformed)?;
+        let data = Data::parse(self.encoding(), found.body()).ok_or(Refusal::Malformed)?;
         Ok(Kept::new(data))
     }
     fn write(&self, contents: &Contents, _: &Attributes) -> Result<Stored, dewar::Error> {

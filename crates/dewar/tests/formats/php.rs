@@ -30,7 +30,7 @@ fn write(serializer: Serializer, data: &Data, extra: &Buffer) -> Result<Vec<u8>,
     let mut contents = Contents::new(NOW, 1440, None, false);
     (contents.data, contents.extra) = (data.clone(), extra.clone());
     let written = layout::Php::new().serializer(serializer).write(&contents, &Attributes::new("PHPSESSID"));
-    Ok(written.map_err(|error| error.to_string())?.blob().unwrap().to_vec())
+    Ok(written.map_err(|error| error.to_string())?.body().to_vec())
 }
 
 /// The record after a change, or why it cannot be.
@@ -122,6 +122,9 @@ fn types_come_back_as_what_they_were() {
     comes_back(Bytes(b"text".to_vec()), "s:4:\"text\";");
     comes_back((1, "é".to_owned(), Some(0.1)), "a:3:{i:0;i:1;i:1;s:2:\"é\";i:2;d:0.1;}");
     comes_back(f64::MIN_POSITIVE, "d:2.2250738585072014E-308;");
+    // As near to 3 as to 2 at the end.
+    comes_back(596343834389432.25, "d:596343834389432.2;");
+    comes_back(-12257122512945.8125, "d:-12257122512945.812;");
 }
 
 #[test]
@@ -239,17 +242,114 @@ fn nesting_and_announced_counts_have_an_end() {
     }
 }
 
-/// As when the handlers of the two sides differ.
+/// What a visitor might send, so that it is entries where another handler reads it.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"|i:1;".to_vec()),
+        Just(b"i:1;".to_vec()),
+        Just(b"user_id|i:1;".to_vec()),
+        Just(b"\x07user_idi:1;".to_vec()),
+        Just(b"s:7:\"user_id\";i:1;".to_vec()),
+        Just(b"z|C:1:\"A\":2:{".to_vec()),
+        Just(b"\x01zC:1:\"A\":2:{".to_vec()),
+        Just(b"z|s:0:\"".to_vec()),
+        Just(b"\x01zs:0:\"".to_vec()),
+        (0usize..140).prop_map(|len| vec![b'x'; len]),
+        any::<u8>().prop_map(|byte| vec![byte]),
+    ];
+    prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    /// As when the handlers of the two sides differ.
+    #[test]
+    fn a_visitors_text_is_never_an_entry_with_another_handler_than_it_was_written_with(
+        names in prop::collection::btree_set("[a-zA-Z_é][a-zA-Z0-9_./ é-]{0,40}", 1..4),
+        texts in prop::collection::vec(hostile(), 4),
+    ) {
+        let mut data = Data::default();
+        for (name, text) in names.iter().zip(&texts) {
+            data.insert(name.as_bytes(), VALUES.write(&Bytes(text.clone())).unwrap());
+        }
+        for writer in ALL {
+            let record = write(writer, &data, &Buffer::new()).unwrap();
+            for reader in ALL {
+                let kept = read(reader, &record);
+                if reader == writer {
+                    prop_assert!(kept.unwrap().data.iter().eq(data.iter()), "{:?}", writer);
+                } else {
+                    prop_assert!(kept.is_err(), "{:?} read as {:?}", String::from_utf8_lossy(&record), reader);
+                }
+            }
+        }
+    }
+}
+/// Each was one, before records were told apart by how they begin.
 #[test]
-fn a_visitors_text_in_a_record_of_php_serialize_is_no_entries_of_php() {
-    let text = "q|i:1;user_id|i:1;z|C:1:\"A\":2:{";
-    let record = format!("a:1:{{s:4:\"name\";s:{}:\"{text}\";}}", text.len());
-    assert!(read(Serializer::PhpSerialize, record.as_bytes()).is_ok());
-    assert!(read(Serializer::Php, record.as_bytes()).is_err());
-    let mut data = Data::default();
-    data.insert(b"a:1:{", b"N;".to_vec());
-    assert!(write(Serializer::Php, &data, &Buffer::new()).unwrap_err().contains("begins as an array"));
-    assert!(write(Serializer::PhpSerialize, &data, &Buffer::new()).is_ok());
+fn a_text_that_is_aimed_at_another_handler_is_refused_with_its_record() {
+    let text = |start: &str, text: &str, end: &str| format!("{start}s:{}:\"{text}\";{end}", text.len()).into_bytes();
+    // What php_binary takes for the first name has as many bytes as its first byte says.
+    let padded = |start: &str, rest: &str| {
+        let pad = usize::from(start.as_bytes()[0]) + 1 - start.len() - "s:000:\"".len();
+        format!("{}{rest}", "x".repeat(pad))
+    };
+    let in_binary = "i:1;\x07user_idi:1;\x01z";
+    let in_php = "x|i:1;user_id|i:1;";
+    let (of_php, of_serialize) = ("name|", "a:1:{s:4:\"name\";");
+    let filler = "y".repeat(60);
+    let mut fooled = Vec::new();
+    let igbinary =
+        [b"\0\0\0\x02\x14\x01\x11\x04name\x11".as_slice(), &[in_php.len() as u8], in_php.as_bytes()].concat();
+    let msgpack = [b"\x81\xa4name".as_slice(), &[0xa0 + in_php.len() as u8], in_php.as_bytes()].concat();
+    for (writer, reader, record) in [
+        (
+            Some(Serializer::PhpSerialize),
+            Serializer::Php,
+            text(of_serialize, &format!("{in_php}z|C:1:\"A\":2:{{"), "}"),
+        ),
+        (
+            Some(Serializer::PhpSerialize),
+            Serializer::PhpBinary,
+            text(of_serialize, &padded(of_serialize, &format!("{in_binary}C:62:\"A{filler}A\":2:{{")), "}"),
+        ),
+        (
+            Some(Serializer::Php),
+            Serializer::PhpBinary,
+            text(of_php, &padded(of_php, &format!("{in_binary}s:0:\"")), ""),
+        ),
+        (Some(Serializer::PhpBinary), Serializer::Php, text("\x04name", &format!("{in_php}z|s:0:\""), "")),
+        (None, Serializer::Php, igbinary),
+        (None, Serializer::Php, msgpack),
+    ] {
+        let shown = String::from_utf8_lossy(&record).into_owned();
+        if let Some(writer) = writer {
+            assert!(read(writer, &record).is_ok(), "{shown:?}");
+        }
+        if read(reader, &record).is_ok() {
+            fooled.push(format!("{shown:?} as {reader:?}"));
+        }
+    }
+    assert!(fooled.is_empty(), "{}", fooled.join("\n"));
+}
+
+#[test]
+fn a_first_name_that_makes_a_record_look_like_another_handlers_is_refused_by_name() {
+    let one = |serializer, name: &str| {
+        let mut data = Data::default();
+        data.insert(name.as_bytes(), b"N;".to_vec());
+        write(serializer, &data, &Buffer::new())
+            .map_err(|why| assert!(why.contains("another handler"), "{why}"))
+            .is_ok()
+    };
+    let of_array = format!(":1:{{{}", "n".repeat(93));
+    let of_binary = format!("\x01ni:5;");
+    assert_eq!(ALL.map(|serializer| one(serializer, "a:1:{")), [false, true, true]);
+    assert_eq!(ALL.map(|serializer| one(serializer, &of_array)), [true, false, true]);
+    assert_eq!(ALL.map(|serializer| one(serializer, &of_binary)), [false, true, true]);
+    assert!(!one(Serializer::PhpBinary, "a|i:1;b"));
+    assert!(one(Serializer::PhpBinary, "a|b"));
 }
 
 fn id_of(cookie: &str) -> Result<String, Refusal> {

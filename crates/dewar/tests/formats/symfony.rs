@@ -34,7 +34,7 @@ fn write(serializer: Serializer, data: &Data, extra: &Buffer) -> Result<Vec<u8>,
     (contents.data, contents.extra) = (data.clone(), extra.clone());
     let written = layout::Symfony::over(layout::Php::new().serializer(serializer))
         .write(&contents, &Attributes::new("PHPSESSID"));
-    Ok(written.map_err(|error| error.to_string())?.blob().unwrap().to_vec())
+    Ok(written.map_err(|error| error.to_string())?.body().to_vec())
 }
 
 /// The record after a change, or why it cannot be.
@@ -340,4 +340,102 @@ async fn however_many_types_of_messages_there_are_a_page_does_not_take_for_ever(
     request.insert(http::header::COOKIE, format!("PHPSESSID={id}").parse().unwrap());
     let session = manager(&store, NOW, |it| it).open(&request).await.unwrap();
     assert_eq!(session.take_flashes().len(), COUNT);
+}
+
+/// A visitor whose session Symfony has written so.
+async fn visitor(store: &MemoryStore, manager: &SessionManager, record: &str) -> Visitor {
+    let id = "a".repeat(26);
+    let record = dewar::store::Record::new(record.to_owned().into(), NOW, 1440, NOW.after(Duration::from_secs(1440)));
+    let key = StoreKey::foreign(format!("sf_s{id}"));
+    store.create(&key, dewar::store::Version::from_bits(1), record, None, NOW).await.unwrap();
+    let mut visitor = Visitor::new(manager);
+    visitor.receive_cookie(format!("PHPSESSID={id}; path=/").as_bytes());
+    visitor
+}
+
+#[tokio::test]
+async fn a_session_that_plain_php_has_entries_in_does_not_end_with_its_last_attribute() {
+    let plain = "plain|O:8:\"stdClass\":0:{}";
+    let only_meta = format!("{plain}{}", META);
+    for (is_first, last) in [
+        (true, "_sf2_attributes|a:1:{s:1:\"a\";i:1;}"),
+        (false, "_symfony_flashes|a:1:{s:1:\"n\";a:1:{i:0;s:1:\"x\";}}"),
+    ] {
+        let store = MemoryStore::new();
+        let manager = manager(&store, NOW, |it| it);
+        let written = if is_first { format!("{plain}{last}{META}") } else { format!("{plain}{META}{last}") };
+        let mut ada = visitor(&store, &manager, &written).await;
+        let cookie = ada.cookie();
+        let empty = |session: &Session| {
+            session.remove("a");
+            session.take_flashes();
+        };
+        try_visit(&mut ada, &manager, empty).await.unwrap();
+        assert_eq!(ada.cookie(), cookie);
+        assert_eq!(record(&store, &ada).await, only_meta);
+        try_visit(&mut ada, &manager, |session| session.insert("b", 2)).await.unwrap();
+        assert_eq!(record(&store, &ada).await, format!("{only_meta}_sf2_attributes|a:1:{{s:1:\"b\";i:2;}}"));
+        // `invalidate()` is another thing.
+        try_visit(&mut ada, &manager, Session::clear).await.unwrap();
+        assert_eq!(ada.cookie(), "");
+    }
+    let store = MemoryStore::new();
+    let manager = manager(&store, NOW, |it| it);
+    let mut ada = visitor(&store, &manager, &format!("_sf2_attributes|a:1:{{s:1:\"a\";i:1;}}{META}")).await;
+    try_visit(&mut ada, &manager, |session| assert!(session.remove("a"))).await.unwrap();
+    assert_eq!(ada.cookie(), "", "where there is nothing else it ends");
+}
+
+#[tokio::test]
+async fn messages_of_an_auto_expire_flash_bag_are_read_and_left_where_that_is_said() {
+    let store = MemoryStore::new();
+    let plain = manager(&store, NOW, |it| it);
+    let auto = manager(&store, NOW, |it| it.auto_expire_flashes(true));
+    let bag =
+        |display: &str, new: &str| format!("_symfony_flashes|a:2:{{s:7:\"display\";{display}s:3:\"new\";{new}}}{META}");
+    let one = |text: &str| format!("a:1:{{s:1:\"n\";a:1:{{i:0;s:1:\"{text}\";}}}}");
+    let mut ada = visitor(&store, &auto, &bag(&one("o"), &one("x"))).await;
+    let written = record(&store, &ada).await;
+    try_visit(&mut ada, &plain, |session| session.flash("y")).await.unwrap_err();
+    assert_eq!(record(&store, &ada).await, written, "nothing of Symfony's is overwritten where it is not said");
+
+    try_visit(&mut ada, &auto, |session| session.flash_as("y", "n")).await.unwrap();
+    let both = "a:1:{s:1:\"n\";a:2:{i:0;s:1:\"x\";i:1;s:1:\"y\";}}";
+    assert_eq!(record(&store, &ada).await, bag(&one("o"), both));
+    let mut shown = Vec::new();
+    try_visit(&mut ada, &auto, |session| {
+        session.insert("a", 1);
+        shown = session.take_flashes();
+    })
+    .await
+    .unwrap();
+    assert_eq!(shown.iter().map(|flash| flash.text()).collect::<Vec<_>>(), ["x", "y"]);
+    assert!(!record(&store, &ada).await.contains("_symfony_flashes"), "{}", record(&store, &ada).await);
+
+    try_visit(&mut ada, &auto, |session| session.flash_as("z", "n")).await.unwrap();
+    let left = bag("a:0:{}", &one("z"));
+    assert!(record(&store, &ada).await.ends_with(left.strip_suffix(META).unwrap()), "{}", record(&store, &ada).await);
+    // Messages of the other bag are not taken for its own.
+    let store = MemoryStore::new();
+    let auto = manager(&store, NOW, |it| it.auto_expire_flashes(true));
+    let mut ada = visitor(&store, &auto, &format!("_symfony_flashes|{}{META}", one("x"))).await;
+    let refused = try_visit(&mut ada, &auto, |session| session.flash("y")).await.unwrap_err().to_string();
+    assert!(refused.contains("auto_expire_flashes"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_cookie_is_spelled_as_symfonys_own() {
+    let layer = dewar::SessionLayer::new("w98fw9ef8hwe98fhwef").unwrap();
+    let layer = layer.dialect(|_: &Keyring| Symfony::new()).store(MemoryStore::new()).secure(true).domain("h.example");
+    let manager = layer.clock(Clock::at(NOW)).lifetime(dewar::Lifetime::persistent()).manager().unwrap();
+    let session = manager.open(&http::HeaderMap::new()).await.unwrap();
+    session.insert("a", 1);
+    let mut response = http::HeaderMap::new();
+    manager.commit(&session).await.apply(&mut response).unwrap();
+    let cookie = response[http::header::SET_COOKIE].to_str().unwrap();
+    let (_, attributes) = cookie.split_once("; ").unwrap();
+    // As `Cookie::create()` of 7.4 writes it.
+    let expected =
+        "expires=Tue, 14 Nov 2023 22:37:20 GMT; Max-Age=1440; path=/; domain=h.example; secure; httponly; samesite=lax";
+    assert_eq!(attributes, expected);
 }

@@ -15,7 +15,8 @@ use std::{
 };
 
 use dewar::{
-    Secret, SessionManager,
+    Clock, Error, Lifetime, Secret, SessionManager,
+    dialect::Php,
     layout::{Shape, Stored},
     store::{
         self, Applied, Engine, Found, Guard, SessionAdmin, SessionStore, StoreKey, Timestamp, Tombstone, Version, Why,
@@ -645,6 +646,58 @@ fn as_somebody_else(test: &str, folder: &Path) -> bool {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
     true
+}
+
+/// Sessions of PHP's in this folder.
+fn manager(
+    site: &Site,
+    set: fn(FilesStore) -> FilesStore,
+    lifetime: Option<Lifetime>,
+) -> Result<SessionManager, Error> {
+    let builder = SessionManager::builder(Secret::generate())?.dialect(|_: &dewar::Keyring| Php::new());
+    let builder = builder.store(set(FilesStore::open(&site.folder).unwrap())).clock(Clock::at(site.now));
+    match lifetime {
+        Some(lifetime) => builder.lifetime(lifetime).build(),
+        None => builder.build(),
+    }
+}
+
+/// So many seconds a session of PHP's lives, by what both sides are told.
+#[tokio::test]
+async fn a_lifetime_that_is_said_once_is_that_of_phps_sessions_too() {
+    let idle = |seconds| Some(Lifetime::browser().idle(Duration::from_secs(seconds)));
+    let said: fn(FilesStore) -> FilesStore = |store| store.gc_maxlifetime(HOUR);
+    let unsaid: fn(FilesStore) -> FilesStore = |store| store;
+    for (set, lifetime, lives) in [
+        (unsaid, None, 1440),
+        (unsaid, idle(7200), 7200),
+        (unsaid, idle(60), 60),
+        (unsaid, Some(Lifetime::persistent()), 1440),
+        (said, None, 3600),
+        (said, idle(3600), 3600),
+    ] {
+        let site = Site::new();
+        let manager = manager(&site, set, lifetime).unwrap();
+        let mut visitor = dewar::testing::Visitor::prepared(&manager, |session| session.insert("a", 1)).await.unwrap();
+        let name = site.names().remove(0);
+        // Both write the moment of the write, and nothing in the future.
+        assert_eq!(modified(&site.path(&name)).as_secs(), site.now.as_secs(), "{lives}");
+        for (ago, is_there) in [(lives - 5, true), (lives + 5, false)] {
+            let changed = SystemTime::now() - Duration::from_secs(ago);
+            File::options().write(true).open(site.path(&name)).unwrap().set_modified(changed).unwrap();
+            assert_eq!(visitor.edit(|session| session.contains("a")).await.unwrap(), is_there, "{lives}, {ago}");
+        }
+    }
+}
+
+#[test]
+fn lifetimes_that_contradict_each_other_are_refused_at_start_up() {
+    for seconds in [1440, 7200] {
+        let site = Site::new();
+        let lifetime = Lifetime::browser().idle(Duration::from_secs(seconds));
+        let refused = manager(&site, |store| store.gc_maxlifetime(HOUR), Some(lifetime)).unwrap_err();
+        assert!(refused.is_setting() && refused.to_string().contains("leave out gc_maxlifetime"), "{refused}");
+    }
 }
 
 #[test]

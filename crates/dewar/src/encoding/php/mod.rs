@@ -104,6 +104,11 @@ pub(crate) fn value(rest: &mut &[u8], whole: &[u8], numbers: &mut Numbers) -> Op
     Piece::within(start..whole.len() - rest.len())
 }
 
+/// Whether a value seems to begin here. How it goes on is not looked at.
+pub(crate) fn begins(rest: &[u8]) -> bool {
+    token(&mut &*rest).is_some()
+}
+
 /// Whether a value may stand in so many arrays.
 pub(crate) fn fits(value: &[u8], around: usize) -> bool {
     let mut rest = value;

@@ -98,7 +98,7 @@ fn float(php: Php, it: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("d:{word};").as_bytes());
         return;
     }
-    let text = if php.has_17_digits { format!("{it:.16e}") } else { format!("{it:e}") };
+    let text = if php.has_17_digits { format!("{it:.16e}") } else { shortest(it) };
     let (mantissa, exponent) = text.split_once('e').expect("Rust writes an exponent");
     let exponent: i32 = exponent.parse().expect("it is a number");
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
@@ -118,4 +118,12 @@ fn float(php: Php, it: f64, out: &mut Vec<u8>) {
         }
     };
     out.extend_from_slice(format!("d:{sign}{number};").as_bytes());
+}
+
+/// The fewest digits that read back. Where two numbers of so many are as near, PHP's `zend_dtoa` takes the one that ends with an even digit, and Rust the greater.
+fn shortest(it: f64) -> String {
+    let text = format!("{it:e}");
+    let digits = text.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let nearest = format!("{it:.*e}", digits - 1);
+    if nearest.parse() == Ok(it) { nearest } else { text }
 }

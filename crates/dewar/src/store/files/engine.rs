@@ -140,6 +140,16 @@ impl Engine for Files {
         })
     }
 
+    fn lifetime(&self) -> Option<Duration> {
+        self.folder.lifetime
+    }
+
+    fn living(&self, lifetime: Duration) -> Option<Arc<dyn Engine>> {
+        let folder = self.folder.with(|folder| folder.lifetime = Some(lifetime));
+        let (folder, prefix) = (Arc::new(folder), self.prefix.clone());
+        self.folder.lifetime.is_none().then_some(Arc::new(Self { folder, prefix, lock_limit: self.lock_limit }))
+    }
+
     fn behind(&self, prefix: &str) -> Option<Arc<dyn Engine>> {
         let (folder, lock_limit) = (Arc::clone(&self.folder), self.lock_limit);
         Some(Arc::new(Self { folder, lock_limit, prefix: prefix.into() }))

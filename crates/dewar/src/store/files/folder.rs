@@ -40,7 +40,8 @@ const REMEMBERED: usize = 100_000;
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) depth: usize,
-    pub(super) lifetime: Duration,
+    /// PHP's `session.gc_maxlifetime`, where it was said.
+    pub(super) lifetime: Option<Duration>,
     /// The tombstones that this process has made, for a folder that may not be listed.
     pub(super) left: Mutex<VecDeque<PathBuf>>,
 }
@@ -64,7 +65,7 @@ pub(super) enum Locked {
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path).map_err(|error| failed("open", path, error))?;
-        let folder = Self { path, depth: 0, lifetime: FilesStore::DEFAULT_LIFETIME, left: Mutex::default() };
+        let folder = Self { path, depth: 0, lifetime: None, left: Mutex::default() };
         folder.check()?;
         // As for PHP, reading its list is not needed.
         access(&folder.path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
@@ -117,14 +118,18 @@ impl Folder {
     }
 
     pub(super) fn expires(&self, found: &Metadata) -> Timestamp {
-        found.modified().map_or(Timestamp::default(), Timestamp::from).after(self.lifetime)
+        found.modified().map_or(Timestamp::default(), Timestamp::from).after(self.lifetime())
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.lifetime.unwrap_or(FilesStore::DEFAULT_LIFETIME)
     }
 
     /// Lets a record stand until this moment.
     pub(super) fn set_expiry(&self, file: &File, expires: Timestamp) -> io::Result<()> {
         // Beyond it begin the times that a file system does not have.
         const LAST: Duration = Duration::from_secs(u32::MAX as u64);
-        let since = Duration::from_millis(expires.as_millis()).saturating_sub(self.lifetime);
+        let since = Duration::from_millis(expires.as_millis()).saturating_sub(self.lifetime());
         file.set_modified(UNIX_EPOCH + since.min(LAST))
     }
 
