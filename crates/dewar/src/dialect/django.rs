@@ -35,6 +35,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Django",
     cookies: &["sessionid"],
+    on_store: Some(&super::django_session::KNOWN),
     make: |keyring, options| option::made("Django", Django::new(keyring), SETTERS, options),
 };
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Refusal, StoreError};
+use crate::{
+    error::{Error, Refusal, StoreError},
+    explain::Report,
+    layout::Kept,
+};
 
 mod event;
 mod metrics;
@@ -18,6 +22,31 @@ pub(crate) use watch::{Call, Watch};
 /// A cookie opened an empty session.
 pub(crate) fn refused(cookie: &str, refusal: Refusal) {
     tracing::debug!(cookie, reason = refusal.as_str(), "a session cookie was refused; the session is empty");
+}
+
+/// A record of another framework opened an empty session, for a reason that somebody has to do something about.
+pub(crate) fn record_refused(refusal: Refusal, report: impl FnOnce() -> Report<Kept>) {
+    if refusal == Refusal::Unsupported {
+        tracing::warn!(
+            reason = refusal.as_str(),
+            "a record cannot be read; the session is empty, and the record stays\n{}",
+            report()
+        );
+    } else {
+        tracing::debug!(
+            reason = refusal.as_str(),
+            "a record cannot be read; the session is empty, and the record stays\n{}",
+            report()
+        );
+    }
+}
+
+/// A copy of a record could not be removed.
+pub(crate) fn copy_stays(error: &StoreError) {
+    tracing::warn!(
+        %error,
+        "the framework's copy of a session in its cache could not be removed, and its pages show the session of before; it is tried again"
+    );
 }
 
 /// A value that a request had read was changed by another before this one wrote it.
