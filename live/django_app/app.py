@@ -208,7 +208,6 @@ def rows(request):
                 "id": row.session_key,
                 "text": row.session_data,
                 "left": (row.expire_date - timezone.now()).total_seconds(),
-                "session": to_typed(row.get_decoded()),
             }
             for row in Session.objects.order_by("session_key")
         ],

@@ -55,7 +55,6 @@ impl Django {
             id: text(row, "id"),
             text: text(row, "text"),
             left: row["left"].as_f64().expect("seconds"),
-            session: row["session"].to_string(),
         };
         rows.iter().map(row).collect()
     }
@@ -75,8 +74,6 @@ pub(crate) struct Row {
     pub(crate) text: String,
     /// The seconds until it ends.
     pub(crate) left: f64,
-    /// What Django reads of it.
-    pub(crate) session: String,
 }
 
 /// Where the sessions are, and those of users.
