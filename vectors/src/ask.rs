@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use dewar::{
     Refusal,
-    dialect::{Contents, Dialect, Jar, Limits, Report, Steps, Timestamp, Token},
-    layout::{Kept, Stored},
+    dialect::{Contents, Jar, Limits, Report, Steps, Timestamp, Token},
+    layout::{Kept, Layout, Stored},
 };
 
 use crate::frameworks::Setting;
@@ -37,11 +37,16 @@ pub(crate) fn token(
 }
 
 /// What a record holds. Noting what is found on the way changes nothing.
-pub(crate) fn kept(dialect: &dyn Dialect, record: impl Into<Bytes>) -> Result<Result<Kept, Refusal>, String> {
-    let layout = dialect.layout().ok_or("the dialect reads an id and has no layout of records")?;
+pub(crate) fn kept(setting: &Setting, record: impl Into<Bytes>) -> Result<Result<Kept, Refusal>, String> {
+    let layout = setting.layout.as_deref().ok_or("the dialect reads an id and has no layout of records")?;
+    kept_by(layout, record)
+}
+
+/// The same of any layout.
+pub(crate) fn kept_by(layout: &dyn Layout, record: impl Into<Bytes>) -> Result<Result<Kept, Refusal>, String> {
     let record = Stored::Blob(record.into());
     let kept = layout.read(&record, &mut Steps::off());
-    if kept.as_ref().err() != Report::of_record(&*layout, &record).verdict.as_ref().err() {
+    if kept.as_ref().err() != Report::of_record(layout, &record).verdict.as_ref().err() {
         return Err("what explains the record does not say what reading says".into());
     }
     Ok(kept)

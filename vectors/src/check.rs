@@ -7,13 +7,13 @@ use std::{
 
 use dewar::{
     Refusal,
-    dialect::{Duplicates, SessionId, Token},
+    dialect::{Duplicates, SessionId, Timestamp, Token},
     value::Value,
 };
 use serde_json::Value as Json;
 
 use crate::{
-    ask::{Checked, kept, token},
+    ask::{Checked, kept, kept_by, token},
     entries,
     file::{Class, Vector},
     frameworks::{self, Framework, NoSetting, Setting},
@@ -86,7 +86,8 @@ fn run(vector: &Vector<'_>, checked: &mut Checked) -> Result<(), String> {
         Ok(Token::Data { contents, .. }) => {
             Outcome::Session(entries::read(&contents.data, setting.dialect.profile().encoding)?)
         }
-        Ok(Token::Id { id, .. }) => behind(&id, vector, &setting)?,
+        Ok(Token::Id { .. }) if vector.json["store_db"].is_object() => beside(vector, &setting)?,
+        Ok(Token::Id { id, .. }) => behind(&id, vector, &setting, now)?,
     };
     let longest = cookies.iter().map(|(suffix, value)| suffix.len() + value.len()).max().unwrap_or(0);
     if let Outcome::Unreadable(_) = outcome {
@@ -127,22 +128,41 @@ fn setting_of(
 
 /// The name of the record that an id leads to.
 fn named(setting: &Setting, id: &SessionId) -> Option<String> {
-    setting.dialect.layout().map(|layout| layout.name(id.reveal()))
+    setting.layout.as_ref().map(|layout| layout.name(id.reveal()))
 }
 
 /// The record that an id leads to, if the vector has it.
-fn behind(id: &SessionId, vector: &Vector<'_>, setting: &Setting) -> Result<Outcome, String> {
+fn behind(id: &SessionId, vector: &Vector<'_>, setting: &Setting, now: Timestamp) -> Result<Outcome, String> {
     if let Some(sid) = vector.json["sid"].as_str().filter(|sid| *sid != id.reveal()) {
         return Err(format!("the id that was read is not {sid:?}"));
     }
     match vector.record()? {
-        Some((name, record)) if named(setting, id).as_deref() == Some(name) => match kept(&*setting.dialect, record)? {
+        Some((name, _)) if named(setting, id).as_deref() == Some(name) && vector.has_ended(now) => {
+            Ok(Outcome::Refused(Refusal::Expired))
+        }
+        Some((name, record)) if named(setting, id).as_deref() == Some(name) => match kept(setting, record)? {
             Ok(kept) => Ok(entries::read(&kept.data, setting.dialect.profile().encoding)
                 .map_or_else(Outcome::Unreadable, Outcome::Session)),
             Err(refusal) => Ok(Outcome::Refused(refusal)),
         },
         _ => Ok(Outcome::Missing),
     }
+}
+
+/// A copy in a cache, which is refused, beside the row that is read instead.
+fn beside(vector: &Vector<'_>, setting: &Setting) -> Result<Outcome, String> {
+    let row = vector.json["store_db"]["session_data"].as_str().ok_or("its row has no text")?;
+    let kept = kept(setting, row.to_owned())?.map_err(|refusal| format!("its row is refused as {refusal}"))?;
+    let found = entries::read(&kept.data, setting.dialect.profile().encoding)?;
+    if let Some(difference) = entries::difference(&found, &vector.session("session")?) {
+        return Err(format!("its row is read wrong: {difference}"));
+    }
+    let (_, copy) = vector.record()?.ok_or("it has no copy")?;
+    let layout = setting.dialect.layout().ok_or("the dialect has no layout of records")?;
+    Ok(match kept_by(&*layout, copy)? {
+        Ok(kept) => Outcome::Session(entries::read(&kept.data, setting.dialect.profile().encoding)?),
+        Err(refusal) => Outcome::Refused(refusal),
+    })
 }
 
 /// Whether a vector was met as it expects to be.
@@ -226,7 +246,8 @@ fn judge(
 fn fits(refusal: &str, reason: &str) -> bool {
     let classes: &[&str] = match reason {
         "bad_signature" | "wrong_key" | "bad_purpose" => &["bad_signature", "unknown_secret", "malformed"],
-        "malformed" | "unsupported" => &["malformed", "oversize", "bad_signature"],
+        "malformed" => &["malformed", "oversize", "bad_signature"],
+        "unsupported" => &["unsupported", "malformed", "oversize", "bad_signature"],
         "bad_payload" => &["malformed", "oversize"],
         "expired" => &["expired"],
         "future" => &["future"],

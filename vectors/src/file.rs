@@ -172,12 +172,22 @@ impl<'a> Vector<'a> {
         if record.is_null() {
             return Ok(None);
         }
-        let name = record["key"].as_str().or(record["name"].as_str()).ok_or("its record has no name")?;
+        let name = record["key"]
+            .as_str()
+            .or(record["name"].as_str())
+            .or(record["session_key"].as_str())
+            .ok_or("its record has no name")?;
         let bytes = match record["value_hex"].as_str() {
             Some(digits) => typed::bytes(digits).ok_or("its record is not in hex digits")?,
             None => record["session_data"].as_str().ok_or("its record has no bytes")?.into(),
         };
         Ok(Some((name, bytes)))
+    }
+
+    /// Whether its record has ended by this moment, where it says until when it stands.
+    pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
+        let ends = self.json["store"]["expire_unix"].as_f64();
+        ends.is_some_and(|ends| Timestamp::from_millis((ends * 1000.0) as u64) <= now)
     }
 
     /// The cookies of the response that belong to the session: what stands behind the name of the cookie, and the value.

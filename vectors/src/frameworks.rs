@@ -2,15 +2,17 @@
 //!
 //! To add one: an entry here with the words that its vectors' `framework` begins with, its `kind`, and its function.
 
+use std::sync::Arc;
+
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, Iron, Laravel, Phoenix,
-        Php, Rails, SameSite, Symfony,
+        Attributes, CookieSession, Dialect, Digest, Django, DjangoSession, Encryption, ExpressSession, Flask, Iron,
+        Laravel, Phoenix, Php, Rails, SameSite, Symfony,
         wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::{self, base64},
-    layout::{Serialization, Serializer},
+    layout::{Layout, Serialization, Serializer},
     value::Value,
 };
 use serde_json::Value as Json;
@@ -120,6 +122,16 @@ const ALL: &[Framework] = &[
         differs: |_| None,
     },
     Framework {
+        name: "Django",
+        kind: "store",
+        setting: django_session,
+        drawn: |_| None,
+        draws_id: false,
+        text: django_text,
+        refuses: |_, _| None,
+        differs: |_| None,
+    },
+    Framework {
         name: "PHP",
         kind: "store",
         setting: php,
@@ -152,6 +164,8 @@ pub(crate) struct Text {
 /// A dialect as one config wants it.
 pub(crate) struct Setting {
     pub(crate) dialect: Box<dyn Dialect>,
+    /// The layout of its records, where a cookie leads to one.
+    pub(crate) layout: Option<Arc<dyn Layout>>,
     pub(crate) cookie: Attributes,
     /// The idle timeout in seconds.
     pub(crate) idle: u32,
@@ -223,6 +237,7 @@ fn flask(config: &Json) -> Result<Setting, NoSetting> {
         idle: lifetime.ok_or("permanent_session_lifetime_seconds is no number of seconds")?,
         persistent: false,
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
 }
@@ -242,6 +257,32 @@ fn django(config: &Json) -> Result<Setting, NoSetting> {
         idle: age.ok_or("cookie_age_seconds is no number of seconds")?,
         persistent: !closes,
         unsaid: None,
+        layout: dialect.layout(),
+        dialect: Box::new(dialect),
+    })
+}
+
+fn django_session(config: &Json) -> Result<Setting, NoSetting> {
+    let engine = text(config, "engine")?;
+    let secret = typed::bytes(text(config, "secret_hex")?).ok_or("secret_hex is not in hex digits")?;
+    let keys = [secret].into_iter().chain(texts(&config["fallbacks"]).map(|key| key.as_bytes().to_vec()));
+    let closes = config["session_settings"]["SESSION_EXPIRE_AT_BROWSER_CLOSE"] == true;
+    let mut dialect = DjangoSession::new(&keyring(keys)).expire_at_browser_close(closes);
+    if let Some(salt) = config["salt"].as_str() {
+        dialect = dialect.salt(salt);
+    }
+    let layout = match engine {
+        "db" | "cached_db" => dialect.row(),
+        "cache" => dialect.layout(),
+        other => return Err(NoSetting::Unknown(format!("no dialect of Django's has the engine {other:?}"))),
+    };
+    let age = config["cookie_age_seconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: age.ok_or("cookie_age_seconds is no number of seconds")?,
+        persistent: !closes,
+        unsaid: None,
+        layout,
         dialect: Box::new(dialect),
     })
 }
@@ -251,7 +292,7 @@ fn flask_text(value: &str) -> Option<Text> {
     inflated(value.rsplitn(3, '.').nth(2)?)
 }
 
-/// The JSON in a cookie of Django, inflated.
+/// The JSON in a cookie or a row of Django, inflated.
 fn django_text(value: &str) -> Option<Text> {
     inflated(value.rsplitn(3, ':').nth(2)?)
 }
@@ -319,6 +360,7 @@ fn rails(config: &Json) -> Result<Setting, NoSetting> {
         idle: u32::try_from(expires.unwrap_or(86_400)).map_err(|_| "expire_after is too long")?,
         persistent: expires.is_some(),
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
 }
@@ -348,6 +390,7 @@ fn express(config: &Json, options: &Json, dialect: Box<dyn Dialect>) -> Result<S
         max_age.filter(|millis| millis % 1000 != 0).map(|_| "a new record's lifetime has whole seconds")
     };
     Ok(Setting {
+        layout: dialect.layout(),
         dialect,
         idle: u32::try_from(idle).map_err(|_| "the lifetime is too long")?,
         persistent: max_age.is_some(),
@@ -393,6 +436,7 @@ fn iron(config: &Json) -> Result<Setting, NoSetting> {
         idle: if unlimited { i32::MAX.unsigned_abs() } else { ttl },
         persistent: !is_of_browser,
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
 }
@@ -434,6 +478,7 @@ fn phoenix(config: &Json) -> Result<Setting, NoSetting> {
         idle: 86_400,
         persistent: false,
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect.plug_crypto_1(is_older).otp_25(is_before("OTP", 26))),
     })
 }
@@ -468,6 +513,7 @@ fn php(config: &Json) -> Result<Setting, NoSetting> {
         idle: number("session.gc_maxlifetime").unwrap_or(1440),
         persistent: number("session.cookie_lifetime").is_some_and(|seconds| seconds > 0),
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
 }
@@ -477,12 +523,14 @@ fn symfony(config: &Json) -> Result<Setting, NoSetting> {
     let serializer = Serializer::named(text(config, "session.serialize_handler")?).ok_or("there is no such handler")?;
     // The cookie's lifetime is what the metadata says.
     let lifetime = number("session.cookie_lifetime").filter(|seconds| *seconds > 0);
+    let dialect = Symfony::new().serializer(serializer).prefix(text(config, "key_prefix")?);
     Ok(Setting {
         cookie: Attributes::new("PHPSESSID"),
         idle: lifetime.or(number("session.gc_maxlifetime")).ok_or("session.gc_maxlifetime is no number of seconds")?,
         persistent: lifetime.is_some(),
         unsaid: None,
-        dialect: Box::new(Symfony::new().serializer(serializer).prefix(text(config, "key_prefix")?)),
+        layout: dialect.layout(),
+        dialect: Box::new(dialect),
     })
 }
 
@@ -506,6 +554,7 @@ fn laravel(config: &Json) -> Result<Setting, NoSetting> {
         idle: minutes.ok_or("lifetime_minutes is no number of minutes")? * 60,
         persistent: true,
         unsaid: None,
+        layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
 }

@@ -24,6 +24,9 @@ enum Same {
     Nothing,
 }
 
+/// Another deflate may make a text shorter, or not.
+const APART: &str = "only one of both compresses it; the text is the same";
+
 /// What was written: the cookies, by what stands behind the name, and the record.
 struct Written {
     cookies: Vec<(&'static str, String)>,
@@ -53,7 +56,7 @@ pub(crate) fn refuses(
     setting: &Setting,
     id: Option<SessionId>,
 ) -> Result<(), String> {
-    if setting.dialect.layout().is_some() && id.is_none() {
+    if setting.layout.is_some() && id.is_none() {
         return Err("there is no id to write".into());
     }
     let written = "session_written";
@@ -77,7 +80,7 @@ pub(crate) fn check(
         "none" => ("session", Same::Nothing),
         other => return Err(format!("reencode is {other:?}, which is not known here")),
     };
-    if setting.dialect.layout().is_some() && id.is_none() {
+    if setting.layout.is_some() && id.is_none() {
         checked.unwritten.push("nothing was stored, so there is no id to write".into());
         return Ok(());
     }
@@ -137,18 +140,19 @@ impl Writing<'_> {
 
     /// A record that nobody changes keeps every byte.
     fn keep(&self, same: Same) -> Result<(), String> {
-        let (Some(layout), Some((_, record))) = (self.setting.dialect.layout(), self.vector.record()?) else {
+        let (Some(layout), Some((_, record))) = (&self.setting.layout, self.vector.record()?) else {
             return Ok(());
         };
         if same != Same::Bytes {
             return Ok(());
         }
-        let Kept { data, extra, .. } = kept(&*self.setting.dialect, record.clone())?
-            .map_err(|refusal| format!("the record is refused as {refusal}"))?;
+        let Kept { data, extra, .. } =
+            kept(self.setting, record.clone())?.map_err(|refusal| format!("the record is refused as {refusal}"))?;
         let mut contents = contents(self.setting, self.now);
         (contents.data, contents.extra) = (data, extra);
-        let again = self.record(&*layout, &contents)?;
-        bytes(&again, &record).map_err(|why| format!("the unchanged record is written as {why}"))
+        let again = self.record(&**layout, &contents)?;
+        let apart = self.compare_records(&again, &record, same);
+        apart.map(drop).map_err(|why| format!("the unchanged record is written as {why}"))
     }
 
     /// Writes the session in this member, compares, and reads back.
@@ -186,8 +190,8 @@ impl Writing<'_> {
         contents.data = entries::written(session, dialect.profile().encoding).map_err(|why| why.to_string())?;
         let drawn = (self.framework.drawn)(self.vector.json).unwrap_or_default();
         let mut rest = &drawn[..];
-        let (body, record) = match (dialect.layout(), &self.id) {
-            (Some(layout), Some(id)) => (Body::Id(id), Some(self.record(&*layout, &contents)?)),
+        let (body, record) = match (&self.setting.layout, &self.id) {
+            (Some(layout), Some(id)) => (Body::Id(id), Some(self.record(&**layout, &contents)?)),
             _ => (Body::Data(&contents), None),
         };
         let cookies = dialect
@@ -230,7 +234,7 @@ impl Writing<'_> {
             if our_text.is_compressed == text.is_compressed {
                 return Err(format!("{our:?}, not {value:?}"));
             }
-            apart = Some("only one of both compresses it; the text is the same".to_owned());
+            apart = Some(APART.to_owned());
         }
         if ours.cookies.len() > theirs.len() {
             return Err("more cookies".into());
@@ -238,10 +242,26 @@ impl Writing<'_> {
         if let (Some(our), Some((_, record))) = (&ours.record, self.vector.record()?) {
             match self.setting.unsaid {
                 Some(why) => apart = Some(why.to_owned()),
-                None => bytes(our, &record)?,
+                None => apart = self.compare_records(our, &record, same)?.or(apart),
             }
         }
         Ok(apart)
+    }
+
+    /// The same of records.
+    fn compare_records(&self, ours: &[u8], theirs: &[u8], same: Same) -> Result<Option<String>, String> {
+        let text = |record| (self.framework.text)(std::str::from_utf8(record).ok()?);
+        match (text(ours), text(theirs)) {
+            (Some(our_text), Some(text)) if ours != theirs => {
+                bytes(&our_text.bytes, &text.bytes)?;
+                match our_text.is_compressed == text.is_compressed {
+                    true if same == Same::Text => Ok(None),
+                    true => bytes(ours, theirs).map(|()| None),
+                    false => Ok(Some(APART.to_owned())),
+                }
+            }
+            _ => bytes(ours, theirs).map(|()| None),
+        }
     }
 
     /// What was written holds what a reader must get.
@@ -254,7 +274,9 @@ impl Writing<'_> {
             (Err(refusal), ..) => return Err(format!("refused as {refusal}")),
             (Ok(Token::Data { contents, .. }), None, None) => contents.data,
             (Ok(Token::Id { id, .. }), Some(own), Some(record)) if id.reveal() == own.reveal() => {
-                kept(dialect, record.clone())?.map_err(|refusal| format!("the record is refused as {refusal}"))?.data
+                kept(self.setting, record.clone())?
+                    .map_err(|refusal| format!("the record is refused as {refusal}"))?
+                    .data
             }
             _ => return Err("another id".into()),
         };

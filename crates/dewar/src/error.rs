@@ -309,11 +309,13 @@ pub enum Refusal {
     Gone,
     /// An id that the store does not know, or not any more.
     Unknown,
+    /// Of a form that is known and not read, as Python's pickles are: reading one can run a program.
+    Unsupported,
 }
 
 impl Refusal {
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::BadSignature,
         Self::UnknownSecret,
         Self::Expired,
@@ -323,6 +325,7 @@ impl Refusal {
         Self::Ambiguous,
         Self::Gone,
         Self::Unknown,
+        Self::Unsupported,
     ];
 
     /// One word for logs and metrics: `bad_signature`, `expired`, ...
@@ -337,6 +340,7 @@ impl Refusal {
             Self::Ambiguous => "ambiguous",
             Self::Gone => "gone",
             Self::Unknown => "unknown",
+            Self::Unsupported => "unsupported",
         }
     }
 }

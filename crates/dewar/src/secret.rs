@@ -305,12 +305,23 @@ fn checksum(body: &str) -> String {
 /// So many of ASCII's letters and digits, each as likely as any other.
 #[cfg(any(feature = "django", feature = "laravel"))]
 pub(crate) fn letters_and_digits(count: usize, random: &mut dyn FnMut(&mut [u8])) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    drawn(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", count, random)
+}
+
+/// The same without capital letters.
+#[cfg(feature = "django")]
+pub(crate) fn small_letters_and_digits(count: usize, random: &mut dyn FnMut(&mut [u8])) -> String {
+    drawn(b"abcdefghijklmnopqrstuvwxyz0123456789", count, random)
+}
+
+/// Of an alphabet of 64 letters at most.
+#[cfg(any(feature = "django", feature = "laravel"))]
+fn drawn(alphabet: &[u8], count: usize, random: &mut dyn FnMut(&mut [u8])) -> String {
     let mut text = String::with_capacity(count);
     while text.len() < count {
         let mut bytes = [0; 64];
         random(&mut bytes);
-        let letters = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
+        let letters = bytes.iter().filter_map(|byte| alphabet.get(usize::from(byte & 63)));
         text.extend(letters.take(count - text.len()).map(|letter| char::from(*letter)));
     }
     text

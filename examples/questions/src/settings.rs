@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php, symfony or laravel on a store
+    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php, symfony, laravel or django on a store
     /// [default: sealed; with
     /// a store, a random id in the cookie]
     #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
@@ -87,7 +87,10 @@ pub(crate) struct Folders {
 
 impl Settings {
     pub(crate) fn session_layer(&self) -> Result<SessionLayer, Box<dyn std::error::Error>> {
-        let known: Option<Known> = given(&self.session_dialect).map(str::parse).transpose()?;
+        let mut known: Option<Known> = given(&self.session_dialect).map(str::parse).transpose()?;
+        if given(&self.session_store).is_some() {
+            known = known.map(Known::on_store);
+        }
         let store = self.store(known)?;
         // A random id on a store needs no secret.
         let needs_secret = known.is_some() || store.is_none();

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use dewar::{Keyring, Secret, Value, dialect::wire::inflate::inflate};
 
-use super::{LESSON, browser::one_browser_visits};
+use super::{LESSON, browser::one_browser_visits, django_store::five_hundred_races_are_counted};
 use crate::{
     generate::{self, Dice},
     http::Visitor,
@@ -14,7 +14,7 @@ use crate::{
         ours::{self, Direct, Ours},
     },
     suite::{Part, note, scenarios},
-    tools::{CHROMEDRIVER, CHROMIUM, DJANGO_5_2, DJANGO_6_0, Tool, Tools},
+    tools::{CHROMEDRIVER, CHROMIUM, DJANGO_5_2, DJANGO_6_0, MARIADB, POSTGRES, REDIS, Tool, Tools},
     typed,
 };
 
@@ -43,9 +43,9 @@ pub(crate) static PART: Part = Part {
 /// As many as the other dialects' generated sessions.
 pub(crate) static LONG: Part = Part {
     name: "django-long",
-    about: "20,000 generated sessions, each release of Django beside dewar",
-    needs: &[&DJANGO_5_2, &DJANGO_6_0],
-    scenarios: scenarios![all_generated_sessions_cross_both_ways],
+    about: "20,000 generated sessions, each release of Django beside dewar; and 500 races of Django's pages and ours in each place",
+    needs: &[&DJANGO_5_2, &DJANGO_6_0, &REDIS, &POSTGRES, &MARIADB],
+    scenarios: scenarios![all_generated_sessions_cross_both_ways, five_hundred_races_are_counted],
 };
 
 const OLD: &str = "the secret of last winter 1";
@@ -66,7 +66,7 @@ fn rotated() -> Keyring {
 }
 
 /// One of each kind, alone and nested, in no order.
-const EVERY_KIND: &str = r#"{
+pub(super) const EVERY_KIND: &str = r#"{
     "z": null, "yes": true, "no": false, "text": "Zoë \u0000\u001f\u007f\u2028 \ud83e\uddea </script>", "empty": "",
     "int": 9007199254740991, "big": {"$t": "int", "v": "-9223372036854775809"}, "huge": {"$t": "int", "v": "123456789012345678901234567890123456789"},
     "float": {"$t": "float", "v": "1.0", "bits": "3ff0000000000000"}, "minus zero": {"$t": "float", "v": "-0.0", "bits": "8000000000000000"},

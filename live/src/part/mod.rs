@@ -3,6 +3,7 @@
 mod browser;
 mod differential;
 mod django;
+mod django_store;
 mod express;
 mod flask;
 mod histories;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[&Part] = &[
     &php::PART,
     &symfony::PART,
     &django::PART,
+    &django_store::PART,
     &pages::PART,
     &browser::PART,
     &procfile::PART,

@@ -10,11 +10,7 @@ use dewar::{
 
 use super::{
     redis::Redis,
-    servers::{
-        directory::Directory,
-        mysql_server::{self, PASSWORD},
-        postgres_server,
-    },
+    servers::{Server, mysql_server::PASSWORD},
 };
 use crate::{
     http::Visitor,
@@ -161,12 +157,6 @@ pub(crate) struct Database {
     laravel: OnceCell<String>,
 }
 
-enum Server {
-    Sqlite(Directory),
-    Postgres(postgres_server::Server),
-    MariaDb(mysql_server::Server),
-}
-
 /// A row, as Laravel's query builder reads it.
 #[derive(Debug)]
 pub(crate) struct Row(serde_json::Value);
@@ -177,16 +167,15 @@ impl Place {
     }
 
     pub(crate) fn sqlite() -> Self {
-        Self::of(Server::Sqlite(Directory::new()))
+        Self::of(Server::sqlite())
     }
 
     pub(crate) fn postgres() -> Self {
-        Self::of(Server::Postgres(postgres_server::Server::start(&[])))
+        Self::of(Server::postgres())
     }
 
     pub(crate) fn mariadb() -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        Self::of(Server::MariaDb(runtime.block_on(mysql_server::Server::start(&[]))))
+        Self::of(Server::mariadb())
     }
 
     fn of(server: Server) -> Self {
@@ -197,11 +186,7 @@ impl Place {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Redis(redis) => redis.url.clone(),
-            Self::Database(Database { server, .. }) => match server {
-                Server::Sqlite(folder) => format!("sqlite:{}", folder.file().display()),
-                Server::Postgres(server) => server.url(),
-                Server::MariaDb(server) => server.url(),
-            },
+            Self::Database(Database { server, .. }) => server.url(),
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "cookie-session",
     cookies: &["session", "session.sig"],
+    on_store: None,
     make: |keyring, options| option::made("cookie-session", CookieSession::new(keyring), SETTERS, options),
 };
 

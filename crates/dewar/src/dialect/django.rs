@@ -1,14 +1,6 @@
-//! payload ":" timestamp ":" base64url( HMAC-SHA256( K, payload ":" timestamp ) )
+//! `Django`: the session in the cookie, signed, with the salt `django.contrib.sessions.backends.signed_cookies`; `wire::django` has the bytes.
 //!
-//! ```text
-//! payload   = [ "." ] base64url( JSON, or with the dot zlib( JSON ) )
-//! timestamp = Unix seconds in base 62, digits 0-9 A-Z a-z
-//! K         = SHA-256( salt "signer" secret )
-//! salt      = django.contrib.sessions.backends.signed_cookies
-//! ```
-//!
-//! Django's engine `signed_cookies`, as Django 5.2.19 and 6.0.10 write it; both read each other's. The JSON is Python's: ASCII, names in the order
-//! they came in, nothing beyond JSON but NaN and the infinities.
+//! Django's engine `signed_cookies`, as Django 5.2.19 and 6.0.10 write it; both read each other's.
 //!
 //! What it cannot say: when a visit began (so there is no absolute timeout), and bytes, dates, UUIDs and tuples apart from text and lists. A single
 //! session's own lifetime is an entry, `_session_expiry`, and only tells the browser how long to keep the cookie: whoever reads allows every
@@ -24,30 +16,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
-    Attribute, Attributes, Body, Contents, Data, Dialect, Duplicates, Ending, Jar, Keeps, Known, Lasts, Limits,
-    Profile, Random, Refusal, SameSite, SetValue, Spelling, Steps, Timestamp, Token,
+    Attribute, Attributes, Body, Contents, Dialect, Duplicates, Ending, Jar, Keeps, Known, Lasts, Limits, Profile,
+    Random, Refusal, SameSite, SetValue, Spelling, Steps, Timestamp, Token,
     option::{self, Setter},
     wire::{
         Digest,
-        inflate::Deflate,
-        itsdangerous::{Derivation, Signer},
+        django::{JSON, Signing},
     },
 };
 use crate::{
-    encoding::{Encoding, Json},
     error::Error,
-    explain::signed_by,
     meaning::{self, Meaning},
-    secret::{Keyring, Secret},
+    secret::Keyring,
     telemetry,
 };
 
 pub(super) const KNOWN: Known = Known {
     name: "Django",
     cookies: &["sessionid"],
+    on_store: Some(&super::django_session::KNOWN),
     make: |keyring, options| option::made("Django", Django::new(keyring), SETTERS, options),
 };
 
@@ -59,16 +47,11 @@ const SETTERS: &[Setter<Django>] = &[
     Setter::new("salt", |django, value| Ok(django.salt(value))),
 ];
 
-const JSON: Encoding = Encoding::Json(Json::PYTHON);
-
 /// The salt that the engine has built in.
 const SALT: &str = "django.contrib.sessions.backends.signed_cookies";
 
-/// Between the fields.
-const COLON: u8 = b':';
-
 /// What Django takes for no session at all: `SessionBase._validate_session_key`.
-const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = 8;
 
 /// What an honest cookie may inflate to. The longest that a browser keeps has 3 KiB of compressed data, and text shrinks to a twentieth at best.
 const LARGEST_INFLATED: usize = 64 << 10;
@@ -108,26 +91,16 @@ const LARGEST_INFLATED: usize = 64 << 10;
 pub struct Django {
     profile: Profile,
     meaning: meaning::Django,
-    secrets: Vec<Secret>,
-    salt: String,
-    digest: Digest,
-    signer: Signer,
-    deflate: Deflate,
+    signing: Signing,
 }
 
 impl Django {
     /// The dialect under these secrets: Django's `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.
     pub fn new(keyring: &Keyring) -> Self {
-        let secrets = keyring.secrets().to_vec();
-        let (salt, digest) = (SALT.to_owned(), Digest::Sha256);
         Self {
-            profile: profile(),
-            meaning: meaning::Django::new(&secrets),
-            signer: signer(&secrets, &salt, digest),
-            secrets,
-            salt,
-            digest,
-            deflate: Deflate { enabled: true, largest: LARGEST_INFLATED },
+            profile: profile(KNOWN.name, Keeps::Data),
+            meaning: meaning::Django::new(keyring.secrets()),
+            signing: Signing::new(keyring.secrets(), SALT, LARGEST_INFLATED),
         }
     }
 
@@ -135,7 +108,7 @@ impl Django {
     /// without it, writing costs less time, and larger sessions more bytes.
     #[must_use]
     pub fn compression(mut self, compression: bool) -> Self {
-        self.deflate.enabled = compression;
+        self.signing.set_compression(compression);
         self
     }
 
@@ -150,30 +123,22 @@ impl Django {
     /// twenty times what the longest cookie of a browser holds.
     #[must_use]
     pub fn largest_inflated(mut self, bytes: usize) -> Self {
-        self.deflate.largest = bytes;
+        self.signing.set_largest(bytes);
         self
     }
 
     /// The salt of the signature, where a subclass of the engine has one of its own.
     #[must_use]
     pub fn salt(mut self, salt: impl Into<String>) -> Self {
-        self.salt = salt.into();
-        self.signer = signer(&self.secrets, &self.salt, self.digest);
+        self.signing.set_salt(salt.into());
         self
     }
 
     /// The hash function of the signature, where a subclass of the engine has another one than SHA-256.
     #[must_use]
     pub fn digest(mut self, digest: Digest) -> Self {
-        self.digest = digest;
-        self.signer = signer(&self.secrets, &self.salt, digest);
+        self.signing.set_digest(digest);
         self
-    }
-
-    fn decode(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
-        let text = self.deflate.read(payload)?;
-        // Django would read other bytes as Latin-1, and writes none.
-        if text.is_ascii() { Ok(text.into()) } else { Err(Refusal::Malformed) }
     }
 }
 
@@ -184,13 +149,12 @@ impl Dialect for Django {
 
     fn read(&self, jar: &Jar<'_>, limits: &Limits, steps: &mut Steps<'_>) -> Result<Token, Refusal> {
         let token = jar.value()?.as_bytes();
-        self.explain(token, limits, steps);
+        self.signing.explain(token, Some(limits), steps);
         if token.len() < SHORTEST {
             return Err(Refusal::Malformed);
         }
-        let signed = self.signer.unsign(token).map_err(|_| Refusal::BadSignature)?;
-        let (payload, issued) = split(signed.value).ok_or(Refusal::Malformed)?;
-        let issued = moment(issued).ok_or(Refusal::Malformed)?;
+        let opened = self.signing.open(token)?;
+        let issued = opened.signed_at;
         if issued > limits.now.after(limits.skew) {
             return Err(Refusal::Future);
         }
@@ -198,13 +162,13 @@ impl Dialect for Django {
         if limits.now.since(issued) > Duration::from_secs(u64::from(limits.idle)) {
             return Err(Refusal::Expired);
         }
-        let data = Data::parse(JSON, &self.decode(payload)?).ok_or(Refusal::Malformed)?;
+        let data = self.signing.entries(opened)?;
         let persistent = self.meaning.is_persistent(&data, JSON);
         // A longer one is the browser's alone.
         let idle = meaning::Django::own_age(&data, JSON, limits.now).unwrap_or(limits.idle).min(limits.idle);
         let mut contents = Contents::new(issued, idle, None, persistent);
         contents.data = data;
-        Ok(Token::Data { contents, outdated: signed.secret != 0, sliding: true, unique: None })
+        Ok(Token::Data { contents, outdated: opened.secret != 0, sliding: true, unique: None })
     }
 
     fn write(
@@ -215,13 +179,7 @@ impl Dialect for Django {
         _random: Random<'_>,
     ) -> Result<Vec<SetValue>, Error> {
         let contents = body.data("Django", "leave out the store")?;
-        let mut text = Vec::with_capacity(512);
-        contents.data.write(JSON, &mut text);
-        let mut token = String::with_capacity(text.len() / 3 * 4 + 64);
-        self.deflate.push(&text, &mut token);
-        token.push(char::from(COLON));
-        push_base62(now.as_secs(), &mut token);
-        self.signer.sign_into(&mut token);
+        let token = self.signing.write(&contents.data, now);
         let cookie = SetValue::new("", token);
         // Also where the application wrote the entry by hand.
         Ok(vec![match meaning::Django::own_age(&contents.data, JSON, now) {
@@ -231,14 +189,7 @@ impl Dialect for Django {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.salt.is_empty() {
-            return Err(Error::setting("salt: Django takes an empty one for none; leave it out, or name one"));
-        }
-        // A warning, as Django's own check is one (security.W009): a site is developed with it.
-        if self.secrets.iter().any(|secret| secret.reveal().starts_with(b"django-insecure-")) {
-            telemetry::made_by_startproject();
-        }
-        Ok(())
+        check(&self.signing)
     }
 
     fn meaning(&self) -> Arc<dyn Meaning> {
@@ -246,21 +197,20 @@ impl Dialect for Django {
     }
 }
 
-impl Django {
-    /// What stands in a token, whether it is authentic or not.
-    fn explain(&self, token: &[u8], limits: &Limits, steps: &mut Steps<'_>) {
-        let mut parts = token.rsplitn(3, |byte| *byte == COLON);
-        let (Some(signature), Some(issued), Some(payload)) = (parts.next(), parts.next(), parts.next()) else { return };
-        steps.note("payload", || Deflate::describe(payload, self.decode(payload)));
-        steps.note("issued", || moment(issued).map_or("no time".into(), |at| limits.age(at)));
-        steps.note("signature", || {
-            let secret = self.signer.unsign(token).ok().map(|signed| signed.secret);
-            format!("{} characters, {}", signature.len(), signed_by(secret, self.secrets.len()))
-        });
+/// What of the secrets and the salt can only be a mistake.
+pub(super) fn check(signing: &Signing) -> Result<(), Error> {
+    if signing.salt().is_empty() {
+        return Err(Error::setting("salt: Django takes an empty one for none; leave it out, or name one"));
     }
+    // A warning, as Django's own check is one (security.W009): a site is developed with it.
+    if signing.secrets().iter().any(|secret| secret.reveal().starts_with(b"django-insecure-")) {
+        telemetry::made_by_startproject();
+    }
+    Ok(())
 }
 
-fn profile() -> Profile {
+/// Django's own cookie, whatever is in it.
+pub(super) fn profile(name: &'static str, keeps: Keeps) -> Profile {
     use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite as Site, Secure};
     let spelling = Spelling {
         order: &[Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, Site, Secure],
@@ -273,79 +223,6 @@ fn profile() -> Profile {
         duplicates: Duplicates::Last,
         idle: Duration::from_secs(14 * 86_400),
         skew: Duration::from_secs(60),
-        ..Profile::foreign(KNOWN.name, Keeps::Data, JSON, cookie, spelling)
-    }
-}
-
-fn signer(secrets: &[Secret], salt: &str, digest: Digest) -> Signer {
-    let secrets: Vec<&[u8]> = secrets.iter().map(Secret::reveal).collect();
-    let signer = Signer::new(&secrets, salt.as_bytes(), digest, Derivation::DjangoConcat);
-    signer.and_then(|signer| signer.separator(COLON)).expect("a keyring has a secret, and a colon separates")
-}
-
-fn split(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memrchr(COLON, value)?;
-    Some((&value[..at], &value[at + 1..]))
-}
-
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-fn push_base62(number: u64, out: &mut String) {
-    let (mut digits, mut at, mut rest) = ([b'0'; 11], 11, number);
-    loop {
-        at -= 1;
-        digits[at] = BASE62[(rest % 62) as usize];
-        rest /= 62;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend(digits[at..].iter().copied().map(char::from));
-}
-
-/// The moment that a token's timestamp says.
-fn moment(digits: &[u8]) -> Option<Timestamp> {
-    if digits.is_empty() {
-        return None;
-    }
-    let seconds = digits.iter().try_fold(0_u64, |seconds, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'A'..=b'Z' => digit - b'A' + 10,
-            b'a'..=b'z' => digit - b'a' + 36,
-            _ => return None,
-        };
-        seconds.checked_mul(62)?.checked_add(u64::from(digit))
-    })?;
-    Some(Timestamp::from_secs(seconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_written_in_base_62() {
-        for (seconds, text) in [
-            (0, "0"),
-            (61, "z"),
-            (62, "10"),
-            (1_700_000_000, "1r31eq"),
-            (1 << 32, "4gfFC4"),
-            (u64::MAX / 1000, "L5rkdKKxYN"),
-        ] {
-            let mut written = String::new();
-            push_base62(seconds, &mut written);
-            assert_eq!(moment(written.as_bytes()), Some(Timestamp::from_secs(seconds)), "{written}");
-            if seconds < 1 << 33 {
-                assert_eq!(written, text);
-            }
-        }
-        let mut longest = String::new();
-        push_base62(u64::MAX, &mut longest);
-        assert_eq!(longest.len(), 11);
-        for none in ["", "-1", "1r31e!", "zzzzzzzzzzz", "000000000000000000000000zzzzzzzzzzzz"] {
-            assert_eq!(moment(none.as_bytes()), None, "{none}");
-        }
+        ..Profile::foreign(name, keeps, JSON, cookie, spelling)
     }
 }

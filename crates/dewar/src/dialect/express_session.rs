@@ -32,6 +32,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "express-session",
     cookies: &["connect.sid"],
+    on_store: None,
     make: |keyring, options| option::made("express-session", ExpressSession::new(keyring), SETTERS, options),
 };
 

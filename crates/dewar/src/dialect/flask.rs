@@ -46,6 +46,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Flask",
     cookies: &["session"],
+    on_store: None,
     make: |keyring, options| option::made("Flask", Flask::new(keyring), SETTERS, options),
 };
 

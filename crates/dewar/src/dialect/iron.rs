@@ -49,6 +49,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "iron-session",
     cookies: &["iron-session"],
+    on_store: None,
     make: |keyring, options| option::made("iron-session", Iron::new(keyring), SETTERS, options),
 };
 

@@ -43,6 +43,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Laravel",
     cookies: &["laravel_session", "laravel-session"],
+    on_store: None,
     make: |keyring, options| option::made("Laravel", Laravel::new(keyring), SETTERS, options),
 };
 

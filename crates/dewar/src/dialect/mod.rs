@@ -34,6 +34,8 @@ use crate::{
 mod cookie_session;
 #[cfg(feature = "django")]
 mod django;
+#[cfg(feature = "django")]
+mod django_session;
 #[cfg(feature = "express")]
 mod express_session;
 #[cfg(feature = "flask")]
@@ -77,6 +79,7 @@ dialects! {
     opaque::Opaque;
     #[cfg(feature = "flask")] flask::Flask;
     #[cfg(feature = "django")] django::Django;
+    #[cfg(feature = "django")] django_session::DjangoSession;
     #[cfg(feature = "rails")] rails::Rails;
     #[cfg(feature = "express")] cookie_session::CookieSession;
     #[cfg(feature = "express")] express_session::ExpressSession;
@@ -101,6 +104,8 @@ pub struct Known {
     pub name: &'static str,
     /// The names that its cookies usually have.
     pub cookies: &'static [&'static str],
+    /// Its framework's other one, for sessions on a store.
+    on_store: Option<&'static Known>,
     /// Makes one under these secrets, with these [options](Known::with).
     make: Make,
 }
@@ -117,6 +122,24 @@ impl Known {
     /// What it is with the framework's own settings: whether its cookie holds the session, and how that is called.
     pub fn profile(&self) -> Profile {
         self.under(&Keyring::new(Secret::generate())).profile().clone()
+    }
+
+    /// The one that the framework has for sessions on a store, where this one is for those in the cookie: of Django, whose cookie has the same name in both. Otherwise,
+    /// this one.
+    ///
+    #[cfg_attr(feature = "django", doc = "```")]
+    #[cfg_attr(not(feature = "django"), doc = "```ignore")]
+    /// use dewar::dialect::{Keeps, Known};
+    ///
+    /// # fn main() -> Result<(), dewar::Error> {
+    /// let known: Known = "django".parse()?;
+    /// assert_eq!(known.profile().keeps, Keeps::Data);
+    /// assert_eq!(known.on_store().profile().keeps, Keeps::Id);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn on_store(self) -> Self {
+        self.on_store.copied().unwrap_or(self)
     }
 
     /// What makes one with settings that stand in a text, by the names of their setters: for an application that is told its dialect by its

@@ -13,6 +13,7 @@ use crate::error::Error;
 pub(super) const KNOWN: Known = Known {
     name: "Opaque",
     cookies: &["__Host-Http-session", "__Host-session", "session"],
+    on_store: None,
     make: |_, options| option::made("Opaque", Opaque::new(), &[], options),
 };
 

@@ -47,6 +47,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Phoenix",
     cookies: &["_my_app_key"],
+    on_store: None,
     make: |keyring, options| option::made("Phoenix", Phoenix::new(keyring), SETTERS, options),
 };
 

@@ -30,6 +30,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "PHP",
     cookies: &["PHPSESSID"],
+    on_store: None,
     make: |_, options| option::made("PHP", Php::new(), SETTERS, options),
 };
 

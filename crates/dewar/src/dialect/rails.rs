@@ -52,6 +52,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Rails",
     cookies: &["_session_id", "_app_session"],
+    on_store: None,
     make: |keyring, options| option::made("Rails", Rails::new(keyring), SETTERS, options),
 };
 

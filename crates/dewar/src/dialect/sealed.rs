@@ -58,6 +58,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Sealed",
     cookies: &["__Host-Http-session", "__Host-session", "session"],
+    on_store: None,
     make: |keyring, options| option::made("Sealed", Sealed::new(keyring), &[], options),
 };
 

@@ -36,6 +36,7 @@ use crate::{
 pub(super) const KNOWN: Known = Known {
     name: "Symfony",
     cookies: &["PHPSESSID"],
+    on_store: None,
     make: |_, options| option::made("Symfony", Symfony::new(), SETTERS, options),
 };
 

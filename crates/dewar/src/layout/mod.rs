@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 #[cfg(feature = "express")]
 mod connect_redis;
+mod copies;
+#[cfg(feature = "django")]
+mod django;
 #[cfg(feature = "laravel")]
 mod laravel;
 #[cfg(feature = "php")]
@@ -20,6 +23,11 @@ mod table;
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
+pub use copies::Copies;
+#[cfg(feature = "django")]
+pub use django::{DjangoCache, DjangoTable};
+#[cfg(feature = "django")]
+pub(crate) use django::{LARGEST_INFLATED as DJANGO_LARGEST, SALT as DJANGO_SALT, cache_key as django_cache_key};
 #[cfg(feature = "laravel")]
 pub use laravel::{LaravelCache, LaravelTable, Serialization};
 #[cfg(feature = "php")]
@@ -33,7 +41,7 @@ pub use crate::{
     data::{Contents, Data},
     error::Refusal,
     explain::Steps,
-    lifetime::Lifetime,
+    lifetime::{Lifetime, Timestamp},
     meaning::{Holds, Timeouts},
 };
 use crate::{encoding::Encoding, error::Error, lifetime::GONE_FOR};
@@ -61,6 +69,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Where the framework keeps a copy of each record, which is removed with every write of ours. `None`: there is none.
+    fn copies(&self) -> Option<&Copies> {
+        None
+    }
+
     /// How long a request of the framework may run: so long, what it writes to a session that has ended here counts as ended.
     fn longest_request(&self) -> Duration {
         GONE_FOR
@@ -83,6 +96,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     /// Whether what stands beside the entries, [`Contents::extra`], is worth keeping alone: then a session whose last entry goes does not end.
     fn stays(&self, _extra: &Bytes) -> bool {
         false
+    }
+
+    /// How long a session of these entries lives from now on, where they say so: it is what the record's end is written by.
+    fn lasts(&self, _data: &Data, _now: Timestamp) -> Option<Duration> {
+        None
     }
 
     /// The id changes: what the record says of when its session began changes, too, in [`Contents::extra`].

@@ -38,6 +38,7 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
+    #[cfg(feature = "laravel")]
     /// Whether it can be a table's name, with its schema's before a dot: letters, digits, `_`, `-`, `$` and blanks.
     pub(crate) fn is_a_name(name: &str) -> bool {
         let is_in_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$' | ' ');

@@ -15,13 +15,13 @@ use crate::{
     cookie::{Attributes, SameSite},
     dialect::{Dialect, Keeps, Opaque, Profile, Sealed},
     error::Error,
-    layout::Layout,
+    layout::{Layout, Shape},
     lifetime::{Clock, Lifetime, Reissue, Timestamp},
     meaning::Format,
     runtime::Runtime,
     secret::Keyring,
     session::Rules,
-    store::{ErasedStore, Layered},
+    store::{Copied, Engine, ErasedStore, Layered},
     telemetry::{self, Listeners},
 };
 
@@ -387,15 +387,33 @@ impl Settings {
             if let Some(engine) = store.engine(layout.shape()) {
                 let idle = self.idle(profile, engine.lifetime())?;
                 let engine = engine.living(Duration::from_secs(idle.into())).unwrap_or(engine);
+                let engine = self.with_copies(engine, &*layout)?;
                 let layered = Layered::new(Arc::clone(&layout), engine).cookie(cookie.clone());
                 return Ok(LaidOut { store: Some(Arc::new(layered)), layout: Some(layout), idle });
             }
         }
-        Err(Error::setting(format!(
-            "store: this one keeps records of our own alone, and {} leads to another framework's; \
-             use one with an engine, as RedisStore is",
-            profile.name
-        )))
+        Err(Error::setting(match dialect.layout().map(|layout| layout.shape()) {
+            Some(Shape::Row(table)) => format!(
+                "store: {} leads to rows of the table {}; use the database that has it, as PostgresStore is",
+                profile.name, table.name
+            ),
+            _ => format!(
+                "store: this one keeps records of our own alone, and {} leads to another framework's; \
+                 use one with an engine, as RedisStore is",
+                profile.name
+            ),
+        }))
+    }
+
+    /// The engine, with the cache of its records where the framework has one.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be removed from that.
+    fn with_copies(&self, engine: Arc<dyn Engine>, layout: &dyn Layout) -> Result<Arc<dyn Engine>, Error> {
+        let (Some(copies), Some(runtime)) = (layout.copies(), &self.runtime) else { return Ok(engine) };
+        let copied = Copied::new(engine, copies, Arc::clone(runtime));
+        Ok(Arc::new(copied.map_err(|why| Error::setting(format!("cache: {why}")))?))
     }
 }
 

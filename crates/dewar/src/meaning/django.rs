@@ -31,6 +31,8 @@ const HASH_SALT: &[u8] = b"django.contrib.auth.models.AbstractBaseUser.get_sessi
 pub(crate) struct Django {
     /// `SESSION_EXPIRE_AT_BROWSER_CLOSE`: of sessions that do not say it.
     pub(crate) expires_at_browser_close: bool,
+    /// Whether a session that lives longer than the others is kept as long, which a cookie alone is not.
+    pub(crate) keeps_longer: bool,
     /// What makes `_auth_user_hash`, of each secret.
     keys: Vec<Hmac<Sha256>>,
 }
@@ -41,7 +43,12 @@ impl Django {
             let key = Sha256::new().chain_update(HASH_SALT).chain_update(secret.reveal()).finalize();
             Hmac::new_from_slice(&key).expect("HMAC takes a key of any length")
         };
-        Self { expires_at_browser_close: false, keys: secrets.iter().map(key).collect() }
+        Self { expires_at_browser_close: false, keeps_longer: false, keys: secrets.iter().map(key).collect() }
+    }
+
+    /// The same of sessions on a store.
+    pub(crate) fn on_store(secrets: &[Secret]) -> Self {
+        Self { keeps_longer: true, ..Self::new(secrets) }
     }
 
     /// How long the browser keeps the cookie from this moment on, in seconds, where the session says that of itself.
@@ -70,7 +77,8 @@ impl Django {
 
 impl Meaning for Django {
     fn holds(&self) -> Holds {
-        Holds { timeouts: Timeouts::ShorterOfPersistent, persistent: true, principal: true, ..Holds::NOTHING }
+        let timeouts = if self.keeps_longer { Timeouts::IdleOfPersistent } else { Timeouts::ShorterOfPersistent };
+        Holds { timeouts, persistent: true, principal: true, ..Holds::NOTHING }
     }
 
     fn principal(&self, data: &Data, encoding: Encoding) -> Option<Principal> {

@@ -38,6 +38,11 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, Applied>;
 
+    /// Removes what stands under a name, whatever it is, and leaves nothing in its place: what is there is a copy.
+    fn forget<'a>(&'a self, _name: &'a str) -> Answer<'a, ()> {
+        Box::pin(std::future::ready(Err(StoreError::new("this engine keeps no copies of records"))))
+    }
+
     /// The version that these bytes have once they are written: the one that was drawn for them, where there is room for it.
     fn version(&self, _data: &Stored, drawn: Version) -> Version {
         drawn

@@ -10,7 +10,7 @@ use crate::{
     cookie::Attributes,
     data::{Contents, Data},
     error::{Error, Refusal},
-    explain::Steps,
+    explain::{Report, Steps},
     layout::{Kept, Layout, Shape, Stored},
     telemetry,
 };
@@ -42,27 +42,30 @@ impl Layered {
 
     fn read(&self, data: &Stored, expires: Timestamp, now: Timestamp) -> Result<Record, Refusal> {
         let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off())?;
+        let own = self.layout.lasts(&data, now).map(|own| u32::try_from(own.as_secs()).unwrap_or(u32::MAX));
         let mut entries = Vec::new();
         data.write(self.layout.encoding(), &mut entries);
-        let idle = lifetime.and_then(|lifetime| lifetime.idle).unwrap_or(0);
+        let idle = lifetime.and_then(|lifetime| lifetime.idle).or(own).unwrap_or(0);
         let persistent = lifetime.is_some_and(|lifetime| lifetime.persistent);
         Ok(Record { persistent, extra, ..Record::new(entries.into(), now, idle, expires) })
     }
 
-    fn write(&self, record: &Record) -> Result<Stored, Error> {
+    /// The record, and until when it stands.
+    fn write(&self, record: &Record) -> Result<(Stored, Timestamp), Error> {
         let malformed = || Error::from(StoreError::new("the entries of a record are malformed"));
         let mut contents = Contents::new(record.last_seen(), record.idle_seconds, None, record.persistent);
         contents.data = Data::parse(self.layout.encoding(), &record.data).ok_or_else(malformed)?;
         contents.created = record.created;
         contents.extra = record.extra.clone();
-        self.layout.write(&contents, &self.cookie)
+        let own = self.layout.lasts(&contents.data, contents.issued).map(|own| contents.issued.after(own));
+        Ok((self.layout.write(&contents, &self.cookie)?, own.unwrap_or_else(|| record.expires())))
     }
 
     /// What is to be written, and the version that it will have.
     fn writes(&self, record: &Record, drawn: Version) -> Result<(Write, Version), StoreError> {
-        let data = self.write(record).map_err(|error| StoreError::new(error.to_string()))?;
+        let (data, expires) = self.write(record).map_err(|error| StoreError::new(error.to_string()))?;
         let version = self.engine.version(&data, drawn);
-        Ok((Write::Record { data, version, expires: record.expires() }, version))
+        Ok((Write::Record { data, version, expires }, version))
     }
 
     /// One that stands as long as a request of the framework may run.
@@ -87,7 +90,7 @@ impl SessionStore for Layered {
                 Ok(record) => Load::Found(record, version),
                 Err(Refusal::Expired | Refusal::Unknown) => Load::Missing,
                 Err(refusal) => {
-                    telemetry::record_refused(&*self.layout, &data, refusal);
+                    telemetry::record_refused(refusal, || Report::of_record(&*self.layout, &data));
                     Load::Malformed
                 }
             },
@@ -180,7 +183,7 @@ impl SessionStore for Layered {
     }
 
     fn version(&self, record: &mut Record, drawn: Version) -> Result<Version, Error> {
-        Ok(self.engine.version(&self.write(record)?, drawn))
+        Ok(self.engine.version(&self.write(record)?.0, drawn))
     }
 
     fn engine(&self, shape: Shape) -> Option<Arc<dyn Engine>> {

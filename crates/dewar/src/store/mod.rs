@@ -48,6 +48,7 @@ pub use crate::{
 mod any;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod copied;
 mod engine;
 mod erased;
 #[cfg(all(feature = "php", unix))]
@@ -80,6 +81,7 @@ mod tombstone;
 mod url;
 
 pub use any::AnyStore;
+pub(crate) use copied::Copied;
 pub use engine::{Applied, Engine, Found, Guard, Write, engine_of};
 pub(crate) use erased::ErasedStore;
 pub use layered::Layered;

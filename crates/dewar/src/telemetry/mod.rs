@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Refusal, StoreError};
+use crate::{
+    error::{Error, Refusal, StoreError},
+    explain::Report,
+    layout::Kept,
+};
 
 mod event;
 mod metrics;
@@ -20,15 +24,19 @@ pub(crate) fn refused(cookie: &str, refusal: Refusal) {
     tracing::debug!(cookie, reason = refusal.as_str(), "a session cookie was refused; the session is empty");
 }
 
-/// A record of another framework's opened an empty session.
-pub(crate) fn record_refused(layout: &dyn crate::layout::Layout, found: &crate::layout::Stored, refusal: Refusal) {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        let steps = crate::explain::Report::of_record(layout, found).steps;
-        let found: Vec<_> = steps.iter().map(|step| format!("{}: {}", step.what, step.says)).collect();
+/// A record of another framework opened an empty session, for a reason that somebody has to do something about.
+pub(crate) fn record_refused(refusal: Refusal, report: impl FnOnce() -> Report<Kept>) {
+    if refusal == Refusal::Unsupported {
+        tracing::warn!(
+            reason = refusal.as_str(),
+            "a record cannot be read; the session is empty, and the record stays\n{}",
+            report()
+        );
+    } else {
         tracing::debug!(
             reason = refusal.as_str(),
-            found = found.join("; "),
-            "a session's record cannot be read; it stays, and the session is empty"
+            "a record cannot be read; the session is empty, and the record stays\n{}",
+            report()
         );
     }
 }
@@ -42,6 +50,14 @@ pub(crate) fn no_record(layout: &dyn crate::layout::Layout) {
             "the store has no record under this session's id; records are looked for under this prefix and the id"
         );
     }
+}
+
+/// A copy of a record could not be removed.
+pub(crate) fn copy_stays(error: &StoreError) {
+    tracing::warn!(
+        %error,
+        "the framework's copy of a session in its cache could not be removed, and its pages show the session of before; it is tried again"
+    );
 }
 
 /// A value that a request had read was changed by another before this one wrote it.

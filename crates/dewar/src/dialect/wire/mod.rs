@@ -2,6 +2,8 @@
 
 #[cfg(feature = "express")]
 pub mod cookie_signature;
+#[cfg(feature = "django")]
+pub(crate) mod django;
 #[cfg(any(feature = "flask", feature = "django"))]
 pub mod inflate;
 #[cfg(any(feature = "flask", feature = "django"))]

@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use redis::{Script, ScriptInvocation, Value, pipe};
+use redis::{Script, ScriptInvocation, Value, cmd, pipe};
 
 use super::{
     FOREVER,
@@ -143,6 +143,14 @@ impl Engine for Strings {
             script.arg(millis(tombstone.until, now)).arg(layout::encode_tombstone(&tombstone));
             script.arg(seconds(expires, now)).arg(&**data.body());
             self.run("rename", from, Request::Script(&script)).await
+        })
+    }
+
+    fn forget<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut delete = cmd("DEL");
+            // Done twice it is as done once.
+            self.server.ask("forget", Request::Read(delete.arg(name))).await
         })
     }
 

@@ -181,6 +181,10 @@ impl Engine for Strings {
         })
     }
 
+    fn forget<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { self.read::<i64>("DEL", name).await.map(drop) })
+    }
+
     fn version(&self, data: &Stored, _drawn: Version) -> Version {
         Version::digest(data.body())
     }
