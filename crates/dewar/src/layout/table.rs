@@ -38,8 +38,8 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
-    #[cfg(feature = "laravel")]
     /// Whether it can be a table's name, with its schema's before a dot: letters, digits, `_`, `-`, `$` and blanks.
+    #[cfg(feature = "laravel")]
     pub(crate) fn is_a_name(name: &str) -> bool {
         let is_in_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$' | ' ');
         let is_one = |part: &str| !part.is_empty() && part.chars().all(is_in_a_name);
