@@ -1,6 +1,10 @@
 # Times Rails' encrypted cookie on the session of the other benchmarks: microseconds of CPU, the best of 15 runs.
 require "json"
 require "logger"
+require "active_support"
+require "active_support/key_generator"
+require "active_support/message_encryptor"
+require "active_support/messages/rotation_configuration"
 require "action_dispatch"
 
 SESSION = JSON.parse(File.read(File.join(__dir__, "../peers/src/session.json")))
