@@ -7,6 +7,8 @@ pub(super) struct Scan<'a> {
     pub(super) rest: &'a [u8],
     /// Whether there was an extension type.
     pub(super) extensions: bool,
+    /// Whether there was one that is not MessagePack's own date.
+    pub(super) unknown: bool,
 }
 
 /// What stands at one marker. What nests says how many values follow.
@@ -20,7 +22,7 @@ pub(super) enum Token<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(rest: &'a [u8]) -> Self {
-        Scan { rest, extensions: false }
+        Scan { rest, extensions: false, unknown: false }
     }
 
     /// Exactly one value, nested at most so deep, whose text is UTF-8.
@@ -99,7 +101,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Steps over one value with a look into all of it.
-    fn skip(&mut self, depth: usize) -> Option<()> {
+    pub(super) fn skip(&mut self, depth: usize) -> Option<()> {
         match self.token()? {
             Token::Plain => Some(()),
             Token::Text(text) => is_utf8(text).then_some(()),
@@ -109,6 +111,7 @@ impl<'a> Scan<'a> {
             }
             Token::Extension(number, payload) => {
                 self.extensions = true;
+                self.unknown |= number != exact::number::DATE_TIME;
                 match number {
                     exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
                     _ => Some(()),
