@@ -38,6 +38,8 @@ mod django;
 mod express_session;
 #[cfg(feature = "flask")]
 mod flask;
+#[cfg(feature = "flask")]
+mod flask_session;
 #[cfg(feature = "iron")]
 mod iron;
 #[cfg(feature = "laravel")]
@@ -76,6 +78,7 @@ dialects! {
     sealed::Sealed;
     opaque::Opaque;
     #[cfg(feature = "flask")] flask::Flask;
+    #[cfg(feature = "flask")] flask_session::FlaskSession;
     #[cfg(feature = "django")] django::Django;
     #[cfg(feature = "rails")] rails::Rails;
     #[cfg(feature = "express")] cookie_session::CookieSession;
@@ -89,6 +92,8 @@ dialects! {
 
 #[cfg(feature = "rails")]
 pub use rails::Encryption;
+#[cfg(feature = "flask")]
+pub use crate::layout::SerializationFormat;
 pub use wire::Digest;
 #[cfg(feature = "laravel")]
 pub use {crate::layout::Serialization, wire::laravel::Cipher};

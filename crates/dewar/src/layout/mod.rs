@@ -8,6 +8,8 @@ use bytes::Bytes;
 
 #[cfg(feature = "express")]
 mod connect_redis;
+#[cfg(feature = "flask")]
+mod flask_session;
 #[cfg(feature = "laravel")]
 mod laravel;
 #[cfg(feature = "php")]
@@ -20,6 +22,8 @@ mod table;
 pub use connect_redis::ConnectRedis;
 #[cfg(feature = "express")]
 pub(crate) use connect_redis::RESERVED;
+#[cfg(feature = "flask")]
+pub use flask_session::{FlaskSession, SerializationFormat};
 #[cfg(feature = "laravel")]
 pub use laravel::{LaravelCache, LaravelTable, Serialization};
 #[cfg(feature = "php")]
@@ -83,6 +87,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
     /// Whether what stands beside the entries, [`Contents::extra`], is worth keeping alone: then a session whose last entry goes does not end.
     fn stays(&self, _extra: &Bytes) -> bool {
         false
+    }
+
+    /// The entry that is not worth keeping alone: where no other is left, the session ends.
+    fn alone(&self) -> Option<&'static str> {
+        None
     }
 
     /// The id changes: what the record says of when its session began changes, too, in [`Contents::extra`].
