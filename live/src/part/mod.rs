@@ -5,6 +5,7 @@ mod differential;
 mod django;
 mod express;
 mod flask;
+mod flask_session;
 mod histories;
 mod iron;
 mod laravel;
@@ -28,6 +29,7 @@ use crate::suite::Part;
 
 pub(crate) const ALL: &[&Part] = &[
     &flask::PART,
+    &flask_session::PART,
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
@@ -55,6 +57,7 @@ pub(crate) const ALL: &[&Part] = &[
 pub(crate) const LONG: &[&Part] = &[
     &histories::PART,
     &django::LONG,
+    &flask_session::LONG,
     &laravel::LONG,
     &php::LONG,
     &symfony::LONG,

@@ -70,6 +70,7 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/permanent", post(permanent))
         .route("/_test/lifetime", post(lifetime))
         .route("/_test/principal", post(principal))
+        .route("/_test/user", post(user))
         .route("/_test/confirm", post(confirm))
         .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
         .route("/_test/asks", post(asks))
@@ -140,6 +141,14 @@ async fn lifetime(session: Session, body: String) -> StatusCode {
 /// Logs in whom a row of Django's says.
 async fn principal(session: Session, body: String) -> Result<StatusCode, Error> {
     session.set_principal(row(&body));
+    session.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Logs in whom the body names, who comes from this machine.
+async fn user(session: Session, headers: HeaderMap, id: String) -> Result<StatusCode, Error> {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    session.set_principal(Login::new(id).client("127.0.0.1", user_agent));
     session.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
