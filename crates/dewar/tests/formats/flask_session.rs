@@ -51,7 +51,7 @@ fn cookie() -> String {
 
 /// A store with a record under the id of the cookie.
 async fn store_of(record: impl Into<Vec<u8>>) -> MemoryStore {
-    let record = Record::new(Bytes::from(record.into()), NOW, 7200, NOW.after(Duration::from_secs(7200)));
+    let record = Record::new(Bytes::from(record.into()), NOW, 2_678_400, NOW.after(Duration::from_secs(2_678_400)));
     let store = MemoryStore::new();
     store.create(&key(), Version::from_bits(1), record, None, NOW).await.unwrap();
     store
