@@ -72,6 +72,19 @@ def test_regenerate():
     return "", 204
 
 
+@app.post("/_test/remove")
+def test_remove():
+    session.pop(request.get_data(as_text=True), None)
+    return "", 204
+
+
+@app.after_request
+def let_a_browser_ask_the_test_routes(response):
+    if request.path.startswith("/_test/"):
+        response.headers["Content-Security-Policy"] = "default-src 'none'; connect-src 'self'"
+    return response
+
+
 @app.post("/_test/count")
 def test_count():
     session["count"] = session.get("count", 0) + 1

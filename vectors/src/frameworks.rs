@@ -5,8 +5,8 @@
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, FlaskSession, Iron, Laravel, Phoenix,
-        Php, Rails, SameSite, Symfony,
+        Attributes, CookieSession, Dialect, Digest, Django, Encryption, ExpressSession, Flask, FlaskSession, Iron,
+        Laravel, Phoenix, Php, Rails, SameSite, Symfony,
         wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::{self, base64},

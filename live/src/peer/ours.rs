@@ -74,6 +74,7 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/confirm", post(confirm))
         .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
         .route("/_test/asks", post(asks))
+        .route("/_test/remove", post(remove))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
 }
@@ -176,6 +177,11 @@ async fn asks(session: Session, headers: HeaderMap, url: String) -> Result<Statu
     let status = asked.await.expect("no panic").unwrap_or(502);
     session.insert("after", true);
     Ok(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY))
+}
+
+async fn remove(session: Session, name: String) -> StatusCode {
+    session.remove(name);
+    StatusCode::NO_CONTENT
 }
 
 fn clear(session: &Session) -> StatusCode {

@@ -13,7 +13,7 @@
 //!
 //! Where it deviates: an id is base64url, of any length up to 128 (Flask-Session looks for whatever it is given); a signature has one spelling; after an older secret the
 //! cookie is signed again (Flask-Session knows one secret); a permanent session's cookie is issued again after a tenth of its lifetime, not with every request; a removal
-//! repeats `HttpOnly`; `clear` without any cookie sends nothing; a plain renewal leaves the former id its successor for half a minute.
+//! repeats `HttpOnly`; a session of which only `_permanent` is left loses its cookie at once and its record after two minutes; `clear` without any cookie sends nothing; a plain renewal leaves the former id its successor for half a minute.
 
 use std::{sync::Arc, time::Duration};
 

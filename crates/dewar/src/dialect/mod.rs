@@ -90,10 +90,10 @@ dialects! {
     #[cfg(feature = "php")] symfony::Symfony;
 }
 
-#[cfg(feature = "rails")]
-pub use rails::Encryption;
 #[cfg(feature = "flask")]
 pub use crate::layout::SerializationFormat;
+#[cfg(feature = "rails")]
+pub use rails::Encryption;
 pub use wire::Digest;
 #[cfg(feature = "laravel")]
 pub use {crate::layout::Serialization, wire::laravel::Cipher};

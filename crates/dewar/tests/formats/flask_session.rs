@@ -25,10 +25,7 @@ const FORMATS: [SerializationFormat; 2] = [SerializationFormat::MsgPack, Seriali
 const PACK: Encoding = Encoding::Msgspec;
 const JSON: Encoding = Encoding::Json(Json::MSGSPEC);
 
-fn layer(
-    store: &MemoryStore,
-    change: impl Fn(FlaskSession) -> FlaskSession + Send + Sync + 'static,
-) -> SessionLayer {
+fn layer(store: &MemoryStore, change: impl Fn(FlaskSession) -> FlaskSession + Send + Sync + 'static) -> SessionLayer {
     let dialect = move |secrets: &Keyring| change(FlaskSession::new(secrets));
     SessionLayer::new(SECRET).unwrap().dialect(dialect).store(store.clone()).clock(Clock::at(NOW))
 }
@@ -135,7 +132,8 @@ async fn a_session_of_which_only_permanent_is_left_ends_with_its_cookie() {
         let store = store_of(record).await;
         let set = request(&in_json(&store), &cookie(), |session| {
             session.remove("a");
-        }).await;
+        })
+        .await;
         assert_eq!(set, ["session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Path=/"]);
         assert!(open(&in_json(&store), &cookie()).await.get::<u8>("a").is_none());
     }
@@ -169,7 +167,10 @@ async fn an_id_under_an_older_secret_is_signed_again() {
     let dialect = |secrets: &Keyring| FlaskSession::new(secrets).use_signer(true);
     let rotated = SessionLayer::new(keyring).unwrap().dialect(dialect).store(store.clone()).clock(Clock::at(NOW));
     let set = request(&rotated.manager().unwrap(), &format!("{}.cpGxOPBV6qg-x0g5J7RFgJOwhxw", cookie()), |_| {}).await;
-    assert!(value_of(&set[0]).starts_with(SID) && !value_of(&set[0]).ends_with("cpGxOPBV6qg-x0g5J7RFgJOwhxw"), "{set:?}");
+    assert!(
+        value_of(&set[0]).starts_with(SID) && !value_of(&set[0]).ends_with("cpGxOPBV6qg-x0g5J7RFgJOwhxw"),
+        "{set:?}"
+    );
 }
 
 #[tokio::test]
@@ -266,7 +267,10 @@ async fn untouched_entries_keep_their_bytes() {
     let store = store_of([&b"\x84"[..], entries].concat()).await;
     let manager = manager(&store);
     request(&manager, &cookie(), |session| {
-        assert_eq!((session.get("a"), session.get::<String>("b"), session.get("c")), (Some(1), Some("x".into()), Some(1.5)));
+        assert_eq!(
+            (session.get("a"), session.get::<String>("b"), session.get("c")),
+            (Some(1), Some("x".into()), Some(1.5))
+        );
         assert_eq!(session.get::<Value>("d"), None, "nobody here knows what it means");
         session.insert("e", 1);
     })
@@ -305,7 +309,10 @@ async fn what_the_format_cannot_hold_is_refused_by_name() {
     let beyond: BigInteger = "18446744073709551616".parse().unwrap();
     let nan = Value::Float(f64::NAN);
     let odd = [Value::Markup("<b>".into()), Value::Surrogates(vec![0xd800]), Value::Atom("ok".into())];
-    let of_pack = odd.iter().cloned().chain([Value::BigInteger(beyond.clone()), Value::Map(vec![(Value::List(vec![]), nan.clone())])]);
+    let of_pack = odd
+        .iter()
+        .cloned()
+        .chain([Value::BigInteger(beyond.clone()), Value::Map(vec![(Value::List(vec![]), nan.clone())])]);
     let of_json = odd.iter().cloned().chain([nan.clone()]);
     let cases = of_pack.map(|value| (FORMATS[0], value)).chain(of_json.map(|value| (FORMATS[1], value)));
     for (format, value) in cases {
@@ -359,9 +366,8 @@ async fn a_log_out_removes_the_remember_cookie_and_the_record_stays_ended() {
     assert_eq!(removed, ["session", "remember_token"], "{set:?}");
     assert!(open(&in_json(&store), &cookie()).await.is_empty());
 
-    let dialect = |secrets: &Keyring| {
-        FlaskSession::new(secrets).flask_login(false).remember_cookie(Attributes::new("remember"))
-    };
+    let dialect =
+        |secrets: &Keyring| FlaskSession::new(secrets).flask_login(false).remember_cookie(Attributes::new("remember"));
     let error = SessionLayer::new(SECRET).unwrap().dialect(dialect).store(store).manager().unwrap_err();
     assert!(error.is_setting() && error.to_string().contains("remember_cookie"), "{error}");
 }

@@ -50,8 +50,7 @@ impl Json {
     pub const PHP: Json = Json { numbers: Numbers::Php, tags: false, sorted: false, escapes: Escapes::Slashes };
 
     /// What Python's msgspec writes, for Flask-Session: what JSON has no word for is the text or the list that it wraps, and bytes are base64.
-    pub const MSGSPEC: Json =
-        Json { numbers: Numbers::Msgspec, tags: false, sorted: false, escapes: Escapes::Nothing };
+    pub const MSGSPEC: Json = Json { numbers: Numbers::Msgspec, tags: false, sorted: false, escapes: Escapes::Nothing };
 
     /// Whether members are sorted by name, by code point, at every level.
     #[must_use]
