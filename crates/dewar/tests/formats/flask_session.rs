@@ -118,6 +118,15 @@ async fn a_session_says_by_itself_whether_its_cookie_outlives_the_browser() {
     assert!(manager.commit(&refused).await.apply(&mut HeaderMap::new()).is_err(), "the TTL is every session's");
 }
 
+/// Its record lives on with every write, and so must its cookie.
+#[tokio::test]
+async fn a_write_prolongs_the_cookie_of_a_permanent_session() {
+    let store = store_of(r#"{"_permanent":true,"a":1}"#).await;
+    let set = request(&in_json(&store), &cookie(), |session| session.insert("b", 1)).await;
+    assert_eq!(set, [format!("{}; Expires=Fri, 15 Dec 2023 22:13:20 GMT; HttpOnly; Path=/", cookie())]);
+    assert_eq!(request(&in_json(&store), &cookie(), |_| {}).await, Vec::<String>::new(), "who reads gets none yet");
+}
+
 #[tokio::test]
 async fn an_id_that_is_not_there_is_never_adopted() {
     let store = MemoryStore::new();
