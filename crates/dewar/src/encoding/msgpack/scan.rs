@@ -8,6 +8,7 @@ pub(super) struct Scan<'a> {
     /// Whether there was an extension type.
     pub(super) extensions: bool,
     /// Whether there was one that is not MessagePack's own date.
+    #[cfg_attr(not(feature = "flask"), allow(dead_code))]
     pub(super) unknown: bool,
 }
 
