@@ -191,6 +191,24 @@ async fn what_is_no_id_is_never_looked_for() {
     }
 }
 
+#[test]
+fn extension_types_in_each_other_take_no_stack() {
+    // A tuple of ours holds a list. Here each holds the next, and the last nothing.
+    let count = 100_000;
+    let headers = (0..count).rev().flat_map(|inner: u32| {
+        let [a, b, c, d] = (inner * 6 + 1).to_be_bytes();
+        [0xc9, a, b, c, d, 1]
+    });
+    let chain: Vec<u8> = headers.chain([0x90]).collect();
+    let record = [&b"\x81\xa1a"[..], &chain].concat();
+    let layout = FlaskSession::new(&Keyring::new(Secret::generate())).layout().unwrap();
+    // What it means to the application is not asked; no type of ours is in there.
+    assert!(Report::of_record(&*layout, &Stored::Blob(record.into())).verdict.is_ok());
+    for encoding in [PACK, Encoding::MessagePack] {
+        assert!(encoding.read::<Value>(&chain).is_err());
+    }
+}
+
 /// `pickle.dumps({"a": 1}, protocol)`, of protocols 0, 1 and 4.
 const PICKLES: [&[u8]; 3] = [
     b"(dp0\nVa\np1\nI1\ns.",

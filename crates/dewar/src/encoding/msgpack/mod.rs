@@ -36,14 +36,14 @@ pub(super) fn write_plain<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, W
 /// Reads it. What is an extension type to the application that wrote it is none of ours.
 #[cfg(feature = "flask")]
 pub(super) fn read_plain<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {
-    let scan = Scan::whole(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
+    let scan = Scan::foreign(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
     if scan.unknown { Err(ReadError::new("found an unknown extension type")) } else { read(encoded) }
 }
 
 /// The members of a session that nobody looks into later: all of it is checked.
 #[cfg(feature = "flask")]
 pub(super) fn members_plain(whole: &[u8]) -> Option<Vec<Member>> {
-    Scan::whole(whole, DEPTH)?;
+    Scan::foreign(whole, DEPTH)?;
     members(whole)
 }
 

@@ -10,6 +10,8 @@ pub(super) struct Scan<'a> {
     /// Whether there was one that is not MessagePack's own date.
     #[cfg_attr(not(feature = "flask"), allow(dead_code))]
     pub(super) unknown: bool,
+    /// Whether those are another application's, and whatever is in them is.
+    is_foreign: bool,
 }
 
 /// What stands at one marker. What nests says how many values follow.
@@ -23,14 +25,23 @@ pub(super) enum Token<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(rest: &'a [u8]) -> Self {
-        Scan { rest, extensions: false, unknown: false }
+        Scan { rest, extensions: false, unknown: false, is_foreign: false }
     }
 
     /// Exactly one value, nested at most so deep, whose text is UTF-8.
     pub(super) fn whole(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
-        let mut scan = Scan::new(encoded);
-        scan.skip(depth)?;
-        scan.rest.is_empty().then_some(scan)
+        Scan::new(encoded).to_the_end(depth)
+    }
+
+    /// The same of another application's, whose extension types are not looked into.
+    #[cfg(feature = "flask")]
+    pub(super) fn foreign(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
+        Scan { is_foreign: true, ..Scan::new(encoded) }.to_the_end(depth)
+    }
+
+    fn to_the_end(mut self, depth: usize) -> Option<Scan<'a>> {
+        self.skip(depth)?;
+        self.rest.is_empty().then_some(self)
     }
 
     #[inline]
@@ -102,7 +113,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Steps over one value with a look into all of it.
-    pub(super) fn skip(&mut self, depth: usize) -> Option<()> {
+    fn skip(&mut self, depth: usize) -> Option<()> {
         match self.token()? {
             Token::Plain => Some(()),
             Token::Text(text) => is_utf8(text).then_some(()),
@@ -113,9 +124,11 @@ impl<'a> Scan<'a> {
             Token::Extension(number, payload) => {
                 self.extensions = true;
                 self.unknown |= number != exact::number::DATE_TIME;
-                match number {
-                    exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
-                    _ => Some(()),
+                match payload.first() {
+                    _ if number != exact::number::TUPLE || self.is_foreign => Some(()),
+                    // A list, which counts as one level. Another extension type would go on for ever without one.
+                    Some(0x90..=0x9f | 0xdc | 0xdd) => Scan::whole(payload, depth).map(drop),
+                    _ => None,
                 }
             }
         }
