@@ -52,14 +52,14 @@ pub(super) fn value(it: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), W
 
 fn integer(it: i64, out: &mut Vec<u8>) {
     match it {
-        0..=0x7f | -32..=-1 => out.push(it as u8),
-        0..=0xff => out.extend([0xcc, it as u8]),
-        0..=0xffff => with(0xcd, &(it as u16).to_be_bytes(), out),
-        0..=0xffff_ffff => with(0xce, &(it as u32).to_be_bytes(), out),
-        0.. => with(0xcf, &it.to_be_bytes(), out),
-        -0x80..0 => out.extend([0xd0, it as u8]),
-        -0x8000..0 => with(0xd1, &(it as i16).to_be_bytes(), out),
-        -0x8000_0000..0 => with(0xd2, &(it as i32).to_be_bytes(), out),
+        -32..=0x7f => out.push(it as u8),
+        0x80..=0xff => out.extend([0xcc, it as u8]),
+        0x100..=0xffff => with(0xcd, &(it as u16).to_be_bytes(), out),
+        0x1_0000..=0xffff_ffff => with(0xce, &(it as u32).to_be_bytes(), out),
+        0x1_0000_0000.. => with(0xcf, &it.to_be_bytes(), out),
+        -0x80..=-33 => out.extend([0xd0, it as u8]),
+        -0x8000..=-0x81 => with(0xd1, &(it as i16).to_be_bytes(), out),
+        -0x8000_0000..=-0x8001 => with(0xd2, &(it as i32).to_be_bytes(), out),
         _ => with(0xd3, &it.to_be_bytes(), out),
     }
 }

@@ -30,16 +30,16 @@ impl<'a> Scan<'a> {
 
     /// Exactly one value, nested at most so deep, whose text is UTF-8.
     pub(super) fn whole(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
-        Scan::new(encoded).to_the_end(depth)
+        Scan::new(encoded).walked(depth)
     }
 
     /// The same of another application's, whose extension types are not looked into.
     #[cfg(feature = "flask")]
     pub(super) fn foreign(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
-        Scan { is_foreign: true, ..Scan::new(encoded) }.to_the_end(depth)
+        Scan { is_foreign: true, ..Scan::new(encoded) }.walked(depth)
     }
 
-    fn to_the_end(mut self, depth: usize) -> Option<Scan<'a>> {
+    fn walked(mut self, depth: usize) -> Option<Scan<'a>> {
         self.skip(depth)?;
         self.rest.is_empty().then_some(self)
     }
