@@ -66,6 +66,16 @@ def flask():
     yield b"\3e30." + base64.urlsafe_b64encode((1_700_000_001).to_bytes(4, "big")).rstrip(b"=")
 
 
+def flask_session():
+    for vector in VECTORS:
+        if vector["framework"].startswith("Flask-Session"):
+            sid, record = vector.get("sid"), vector.get("store")
+            if sid:
+                yield b"\1" + sid.encode()
+            if record:
+                yield from (bytes([3 + 8 * which]) + bytes.fromhex(record["value_hex"]) for which in range(2))
+
+
 def cookie_header():
     for vector in VECTORS:
         cookie = vector.get("request_cookie")
@@ -161,7 +171,7 @@ def laravel():
                 yield from (bytes([4 + 8 * which]) + text.encode() for which in range(3))
 
 
-for target in (json_spans, flask, cookie_header, sealed, django, rails, iron, phoenix, php, symfony, laravel):
+for target in (json_spans, flask, flask_session, cookie_header, sealed, django, rails, iron, phoenix, php, symfony, laravel):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from flask import Flask, Response, abort, flash, redirect, render_template, request, session, url_for
+from flask import Flask, Response, abort, flash, get_flashed_messages, redirect, render_template, request, session, url_for
 from markupsafe import Markup
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "questions"
@@ -237,6 +237,13 @@ def add_test_routes():
         body = typed_body()
         flash(body.get("message", ""), body.get("category", "message"))
         return "", 204
+
+    @app.get("/_test/flashes")
+    def test_flashes():
+        # As a page shows them: pairs of category and message.
+        shown = get_flashed_messages(with_categories=True)
+        text = json.dumps(to_typed([list(pair) for pair in shown]), ensure_ascii=False, separators=(",", ":"))
+        return Response(text, mimetype="application/json")
 
     @app.post("/_test/permanent")
     def test_permanent():

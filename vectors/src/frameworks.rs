@@ -7,12 +7,12 @@ use std::sync::Arc;
 use dewar::{
     Keyring, Secret,
     dialect::{
-        Attributes, CookieSession, Dialect, Digest, Django, DjangoSession, Encryption, ExpressSession, Flask, Iron,
-        Laravel, Phoenix, Php, Rails, SameSite, Symfony,
+        Attributes, CookieSession, Dialect, Digest, Django, DjangoSession, Encryption, ExpressSession, Flask,
+        FlaskSession, Iron, Laravel, Phoenix, Php, Rails, SameSite, Symfony,
         wire::{inflate::inflate, laravel::Cipher},
     },
     encoding::{self, base64},
-    layout::{Layout, Serialization, Serializer},
+    layout::{Layout, Serialization, SerializationFormat, Serializer},
     value::Value,
 };
 use serde_json::Value as Json;
@@ -35,8 +35,8 @@ pub(crate) struct Framework {
     pub(crate) text: fn(&str) -> Option<Text>,
     /// Why the dialect of a config refuses to write what the framework writes, where it does so on purpose.
     pub(crate) refuses: fn(&Value, &Json) -> Option<&'static str>,
-    /// Why what the application stored becomes other bytes than the framework's, where it does so on purpose.
-    pub(crate) differs: fn(&Value) -> Option<&'static str>,
+    /// Why what the application stored becomes other bytes than the framework's, where it does so on purpose: the typed JSON of it, and the config.
+    pub(crate) differs: fn(&Json, &Json) -> Option<&'static str>,
 }
 
 const ALL: &[Framework] = &[
@@ -48,7 +48,17 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: flask_text,
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
+    },
+    Framework {
+        name: "Flask-Session",
+        kind: "store",
+        setting: flask_session,
+        drawn: |_| None,
+        draws_id: false,
+        text: |_| None,
+        refuses: refused_by_flask_session,
+        differs: dates_in_other_zones,
     },
     Framework {
         name: "cookie-session",
@@ -58,7 +68,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: |value, _| not_finite(value),
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "express-session",
@@ -68,7 +78,7 @@ const ALL: &[Framework] = &[
         draws_id: true,
         text: |_| None,
         refuses: |value, _| not_finite(value),
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Rails",
@@ -88,7 +98,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: |value, _| not_finite(value),
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Plug",
@@ -99,7 +109,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Laravel",
@@ -109,7 +119,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Django",
@@ -119,7 +129,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: django_text,
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Django",
@@ -129,7 +139,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: django_text,
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "PHP",
@@ -139,7 +149,7 @@ const ALL: &[Framework] = &[
         draws_id: false,
         text: |_| None,
         refuses: dropped_by_php,
-        differs: |_| None,
+        differs: |_, _| None,
     },
     Framework {
         name: "Symfony",
@@ -150,7 +160,7 @@ const ALL: &[Framework] = &[
         text: |_| None,
         // Attributes are in an array, which holds any name.
         refuses: |_, _| None,
-        differs: |_| None,
+        differs: |_, _| None,
     },
 ];
 
@@ -240,6 +250,59 @@ fn flask(config: &Json) -> Result<Setting, NoSetting> {
         layout: dialect.layout(),
         dialect: Box::new(dialect),
     })
+}
+
+fn flask_session(config: &Json) -> Result<Setting, NoSetting> {
+    let format = match text(config, "serialization_format")? {
+        "msgpack" => SerializationFormat::MsgPack,
+        "json" => SerializationFormat::Json,
+        other => return Err(NoSetting::Unknown(format!("the dialect FlaskSession has no format {other:?}"))),
+    };
+    let own = [("salt", "flask-session"), ("key_derivation", "hmac"), ("digest", "sha1")];
+    if let Some((name, own)) = own.into_iter().find(|(name, own)| {
+        let signer = &config["signer"][name];
+        !signer.is_null() && signer != own
+    }) {
+        return Err(NoSetting::Unknown(format!("the dialect FlaskSession has no {name} but {own:?}")));
+    }
+    let dialect = FlaskSession::new(&keyring([text(config, "secret")?.as_bytes().to_vec()].into_iter()))
+        .format(format)
+        .key_prefix(text(config, "key_prefix")?)
+        .use_signer(config["use_signer"] == true)
+        .permanent(config["permanent"] != false);
+    let lifetime = config["lifetime_seconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+    Ok(Setting {
+        cookie: Attributes::new(text(config, "cookie_name")?),
+        idle: lifetime.ok_or("lifetime_seconds is no number of seconds")?,
+        persistent: false,
+        unsaid: None,
+        layout: dialect.layout(),
+        dialect: Box::new(dialect),
+    })
+}
+
+/// msgspec's JSON makes NaN null without a word, and its MessagePack holds it.
+fn refused_by_flask_session(session: &Value, config: &Json) -> Option<&'static str> {
+    if config["serialization_format"] == "json" { not_finite(session) } else { None }
+}
+
+/// A date is a moment here. MessagePack says no more of one that has a zone, and JSON says the zone.
+fn dates_in_other_zones(session: &Json, config: &Json) -> Option<&'static str> {
+    let is_in = |value: &Json| dates_in_other_zones(value, config).is_some();
+    let found = match session {
+        Json::Array(items) => items.iter().any(is_in),
+        Json::Object(members) if members.get("$t").is_some_and(|kind| kind == "datetime") => {
+            let date = members.get("v").and_then(Json::as_str).unwrap_or_default();
+            let (_, clock) = date.split_once('T').unwrap_or_default();
+            match clock.find(['Z', '+', '-']) {
+                None => true,
+                Some(at) => config["serialization_format"] == "json" && !["Z", "+00:00"].contains(&&clock[at..]),
+            }
+        }
+        Json::Object(members) => members.values().any(is_in),
+        _ => false,
+    };
+    found.then_some("a date without a zone is written as text by the application, and one here is in UTC")
 }
 
 fn django(config: &Json) -> Result<Setting, NoSetting> {
@@ -372,9 +435,8 @@ fn rails_drawn(vector: &Json) -> Option<Vec<u8>> {
     Some(drawn)
 }
 
-fn nil_at_the_top(session: &Value) -> Option<&'static str> {
-    let Value::Map(members) = session else { return None };
-    let has_nil = members.iter().any(|(_, value)| *value == Value::Null);
+fn nil_at_the_top(session: &Json, _: &Json) -> Option<&'static str> {
+    let has_nil = session.as_object()?.values().any(Json::is_null);
     has_nil.then_some("Rails leaves out an entry that the application sets to nil; it is kept as null here")
 }
 

@@ -105,8 +105,7 @@ pub(crate) fn check(
     // What the application stored, where it is something else than what is read, gives the same bytes.
     let stored = "session_written";
     if source != stored && same != Same::Nothing && !vector.json[stored].is_null() {
-        let differs = vector.session(stored).ok().and_then(|session| (framework.differs)(&session));
-        if let Some(why) = differs {
+        if let Some(why) = (framework.differs)(&vector.json[stored], vector.config()?) {
             checked.unwritten.push(why.into());
             return Ok(());
         }

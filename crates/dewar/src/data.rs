@@ -219,6 +219,8 @@ pub struct Contents {
     pub extra: Bytes,
     /// Whether that is worth keeping without an entry.
     pub(crate) stays: bool,
+    /// The entry that is not worth keeping alone.
+    pub(crate) alone: Option<&'static str>,
     /// Names the session of a principal across renewals; zero without one.
     pub(crate) lineage: u64,
     /// The epoch of its principal that it began in; `None`: it begins now.
@@ -248,6 +250,7 @@ impl Contents {
             label: None,
             extra: Bytes::new(),
             stays: false,
+            alone: None,
             lineage: 0,
             epoch: None,
             guarded_until: None,
@@ -256,7 +259,16 @@ impl Contents {
 
     /// Nothing that would have to be kept: no entry, nobody's, and nothing of another framework's that is kept for its own sake.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.principal.is_none() && !self.stays
+        self.has_nothing() && self.principal.is_none() && !self.stays
+    }
+
+    /// No entry that counts.
+    pub(crate) fn has_nothing(&self) -> bool {
+        match (self.data.len(), self.alone) {
+            (0, _) => true,
+            (1, Some(alone)) => self.data.get(alone.as_bytes()).is_some(),
+            _ => false,
+        }
     }
 
     /// The moment from which the session counts as absent, were it not opened any more.

@@ -135,6 +135,8 @@ mod docs {
     mod coming_from_express {}
     #[doc = include_str!("../../../docs/coming-from-flask.md")]
     mod coming_from_flask {}
+    #[doc = include_str!("../../../docs/coming-from-flask-session.md")]
+    mod coming_from_flask_session {}
     #[cfg(feature = "laravel")]
     #[doc = include_str!("../../../docs/coming-from-laravel.md")]
     mod coming_from_laravel {}

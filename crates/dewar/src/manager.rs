@@ -426,7 +426,7 @@ impl Inner {
     }
 
     fn empty(&self, now: Timestamp) -> Contents {
-        Contents::new(now, self.rules.idle, self.rules.absolute, self.rules.persistent)
+        self.rules.empty(now)
     }
 
     fn limits(&self, now: Timestamp) -> Limits {

@@ -118,6 +118,14 @@ pub(crate) struct Rules {
     pub(crate) dated: bool,
 }
 
+impl Rules {
+    /// A session without entries, beginning now.
+    pub(crate) fn empty(&self, now: Timestamp) -> Contents {
+        let alone = self.format.alone;
+        Contents { alone, ..Contents::new(now, self.idle, self.absolute, self.persistent) }
+    }
+}
+
 impl Session {
     pub(crate) fn new(owner: Arc<dyn Owner>, contents: Contents, origin: Origin) -> Self {
         Self { shared: Arc::new(Shared { owner, state: Mutex::new(State::new(contents, origin)) }) }
@@ -819,8 +827,7 @@ impl Session {
     }
 
     fn empty(&self) -> Contents {
-        let rules = self.rules();
-        Contents::new(self.shared.owner.now(), rules.idle, rules.absolute, rules.persistent)
+        self.rules().empty(self.shared.owner.now())
     }
 }
 

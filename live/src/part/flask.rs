@@ -68,7 +68,8 @@ fn a_visit_begins_at_ours_and_goes_on_page_by_page(tools: &Tools) {
     alternate(&ours.url, &flask.url);
 }
 
-fn alternate(one: &str, other: &str) {
+/// A visit that begins at one and goes on at the other, page by page.
+pub(super) fn alternate(one: &str, other: &str) {
     let mut visitor = Visitor::new();
     assert!(visitor.get(one).body.contains("Three questions, kept warm."));
     assert!(visitor.jar.is_empty(), "nothing was said yet, so there is no cookie");

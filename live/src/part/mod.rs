@@ -6,6 +6,7 @@ mod django;
 mod django_store;
 mod express;
 mod flask;
+mod flask_session;
 mod histories;
 mod iron;
 mod laravel;
@@ -29,6 +30,7 @@ use crate::suite::Part;
 
 pub(crate) const ALL: &[&Part] = &[
     &flask::PART,
+    &flask_session::PART,
     &set_cookie::PART,
     &differential::PART,
     &redis::PART,
@@ -57,6 +59,7 @@ pub(crate) const ALL: &[&Part] = &[
 pub(crate) const LONG: &[&Part] = &[
     &histories::PART,
     &django::LONG,
+    &flask_session::LONG,
     &laravel::LONG,
     &php::LONG,
     &symfony::LONG,

@@ -1,4 +1,4 @@
-//! The questions in Flask, and an application with Flask-Login: `live/flask_app`, served by Flask itself.
+//! The questions in Flask, the same with Flask-Session, and an application with Flask-Login: `live/flask_app`, served by Flask itself.
 
 use crate::{
     process::{Process, free_port},
@@ -20,6 +20,11 @@ impl Flask {
     /// The application with Flask-Login: `live/flask_app/login.py`.
     pub(crate) fn with_login(tools: &Tools, settings: &[(&str, &str)]) -> Self {
         Self::serve(tools, "login.py", settings)
+    }
+
+    /// The questions with Flask-Session on a Redis, and with Flask-Login: `live/flask_app/server_side.py`.
+    pub(crate) fn server_side(tools: &Tools, settings: &[(&str, &str)]) -> Self {
+        Self::serve(tools, "server_side.py", &[settings, &[("TEST_ROUTES", "1")]].concat())
     }
 
     fn serve(tools: &Tools, program: &str, settings: &[(&str, &str)]) -> Self {

@@ -70,9 +70,11 @@ fn app(sessions: SessionLayer) -> Router {
         .route("/_test/permanent", post(permanent))
         .route("/_test/lifetime", post(lifetime))
         .route("/_test/principal", post(principal))
+        .route("/_test/user", post(user))
         .route("/_test/confirm", post(confirm))
         .route("/_test/whoami", get(async |session: Session| session.principal().unwrap_or("nobody".into())))
         .route("/_test/asks", post(asks))
+        .route("/_test/remove", post(remove))
         .route("/_test/clear", post(async |session: Session| clear(&session)))
         .layer(sessions)
 }
@@ -144,6 +146,14 @@ async fn principal(session: Session, body: String) -> Result<StatusCode, Error> 
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Logs in whom the body names, who comes from this machine.
+async fn user(session: Session, headers: HeaderMap, id: String) -> Result<StatusCode, Error> {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    session.set_principal(Login::new(id).client("127.0.0.1", user_agent));
+    session.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Whether the session is still that of whom the row says.
 async fn confirm(session: Session, body: String) -> String {
     session.confirm_principal(row(&body)).to_string()
@@ -167,6 +177,11 @@ async fn asks(session: Session, headers: HeaderMap, url: String) -> Result<Statu
     let status = asked.await.expect("no panic").unwrap_or(502);
     session.insert("after", true);
     Ok(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY))
+}
+
+async fn remove(session: Session, name: String) -> StatusCode {
+    session.remove(name);
+    StatusCode::NO_CONTENT
 }
 
 fn clear(session: &Session) -> StatusCode {

@@ -42,9 +42,14 @@ impl Redis {
         self.ask(redis::cmd("GET").arg(key))
     }
 
-    /// Puts a text under a key.
-    pub(crate) fn set(&self, key: &str, text: &str) {
-        self.ask(redis::cmd("SET").arg(key).arg(text))
+    /// The bytes under a key.
+    pub(crate) fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        self.ask(redis::cmd("GET").arg(key))
+    }
+
+    /// Puts a text or bytes under a key.
+    pub(crate) fn set(&self, key: &str, value: impl AsRef<[u8]>) {
+        self.ask(redis::cmd("SET").arg(key).arg(value.as_ref()))
     }
 
     /// Removes a key.

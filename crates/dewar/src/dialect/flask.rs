@@ -86,7 +86,7 @@ const LARGEST_INFLATED: usize = 64 << 10;
 pub struct Flask {
     profile: Profile,
     meaning: meaning::Flask,
-    remember: Option<Attributes>,
+    remember: Remember,
     secrets: Vec<Secret>,
     signer: Signer,
     json: Json,
@@ -100,8 +100,8 @@ impl Flask {
         let secrets = keyring.secrets().to_vec();
         Self {
             profile: profile(json),
-            meaning: meaning::Flask { has_login: true },
-            remember: None,
+            meaning: meaning::Flask { has_login: true, begins_permanent: false },
+            remember: Remember::default(),
             signer: signer(&secrets, Digest::Sha1),
             secrets,
             json,
@@ -132,7 +132,7 @@ impl Flask {
     #[must_use]
     pub fn flask_login(mut self, flask_login: bool) -> Self {
         self.meaning.has_login = flask_login;
-        self.profile.also_removed = self.also_removed();
+        self.profile.also_removed = self.remember.also_removed(flask_login);
         self
     }
 
@@ -155,14 +155,9 @@ impl Flask {
     /// ```
     #[must_use]
     pub fn remember_cookie(mut self, cookie: Attributes) -> Self {
-        self.remember = Some(cookie);
-        self.profile.also_removed = self.also_removed();
+        self.remember = Remember(Some(cookie));
+        self.profile.also_removed = self.remember.also_removed(self.meaning.has_login);
         self
-    }
-
-    fn also_removed(&self) -> Vec<Attributes> {
-        let usual = || self.meaning.has_login.then(|| Attributes::new(meaning::REMEMBER_TOKEN));
-        self.remember.clone().or_else(usual).into_iter().collect()
     }
 
     /// The hash function, where a subclass of `SecureCookieSessionInterface` sets another `digest_method`.
@@ -232,11 +227,7 @@ impl Dialect for Flask {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let Some(remember) = &self.remember else { return Ok(()) };
-        if !self.meaning.has_login {
-            return Err(Error::setting("remember_cookie and flask_login(false) contradict each other; leave one out"));
-        }
-        remember.check().map_err(|why| Error::setting(format!("remember_cookie: {why}")))
+        self.remember.check(self.meaning.has_login)
     }
 
     fn meaning(&self) -> Arc<dyn Meaning> {
@@ -260,19 +251,54 @@ impl Flask {
     }
 }
 
+/// Flask-Login's "remember me" cookie, where it is another than usual.
+#[derive(Debug, Default)]
+pub(super) struct Remember(pub(super) Option<Attributes>);
+
+impl Remember {
+    pub(super) fn also_removed(&self, has_login: bool) -> Vec<Attributes> {
+        let usual = || has_login.then(|| Attributes::new(meaning::REMEMBER_TOKEN));
+        self.0.clone().or_else(usual).into_iter().collect()
+    }
+
+    /// # Errors
+    ///
+    /// Where a browser would not take it, or nobody would remember with it.
+    pub(super) fn check(&self, has_login: bool) -> Result<(), Error> {
+        let Some(remember) = &self.0 else { return Ok(()) };
+        if !has_login {
+            return Err(Error::setting("remember_cookie and flask_login(false) contradict each other; leave one out"));
+        }
+        remember.check().map_err(|why| Error::setting(format!("remember_cookie: {why}")))
+    }
+}
+
+/// As Werkzeug spells a cookie.
+pub(super) const SPELLING: Spelling = Spelling {
+    order: &[
+        Attribute::Domain,
+        Attribute::Expires,
+        Attribute::MaxAge,
+        Attribute::Secure,
+        Attribute::HttpOnly,
+        Attribute::Path,
+        Attribute::SameSite,
+        Attribute::Partitioned,
+    ],
+    lower_case: &[],
+    persistent: Ending::Expires,
+    removal: Ending::Both,
+};
+
+/// Flask's `PERMANENT_SESSION_LIFETIME`.
+pub(super) const LIFETIME: Duration = Duration::from_secs(31 * 86_400);
+
 fn profile(json: Json) -> Profile {
-    use Attribute::{Domain, Expires, HttpOnly, MaxAge, Partitioned, Path, SameSite, Secure};
-    let spelling = Spelling {
-        order: &[Domain, Expires, MaxAge, Secure, HttpOnly, Path, SameSite, Partitioned],
-        lower_case: &[],
-        persistent: Ending::Expires,
-        removal: Ending::Both,
-    };
     let (encoding, cookie) = (Encoding::Json(json), Attributes::new("session"));
     Profile {
-        also_removed: vec![Attributes::new(meaning::REMEMBER_TOKEN)],
-        idle: Duration::from_secs(31 * 86_400),
-        ..Profile::foreign(KNOWN.name, Keeps::Data, encoding, cookie, spelling)
+        also_removed: Remember::default().also_removed(true),
+        idle: LIFETIME,
+        ..Profile::foreign(KNOWN.name, Keeps::Data, encoding, cookie, SPELLING)
     }
 }
 

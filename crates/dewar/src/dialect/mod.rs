@@ -40,6 +40,8 @@ mod django_session;
 mod express_session;
 #[cfg(feature = "flask")]
 mod flask;
+#[cfg(feature = "flask")]
+mod flask_session;
 #[cfg(feature = "iron")]
 mod iron;
 #[cfg(feature = "laravel")]
@@ -78,6 +80,7 @@ dialects! {
     sealed::Sealed;
     opaque::Opaque;
     #[cfg(feature = "flask")] flask::Flask;
+    #[cfg(feature = "flask")] flask_session::FlaskSession;
     #[cfg(feature = "django")] django::Django;
     #[cfg(feature = "django")] django_session::DjangoSession;
     #[cfg(feature = "rails")] rails::Rails;
@@ -90,6 +93,8 @@ dialects! {
     #[cfg(feature = "php")] symfony::Symfony;
 }
 
+#[cfg(feature = "flask")]
+pub use crate::layout::SerializationFormat;
 #[cfg(feature = "rails")]
 pub use rails::Encryption;
 pub use wire::Digest;

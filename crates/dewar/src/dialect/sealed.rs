@@ -394,6 +394,7 @@ fn read_plaintext(mut text: Bytes, encoding: crate::encoding::Encoding) -> Optio
         label,
         extra: Bytes::new(),
         stays: false,
+        alone: None,
         lineage: 0,
         epoch: None,
         guarded_until: None,

@@ -35,6 +35,9 @@ use serde::de::DeserializeOwned;
 pub enum Encoding {
     /// MessagePack, structs as maps with the names of their fields.
     MessagePack,
+    /// MessagePack as Python's msgspec writes it: a tuple is a list, and a UUID its text.
+    #[cfg(feature = "flask")]
+    Msgspec,
     /// JSON in a framework's flavour.
     #[cfg(feature = "json")]
     Json(Json),
@@ -55,6 +58,8 @@ impl Encoding {
     pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, WriteError> {
         match self {
             Encoding::MessagePack => msgpack::write(value),
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => msgpack::write_plain(value),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.write(value),
             #[cfg(feature = "phoenix")]
@@ -72,6 +77,8 @@ impl Encoding {
     pub fn read<T: DeserializeOwned>(self, encoded: &[u8]) -> Result<T, ReadError> {
         match self {
             Encoding::MessagePack => msgpack::read(encoded),
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => msgpack::read_plain(encoded),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.read(encoded),
             #[cfg(feature = "phoenix")]
@@ -87,6 +94,8 @@ impl Encoding {
     pub(crate) fn members(self, whole: &[u8]) -> Option<Vec<Member>> {
         match self {
             Encoding::MessagePack => msgpack::members(whole),
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => msgpack::members_plain(whole),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.members(whole),
             #[cfg(feature = "phoenix")]
@@ -100,6 +109,8 @@ impl Encoding {
     pub(crate) fn has_tuples(self) -> bool {
         match self {
             Encoding::MessagePack => true,
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => false,
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.has_tags(),
             #[cfg(feature = "phoenix")]
@@ -113,6 +124,8 @@ impl Encoding {
     pub(crate) fn append(self, list: &mut Vec<u8>, one: &[u8]) -> Option<()> {
         match self {
             Encoding::MessagePack => msgpack::append(list, one),
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => msgpack::append(list, one),
             #[cfg(feature = "json")]
             Encoding::Json(_) => json::append(list, one),
             #[cfg(feature = "phoenix")]
@@ -126,6 +139,8 @@ impl Encoding {
     pub fn join<'a>(self, members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, out: &mut Vec<u8>) {
         match self {
             Encoding::MessagePack => msgpack::join(members, out),
+            #[cfg(feature = "flask")]
+            Encoding::Msgspec => msgpack::join(members, out),
             #[cfg(feature = "json")]
             Encoding::Json(json) => json.join(members, out),
             #[cfg(feature = "phoenix")]

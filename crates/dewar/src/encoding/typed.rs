@@ -3,6 +3,7 @@
 //! Types see what a value wraps: a tuple is a list, markup is text, a UUID and a date are their texts. Only `Value`
 //! and our own types see the kind.
 
+use super::base64::decode_standard;
 use super::error::ReadError;
 use crate::value::exact::{self, number};
 use crate::value::{BigInteger, Value};
@@ -21,13 +22,20 @@ struct Manner {
     readable: bool,
     integral_floats: bool,
     text_is_bytes: bool,
+    base64_is_bytes: bool,
     lists_are_maps: bool,
 }
 
 impl Reader {
     /// `readable`: whether the format is read by humans, in serde's sense.
     pub(super) fn new(value: Value, readable: bool) -> Self {
-        let manner = Manner { readable, integral_floats: false, text_is_bytes: false, lists_are_maps: false };
+        let manner = Manner {
+            readable,
+            integral_floats: false,
+            text_is_bytes: false,
+            base64_is_bytes: false,
+            lists_are_maps: false,
+        };
         Reader { value, manner }
     }
 
@@ -42,6 +50,13 @@ impl Reader {
     /// Whether text is to be had as bytes, too: where a format has one kind for both.
     pub(super) fn text_is_bytes(mut self) -> Self {
         self.manner.text_is_bytes = true;
+        self
+    }
+
+    #[cfg(feature = "json")]
+    /// Whether text is to be had as the bytes of which it is the base64: where a format writes bytes so.
+    pub(super) fn base64_is_bytes(mut self) -> Self {
+        self.manner.base64_is_bytes = true;
         self
     }
 
@@ -201,6 +216,10 @@ impl<'de> Deserializer<'de> for Reader {
         match self.value {
             Value::Uuid(uuid) => visitor.visit_bytes(uuid.as_bytes()),
             Value::Text(text) if self.manner.text_is_bytes => visitor.visit_byte_buf(text.into_bytes()),
+            Value::Text(text) if self.manner.base64_is_bytes => match decode_standard(text.as_bytes()) {
+                Some(bytes) => visitor.visit_byte_buf(bytes),
+                None => Err(de::Error::invalid_type(Unexpected::Str(&text), &visitor)),
+            },
             _ => self.deserialize_any(visitor),
         }
     }

@@ -11,6 +11,8 @@ mod connect_redis;
 mod copies;
 #[cfg(feature = "django")]
 mod django;
+#[cfg(feature = "flask")]
+mod flask_session;
 #[cfg(feature = "laravel")]
 mod laravel;
 #[cfg(feature = "php")]
@@ -28,6 +30,8 @@ pub use copies::Copies;
 pub use django::{DjangoCache, DjangoTable};
 #[cfg(feature = "django")]
 pub(crate) use django::{LARGEST_INFLATED as DJANGO_LARGEST, SALT as DJANGO_SALT, cache_key as django_cache_key};
+#[cfg(feature = "flask")]
+pub use flask_session::{FlaskSession, SerializationFormat};
 #[cfg(feature = "laravel")]
 pub use laravel::{LaravelCache, LaravelTable, Serialization};
 #[cfg(feature = "php")]
@@ -100,6 +104,11 @@ pub trait Layout: fmt::Debug + Send + Sync + 'static {
 
     /// How long a session of these entries lives from now on, where they say so: it is what the record's end is written by.
     fn lasts(&self, _data: &Data, _now: Timestamp) -> Option<Duration> {
+        None
+    }
+
+    /// The entry that is not worth keeping alone: where no other is left, the session ends.
+    fn alone(&self) -> Option<&'static str> {
         None
     }
 

@@ -324,7 +324,8 @@ impl Inner {
     /// Whether the browser needs its cookie again, although it has one.
     fn sets_cookie_again(&self, state: &State, at: &At) -> bool {
         // A session that is persistent no more needs a cookie without an end, too.
-        at.reissue || at.empty || state.contents.persistent && state.changed || state.sets_lifetime
+        let outlives_browser = || self.rules.format.is_persistent(&state.contents);
+        at.reissue || at.empty || state.sets_lifetime || state.changed && outlives_browser()
     }
 
     /// The plain cases, and the fast ones: nobody else in this process writes to the session, and the store answers at once.

@@ -212,6 +212,7 @@ impl Settings {
             encoding: layout.as_ref().map_or(profile.encoding, |layout| layout.encoding()),
             beside: layout.as_ref().map_or(profile.holds, |layout| layout.holds()),
             within: meaning.holds(),
+            alone: layout.as_ref().and_then(|layout| layout.alone()),
             meaning,
         };
 

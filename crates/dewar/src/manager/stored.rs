@@ -212,6 +212,7 @@ impl Inner {
             persistent: if self.rules.format.says_how_long() { record.persistent } else { self.rules.persistent },
             principal: record.principal,
             label: record.label,
+            alone: self.rules.format.alone,
             stays: self.layout.as_ref().is_some_and(|layout| layout.stays(&record.extra)),
             extra: record.extra,
             lineage: record.lineage,

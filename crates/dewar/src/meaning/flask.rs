@@ -1,11 +1,11 @@
-//! `_permanent`, and Flask-Login's `_user_id`, `_fresh` and `_id`: Flask 3.1.3, Flask-Login 0.6.3.
+//! `_permanent`, and Flask-Login's `_user_id`, `_fresh` and `_id`: Flask 3.1.3, Flask-Session 0.8.0, Flask-Login 0.6.3.
 
 use sha2::{Digest, Sha512};
 
 use super::{Change, Data, Holds, Login, Meaning, Principal};
 use crate::{encoding::Encoding, error::Error};
 
-const PERMANENT: &str = "_permanent";
+pub(crate) const PERMANENT: &str = "_permanent";
 const USER: &str = "_user_id";
 /// Whether the user has just proved who they are.
 const FRESH: &str = "_fresh";
@@ -20,6 +20,8 @@ pub(crate) const REMEMBER_TOKEN: &str = "remember_token";
 pub(crate) struct Flask {
     /// Whether the application uses Flask-Login.
     pub(crate) has_login: bool,
+    /// Whether a session begins as one whose cookie outlives the browser: Flask-Session's `SESSION_PERMANENT`.
+    pub(crate) begins_permanent: bool,
 }
 
 impl Meaning for Flask {
@@ -57,6 +59,13 @@ impl Meaning for Flask {
             }
             Change::Lifetime { persistent, .. } => {
                 data.insert(PERMANENT.as_bytes(), written(encoding, PERMANENT, &persistent)?);
+            }
+            Change::Begun(_) if self.begins_permanent && data.get(PERMANENT.as_bytes()).is_none() => {
+                // First, as Flask-Session has it.
+                let mut begun = Data::default();
+                begun.insert(PERMANENT.as_bytes(), written(encoding, PERMANENT, &true)?);
+                data.iter().for_each(|(name, value)| begun.insert(name, value));
+                *data = begun;
             }
             _ => {}
         }

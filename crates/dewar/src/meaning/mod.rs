@@ -31,7 +31,7 @@ pub(crate) use entry::Entry;
 #[cfg(feature = "express")]
 pub(crate) use express::{Express, JSON, Reserved};
 #[cfg(feature = "flask")]
-pub(crate) use flask::{Flask, REMEMBER_TOKEN};
+pub(crate) use flask::{Flask, PERMANENT as FLASK_PERMANENT, REMEMBER_TOKEN};
 #[cfg(feature = "laravel")]
 pub(crate) use laravel::{Laravel, TOKEN_LENGTH as LARAVEL_TOKEN};
 pub use login::{Login, Proof};
@@ -215,6 +215,8 @@ pub(crate) struct Format {
     pub(crate) beside: Holds,
     /// What stands in them.
     pub(crate) within: Holds,
+    /// The entry that is not worth keeping alone.
+    pub(crate) alone: Option<&'static str>,
 }
 
 /// The meaning is the dialect's, and whoever compares formats compares those.

@@ -13,7 +13,7 @@ const LAST: i64 = 253_402_300_799;
 #[cfg(feature = "json")]
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// A moment in time, in UTC, from year 1 to year 9999, to the nanosecond. Flask's format keeps whole seconds.
+/// A moment in time, in UTC, from year 1 to year 9999, to the nanosecond. Flask's format keeps whole seconds, Flask-Session's microseconds.
 ///
 /// ```
 /// use dewar::value::DateTime;
@@ -83,6 +83,16 @@ impl DateTime {
             return None;
         }
         moment(date(year, month, day)?, Time::from_hms(hour, minute, second).ok()?, offset)
+    }
+
+    #[cfg(feature = "json")]
+    /// `2023-11-14T22:13:20.987654Z`: six digits of a fraction, or none, as Python's dates have them.
+    pub(crate) fn to_python(self) -> String {
+        let whole = Self { nanos: 0, ..self }.to_string();
+        match self.nanos / 1000 {
+            0 => whole,
+            micros => format!("{}.{micros:06}Z", whole.trim_end_matches('Z')),
+        }
     }
 
     fn utc(self) -> UtcDateTime {

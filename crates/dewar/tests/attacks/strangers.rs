@@ -15,7 +15,7 @@ use axum::{
 };
 use dewar::{
     Error, Session, SessionLayer,
-    dialect::{CookieSession, ExpressSession, Flask},
+    dialect::{CookieSession, ExpressSession, Flask, FlaskSession},
     store::{memory::MemoryStore, sqlite::SqliteStore},
     testing::Visitor,
 };
@@ -37,6 +37,7 @@ fn layers(directory: &Directory) -> Vec<(&'static str, SessionLayer)> {
         ("flask", layer().dialect(Flask::new)),
         ("cookie-session", layer().dialect(CookieSession::new)),
         ("express-session", layer().dialect(ExpressSession::new).store(MemoryStore::new())),
+        ("flask-session", layer().dialect(FlaskSession::new).store(MemoryStore::new())),
         ("memory", layer().store(MemoryStore::new())),
         ("sqlite", layer().store(SqliteStore::open(directory.file()).unwrap())),
     ]

@@ -6,6 +6,7 @@ mod support;
 mod django;
 mod express;
 mod express_vectors;
+mod flask_session;
 mod flask_vectors;
 mod iron;
 mod laravel;

@@ -358,6 +358,7 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
     let ours = ["Sealed", "Opaque"];
     let theirs = [
         "Flask",
+        "Flask-Session",
         "Django",
         "Rails",
         "cookie-session",

@@ -44,7 +44,7 @@ fn is_finite(value: &Value) -> bool {
     !matches!(value, Value::Float(float) if !float.is_finite())
 }
 
-fn leaf() -> impl Strategy<Value = Value> {
+pub(super) fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => plain(),
         1 => any::<i64>().prop_map(Value::from),
@@ -56,7 +56,7 @@ fn leaf() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn tree(leaf: impl Strategy<Value = Value> + 'static, tuples: bool) -> impl Strategy<Value = Value> {
+pub(super) fn tree(leaf: impl Strategy<Value = Value> + 'static, tuples: bool) -> impl Strategy<Value = Value> {
     let name = prop_oneof![6 => text().prop_map(Value::from), 1 => surrogates()];
     leaf.prop_recursive(5, 60, 6, move |inner| {
         let map = prop::collection::vec((name.clone(), inner.clone()), 0..6).prop_map(|members| {

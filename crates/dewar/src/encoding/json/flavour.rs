@@ -18,6 +18,7 @@ pub(super) enum Numbers {
     JavaScript,
     Ruby,
     Php,
+    Msgspec,
 }
 
 /// What is escaped beside quotes, backslashes and control characters.
@@ -48,6 +49,9 @@ impl Json {
     /// What PHP's `json_encode` writes: ASCII, slashes escaped, and a float without a fraction as an integer.
     pub const PHP: Json = Json { numbers: Numbers::Php, tags: false, sorted: false, escapes: Escapes::Slashes };
 
+    /// What Python's msgspec writes, for Flask-Session: what JSON has no word for is the text or the list that it wraps, and bytes are base64.
+    pub const MSGSPEC: Json = Json { numbers: Numbers::Msgspec, tags: false, sorted: false, escapes: Escapes::Nothing };
+
     /// Whether members are sorted by name, by code point, at every level.
     #[must_use]
     pub const fn sort_keys(self, sorted: bool) -> Json {
@@ -64,7 +68,12 @@ impl Json {
         self.tags
     }
 
-    /// Whether text may hold half of a surrogate pair: Ruby's and PHP's parsers refuse the whole session then.
+    /// Whether a tuple is a list, a UUID and a date their texts, and bytes their base64.
+    pub(super) const fn unwraps(self) -> bool {
+        matches!(self.numbers, Numbers::Msgspec)
+    }
+
+    /// Whether text may hold half of a surrogate pair: the parsers of Ruby, PHP and msgspec refuse the whole session then.
     pub(super) const fn has_surrogates(self) -> bool {
         matches!(self.numbers, Numbers::Python | Numbers::JavaScript)
     }
@@ -75,7 +84,7 @@ impl Json {
             // Ruby's parser stops at 100 levels, of which the session is one.
             Numbers::Ruby => 99,
             // The session around it takes one level, or two where it looks like a tag.
-            Numbers::Python | Numbers::JavaScript | Numbers::Php => DEPTH - 2,
+            Numbers::Python | Numbers::JavaScript | Numbers::Php | Numbers::Msgspec => DEPTH - 2,
         }
     }
 
@@ -83,7 +92,7 @@ impl Json {
     pub(super) fn too_deep(self) -> WriteError {
         match self.numbers {
             Numbers::Ruby => WriteError::new("nested deeper than the 100 levels that Ruby's parser takes"),
-            Numbers::Python | Numbers::JavaScript | Numbers::Php => WriteError::deep(),
+            _ => WriteError::deep(),
         }
     }
 }

@@ -53,7 +53,9 @@ impl Json {
 
     pub(super) fn read<T: DeserializeOwned>(self, encoded: &[u8]) -> Result<T, ReadError> {
         let plain = scan::Scan::whole(self, encoded, DEPTH).ok_or_else(ReadError::malformed)?;
+        // serde_json would show text as the bytes that it is, and not as those that it stands for.
         if plain
+            && !self.unwraps()
             && *FAITHFUL
             && let Ok(value) = serde_json::from_slice(encoded)
         {
@@ -64,6 +66,12 @@ impl Json {
         #[cfg(feature = "php")]
         // PHP writes an empty array, and one with the keys 0, 1, 2 and so on, as a list.
         let reader = if self.numbers == Numbers::Php { reader.lists_are_maps() } else { reader };
+        if self.unwraps() {
+            // A type that wants bytes says so where nobody reads along.
+            let value = || read::value(self, encoded).ok_or_else(ReadError::malformed);
+            return T::deserialize(reader.base64_is_bytes())
+                .or_else(|error| T::deserialize(Reader::new(value()?, false).base64_is_bytes()).map_err(|_| error));
+        }
         T::deserialize(reader)
     }
 

@@ -1,4 +1,4 @@
-//! Numbers as Python, JavaScript, Ruby and PHP print them: the shortest digits that read back, in fixed notation within a range.
+//! Numbers as Python, JavaScript, Ruby, PHP and msgspec print them: the shortest digits that read back, in fixed notation within a range.
 
 use super::flavour::Numbers;
 
@@ -55,7 +55,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
 
     if digits.is_empty() {
         match numbers {
-            Numbers::Python | Numbers::Ruby => out.extend([sign, "0.0"].concat().into_bytes()),
+            Numbers::Python | Numbers::Ruby | Numbers::Msgspec => out.extend([sign, "0.0"].concat().into_bytes()),
             Numbers::JavaScript => out.push(b'0'),
             Numbers::Php => out.extend([sign, "0"].concat().into_bytes()),
         }
@@ -67,6 +67,7 @@ fn write_digits(text: &str, numbers: Numbers, out: &mut Vec<u8>) {
         Numbers::JavaScript => -6..21,
         Numbers::Ruby => -4..15,
         Numbers::Php => -4..17,
+        Numbers::Msgspec => -5..16,
     };
     // Ruby pads nothing beyond there, and still prints a fraction.
     let has_fraction =
@@ -89,7 +90,7 @@ fn write_fixed(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<u8>
         Some((_, [])) | None => {
             out.extend_from_slice(digits);
             out.extend(std::iter::repeat_n(b'0', before - digits.len()));
-            if matches!(numbers, Numbers::Python | Numbers::Ruby) {
+            if matches!(numbers, Numbers::Python | Numbers::Ruby | Numbers::Msgspec) {
                 out.extend_from_slice(b".0");
             }
         }
@@ -109,7 +110,11 @@ fn write_exponent(digits: &[u8], exponent: i32, numbers: Numbers, out: &mut Vec<
     } else if matches!(numbers, Numbers::Ruby | Numbers::Php) {
         out.extend_from_slice(b".0");
     }
-    out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+    out.extend_from_slice(match numbers {
+        _ if exponent < 0 => b"e-",
+        Numbers::Msgspec => b"e",
+        _ => b"e+",
+    });
     let exponent = exponent.unsigned_abs();
     if matches!(numbers, Numbers::Python | Numbers::Ruby) && exponent < 10 {
         out.push(b'0');

@@ -30,7 +30,7 @@ impl Json {
             };
         }
         match self.numbers {
-            Numbers::Python | Numbers::Ruby | Numbers::Php => Ordering::Equal,
+            Numbers::Python | Numbers::Ruby | Numbers::Php | Numbers::Msgspec => Ordering::Equal,
             Numbers::JavaScript => match (array_index(a.text), array_index(b.text)) {
                 (Some(a), Some(b)) => a.cmp(&b),
                 (Some(_), None) => Ordering::Less,

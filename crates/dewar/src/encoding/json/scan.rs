@@ -128,7 +128,7 @@ impl<'a> Scan<'a> {
         self.plain = false;
         match self.json.numbers {
             Numbers::Python => self.word(word),
-            Numbers::JavaScript | Numbers::Ruby | Numbers::Php => None,
+            _ => None,
         }
     }
 
@@ -158,6 +158,7 @@ impl<'a> Scan<'a> {
                 let unit = self.unit()?;
                 match unit {
                     0xd800..=0xdbff if matches!(self.unit_ahead(), Some(0xdc00..=0xdfff)) => self.at += 6,
+                    0xd800..=0xdfff if self.json.numbers == Numbers::Msgspec => return None,
                     0xd800..=0xdfff => self.plain = false,
                     _ => {}
                 }
@@ -202,13 +203,15 @@ impl<'a> Scan<'a> {
         };
         let integer = fraction.is_none() && exponent.is_none();
         self.plain &= match self.json.numbers {
-            Numbers::Python | Numbers::Ruby | Numbers::Php if integer && digits > PYTHON_DIGITS => return None,
-            Numbers::Python | Numbers::Ruby | Numbers::Php => digits <= 18 && exponent.is_none_or(|digits| digits < 3),
             // There 1e3, 1000.0 and 1000.00000000000000001 are integers, and 2^53 is none: with 15 digits, each is another float.
             Numbers::JavaScript => {
                 digits + fraction.unwrap_or(0) <= 15
                     && (integer || exponent.is_none() && !self.text[start..self.at].ends_with(b"0"))
             }
+            _ if integer && digits > PYTHON_DIGITS => return None,
+            // 1e400 is "out of range" there.
+            Numbers::Msgspec if !integer && !is_finite(&self.text[start..self.at]) => return None,
+            _ => digits <= 18 && exponent.is_none_or(|digits| digits < 3),
         };
         self.plain &= !(integer && negative && zero);
         Some(())
@@ -221,6 +224,12 @@ impl<'a> Scan<'a> {
         }
         (self.at > start).then(|| self.at - start)
     }
+}
+
+/// Whether a number is one of 64 bits.
+fn is_finite(number: &[u8]) -> bool {
+    let text = std::str::from_utf8(number).ok();
+    text.and_then(|text| text.parse().ok()).is_some_and(f64::is_finite)
 }
 
 /// The code unit of `\uxxxx`.

@@ -32,6 +32,7 @@ impl Writer<'_> {
             Numbers::JavaScript => "JavaScript's JSON",
             Numbers::Ruby => "Rails' JSON",
             Numbers::Php => "PHP's JSON",
+            Numbers::Msgspec => "Flask-Session's JSON",
         };
         WriteError::new(format!("{whose} cannot hold {what}"))
     }
@@ -65,6 +66,12 @@ impl Writer<'_> {
                 inner.serialize(Writer { to: &mut *to })?;
                 if to.out.get(start) == Some(&b'[') { Ok(()) } else { Err(WriteError::new("a tuple must be a list")) }
             }),
+            exact::UUID if self.to.json.unwraps() => self.serialize_str(&text_of(inner)?),
+            exact::DATE_TIME if self.to.json.unwraps() => {
+                let date: DateTime = text_of(inner)?.parse().map_err(|_| WriteError::new("not a date"))?;
+                self.serialize_str(&date.to_python())
+            }
+            exact::MARKUP if self.to.json.unwraps() => Err(self.refuse("markup; write text")),
             exact::MARKUP => self.tagged(tag::MARKUP, "markup", |to| inner.serialize(Writer { to })),
             exact::UUID => {
                 let dashed = text_of(inner)?;
@@ -102,6 +109,9 @@ impl Writer<'_> {
         kind: &str,
         inner: impl FnOnce(&mut Buffer) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
+        if self.to.json.unwraps() {
+            return inner(self.to);
+        }
         if !self.to.json.tags {
             return Err(self.refuse(kind));
         }

@@ -1,5 +1,7 @@
-//! Entries as MessagePack: always the shortest form, text for names.
+//! Entries as MessagePack: always the shortest form, text for names. And as Python's msgspec writes it.
 
+#[cfg(feature = "flask")]
+mod plain;
 mod scan;
 mod write;
 
@@ -17,9 +19,32 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteEr
 }
 
 /// The value of whatever can be written, for a format that is written from one: ours says of every type what it is.
-#[cfg(any(feature = "phoenix", feature = "php"))]
+#[cfg(any(feature = "flask", feature = "phoenix", feature = "php"))]
 pub(super) fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value, WriteError> {
     read(&write(value)?).map_err(|why| WriteError::new(why.to_string()))
+}
+
+/// The same without extension types of ours: what Python's msgspec writes.
+#[cfg(feature = "flask")]
+pub(super) fn write_plain<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WriteError> {
+    let mut out = Vec::with_capacity(64);
+    // The session around it takes one level.
+    plain::value(&self::value(value)?, DEPTH - 1, &mut out)?;
+    Ok(out)
+}
+
+/// Reads it. What is an extension type to the application that wrote it is none of ours.
+#[cfg(feature = "flask")]
+pub(super) fn read_plain<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {
+    let scan = Scan::foreign(encoded, DEPTH).ok_or_else(ReadError::malformed)?;
+    if scan.unknown { Err(ReadError::new("found an unknown extension type")) } else { read(encoded) }
+}
+
+/// The members of a session that nobody looks into later: all of it is checked.
+#[cfg(feature = "flask")]
+pub(super) fn members_plain(whole: &[u8]) -> Option<Vec<Member>> {
+    Scan::foreign(whole, DEPTH)?;
+    members(whole)
 }
 
 pub(super) fn read<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ReadError> {

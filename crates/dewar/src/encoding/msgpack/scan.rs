@@ -7,6 +7,11 @@ pub(super) struct Scan<'a> {
     pub(super) rest: &'a [u8],
     /// Whether there was an extension type.
     pub(super) extensions: bool,
+    /// Whether there was one that is not MessagePack's own date.
+    #[cfg_attr(not(feature = "flask"), allow(dead_code))]
+    pub(super) unknown: bool,
+    /// Whether those are another application's, and whatever is in them is.
+    is_foreign: bool,
 }
 
 /// What stands at one marker. What nests says how many values follow.
@@ -20,14 +25,23 @@ pub(super) enum Token<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(rest: &'a [u8]) -> Self {
-        Scan { rest, extensions: false }
+        Scan { rest, extensions: false, unknown: false, is_foreign: false }
     }
 
     /// Exactly one value, nested at most so deep, whose text is UTF-8.
     pub(super) fn whole(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
-        let mut scan = Scan::new(encoded);
-        scan.skip(depth)?;
-        scan.rest.is_empty().then_some(scan)
+        Scan::new(encoded).walked(depth)
+    }
+
+    /// The same of another application's, whose extension types are not looked into.
+    #[cfg(feature = "flask")]
+    pub(super) fn foreign(encoded: &'a [u8], depth: usize) -> Option<Scan<'a>> {
+        Scan { is_foreign: true, ..Scan::new(encoded) }.walked(depth)
+    }
+
+    fn walked(mut self, depth: usize) -> Option<Scan<'a>> {
+        self.skip(depth)?;
+        self.rest.is_empty().then_some(self)
     }
 
     #[inline]
@@ -109,9 +123,12 @@ impl<'a> Scan<'a> {
             }
             Token::Extension(number, payload) => {
                 self.extensions = true;
-                match number {
-                    exact::number::TUPLE => Scan::whole(payload, depth).map(drop),
-                    _ => Some(()),
+                self.unknown |= number != exact::number::DATE_TIME;
+                match payload.first() {
+                    _ if number != exact::number::TUPLE || self.is_foreign => Some(()),
+                    // A list, which counts as one level. Another extension type would go on for ever without one.
+                    Some(0x90..=0x9f | 0xdc | 0xdd) => Scan::whole(payload, depth).map(drop),
+                    _ => None,
                 }
             }
         }

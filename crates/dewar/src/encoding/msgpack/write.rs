@@ -82,7 +82,7 @@ fn extension<S: Serializer>(serializer: S, number: i8, payload: &[u8]) -> Result
 }
 
 /// Source: MessagePack specification, "Timestamp extension type": the shortest of its three forms.
-fn timestamp(moment: DateTime) -> ([u8; 12], usize) {
+pub(super) fn timestamp(moment: DateTime) -> ([u8; 12], usize) {
     let mut bytes = [0; 12];
     let (seconds, nanos) = (moment.seconds(), moment.nanos());
     match u64::try_from(seconds) {
