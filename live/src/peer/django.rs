@@ -51,11 +51,8 @@ impl Django {
         let answer = Visitor::new().get(&format!("{}/_test/rows", self.url));
         let rows: Vec<serde_json::Value> = serde_json::from_str(&answer.body).expect("rows");
         let text = |row: &serde_json::Value, name: &str| row[name].as_str().expect("a text").to_owned();
-        let row = |row| Row {
-            id: text(row, "id"),
-            text: text(row, "text"),
-            left: row["left"].as_f64().expect("seconds"),
-        };
+        let row =
+            |row| Row { id: text(row, "id"), text: text(row, "text"), left: row["left"].as_f64().expect("seconds") };
         rows.iter().map(row).collect()
     }
 

@@ -359,6 +359,7 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
     let theirs = [
         "Flask",
         "Django",
+        "Django-session",
         "Rails",
         "cookie-session",
         "express-session",
