@@ -88,7 +88,7 @@ def codecs():
         ("Flask's format", "dewar/{}/plain", "floor/{}/plain", "python/{}/plain"),
         ("Flask's format, compressed", "dewar/{}/compressed", "floor/{}/compressed", "python/{}/compressed"),
     ]
-    others = [("Django's format", "django"), ("Rails' format", "rails"), ("iron-session's format", "iron"), ("Phoenix's format", "phoenix")]
+    others = [("Django's format", "django"), ("Rails' format", "rails"), ("iron-session's format", "iron"), ("Phoenix's format", "phoenix"), ("PHP's", "php"), ("Symfony's", "symfony"), ("Laravel's", "laravel"), ("express-session's", "express-session")]
     aims = []
     for name, *columns in kinds:
         for verb in ("open", "commit"):
@@ -103,7 +103,7 @@ def codecs():
             ours, peer = (ns.get(f"{whose}/{verb}/{of}") for whose in ("dewar", of))
             if ours is not None:
                 body.append([f"{verb}, {name}", f"{ours:,.0f}", "-", "-" if peer is None else f"{peer:,.0f}"])
-    text = "## Codecs\n\nNanoseconds of CPU, the least of three passes. The peer of `sealed` is the private jar with JSON; of a framework's format, its own code in its\nown language. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
+    text = "## Codecs\n\nNanoseconds of CPU, the least of three passes. The peer of `sealed` is the private jar with JSON; of a framework's format, its own code in its\nown language. Where a cookie holds an id, it is the cookie and the record, without what keeps it. Floors are MAC or AEAD, base64, inflate or deflate, and one walk through the same bytes.\n\n"
     return text + table(["", "dewar", "floors", "peer"], body) + "\n" + aims_table(aims)
 
 

@@ -13,7 +13,11 @@ use criterion::{
 };
 use dewar::{
     Keyring, Secret,
-    dialect::{Body, Contents, Dialect, Django, Flask, Iron, Jar, Limits, Phoenix, Rails, Sealed, Steps, Timestamp, Token},
+    dialect::{
+        Body, Contents, Dialect, Django, ExpressSession, Flask, Iron, Jar, Laravel, Limits, Phoenix, Php, Rails, Sealed, Steps, Symfony,
+        Timestamp, Token,
+    },
+    layout::Attributes,
 };
 use hmac::{Hmac, Mac};
 use serde::de::IgnoredAny;
@@ -77,6 +81,30 @@ fn dialect(c: &mut Criterion, name: &str, dialect: &dyn Dialect) {
     c.bench_function(&format!("dewar/commit/{name}"), |b| {
         b.iter(|| dialect.write(Body::Data(black_box(&contents)), NAME, NOW, &mut random))
     });
+}
+
+/// The same where the cookie holds an id and the entries are in a record: both of them.
+fn stored(c: &mut Criterion, name: &str, dialect: &dyn Dialect) {
+    let layout = dialect.layout().unwrap();
+    let mut contents = Contents::new(NOW, 86_400, None, false);
+    for (name, value) in peers::session() {
+        contents.data.insert(name.as_bytes(), layout.encoding().write(&value).unwrap());
+    }
+    let mut random = |bytes: &mut [u8]| bytes.fill(7);
+    let (id, cookie) = (dialect.new_id(&mut random), Attributes::new(NAME));
+    let limits = Limits::new(NOW, 86_400);
+    let mut commit = || {
+        let record = layout.write(black_box(&contents), &cookie).unwrap();
+        (dialect.write(Body::Id(&id), NAME, NOW, &mut random).unwrap().remove(0).value, record)
+    };
+    let (token, record) = commit();
+    let open = || match dialect.read(&Jar::of(NAME, &[("", black_box(&token))]), &limits, &mut Steps::off()) {
+        Ok(Token::Id { .. }) => layout.read(black_box(&record), &mut Steps::off()).unwrap().data,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(open().len(), contents.data.len());
+    c.bench_function(&format!("dewar/open/{name}"), |b| b.iter(open));
+    c.bench_function(&format!("dewar/commit/{name}"), |b| b.iter(&mut commit));
 }
 
 /// AES-256-GCM over the MessagePack, with 77 bytes of header in front and 33 of facts, as `Sealed` has them.
@@ -203,6 +231,11 @@ fn codecs(c: &mut Criterion) {
     dialect(c, "rails", &Rails::new(&keyring));
     dialect(c, "iron", &Iron::new(&keyring));
     dialect(c, "phoenix", &Phoenix::new(&keyring).signing_salt("pepper"));
+    stored(c, "php", &Php::new());
+    stored(c, "symfony", &Symfony::new());
+    let app_key = Secret::new("base64:a2V5IG9mIDMyIGJ5dGVzLCBmb3IgYW4gZXhhbXBsZSE=").unwrap();
+    stored(c, "laravel", &Laravel::new(&Keyring::new(app_key)));
+    stored(c, "express-session", &ExpressSession::new(&keyring));
     jars(c);
 }
 

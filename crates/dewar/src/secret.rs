@@ -344,8 +344,14 @@ pub(crate) fn example_refused(host: &str) -> Error {
     Error::setting(what).because(format!("{why}; {HOW_TO_MAKE_ONE}"))
 }
 
-/// 256 bits or more in hexadecimal, as `openssl rand -hex 32` and Python's `secrets.token_hex()` draw them: nobody makes that up.
+/// 256 bits or more in hexadecimal, as `openssl rand -hex 32` and Python's `secrets.token_hex()` draw them, or 128 in base64, as Laravel's `artisan key:generate`
+/// does: nobody makes that up.
 fn is_drawn(bytes: &[u8]) -> bool {
+    if let Some(key) = bytes.strip_prefix(b"base64:") {
+        let has = |is_it: fn(&u8) -> bool| key.iter().any(is_it);
+        let is_base64 = key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
+        return key.len() >= 24 && is_base64 && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    }
     bytes.len() >= 64 && bytes.iter().all(u8::is_ascii_hexdigit)
 }
 
@@ -595,6 +601,9 @@ mod tests {
     fn what_a_machine_drew_is_told_from_what_a_person_made_up() {
         assert!(is_drawn(hex(&[0xa7; 32]).as_bytes()));
         assert!(!is_drawn(hex(&[0xa7; 31]).as_bytes()) && !is_drawn(b"w98fw9ef8hwe98fhwef"));
+        // Of Laravel's `artisan key:generate`.
+        assert!(is_drawn(b"base64:p4D1rhSWVGTF6Iqwk4bbGfnDBYTKNrOhQGwQg9AUY6A="));
+        assert!(!is_drawn(b"base64:aaaaaaaaaaaaaaaaaaaaaaaa") && !is_drawn(b"base64:Ab1="));
     }
 
     #[test]

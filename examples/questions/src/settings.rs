@@ -93,7 +93,10 @@ impl Settings {
         }
         let store = self.store(known)?;
         // A random id on a store needs no secret.
-        let needs_secret = known.is_some() || store.is_none();
+        let needs_secret = known.map_or(store.is_none(), |known| !["PHP", "Symfony"].contains(&known.name));
+        if known.is_some_and(|known| known.name == "Laravel") && given(&self.secret_key).is_none() {
+            return Err("SECRET_KEY is not set: it is Laravel's APP_KEY, with its base64:".into());
+        }
         let mut layer = SessionLayer::new(self.keyring(needs_secret)?)?;
         let options = given(&self.session_options);
         layer = match (known, options) {
@@ -163,9 +166,14 @@ impl Settings {
                  leave out SESSION_DIALECT to use the store, or SESSION_STORE to use the cookie"
             )),
             (Keeps::Id, None) => Err(format!(
-                "SESSION_DIALECT={name} keeps only an id in the cookie: set SESSION_STORE too, \
-                 to redis://... (of PHP also files:FOLDER) where an application of the framework is to share the sessions"
+                "SESSION_DIALECT={name} keeps only an id in the cookie: set SESSION_STORE too; where an application of the framework is to \
+                 share the sessions, it is one of {}",
+                places(known).join(" ")
             )),
+            (Keeps::Id, Some(url)) => {
+                is_shared(known, url)?;
+                Ok(store)
+            }
             (_, store) => Ok(store),
         }
     }
@@ -217,4 +225,42 @@ impl Settings {
 /// Set to nothing is the same as not set.
 fn given(setting: &Option<String>) -> Option<&str> {
     setting.as_deref().filter(|text| !text.is_empty())
+}
+
+/// Where the applications of a framework keep sessions that are read here.
+fn places(known: Known) -> &'static [&'static str] {
+    match known.name {
+        "PHP" | "Symfony" => &["files:FOLDER", "redis://..."],
+        "Laravel" | "Django-session" => &["redis://...", "sqlite:FILE", "postgres://...", "mysql://..."],
+        _ => &["redis://..."],
+    }
+}
+
+/// Says where a store is none that an application of the framework reads.
+fn is_shared(known: Known, url: &str) -> Result<(), String> {
+    let kind = |address: &str| -> String { address.chars().take_while(char::is_ascii_alphabetic).collect() };
+    let kind_of_url = match &*kind(url) {
+        "rediss" | "valkey" | "valkeys" | "unix" => "redis".to_owned(),
+        "postgresql" => "postgres".to_owned(),
+        "mariadb" => "mysql".to_owned(),
+        other => other.to_owned(),
+    };
+    let (name, places) = (known.name, places(known));
+    if !places.iter().any(|place| kind(place) == kind_of_url) {
+        let is_told = format!("{name} keeps its sessions in one of {}, and not in {kind_of_url}:", places.join(" "));
+        if kind_of_url == "files" {
+            return Err(format!("SESSION_STORE: {is_told}"));
+        }
+        tracing::warn!("SESSION_STORE: {is_told}; what is written there is this program's alone");
+        return Ok(());
+    }
+    // SQLite would make it: an empty one is not the application's.
+    let file = url.strip_prefix("sqlite:").map(|file| Path::new(file.strip_prefix("//").unwrap_or(file)));
+    match file.filter(|file| !file.exists()) {
+        Some(file) => {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            Err(format!("SESSION_STORE: there is no file {}: name the database of the application", file.display()))
+        }
+        None => Ok(()),
+    }
 }

@@ -35,7 +35,7 @@ use crate::{
     encoding::base64::decode_standard,
     error::Error,
     explain::signed_by,
-    layout::{LaravelCache, LaravelTable, Layout, Serialization},
+    layout::{LaravelCache, LaravelTable, Layout, Serialization, Table},
     meaning::{self, LARAVEL_TOKEN as TOKEN, Meaning},
     secret::{Keyring, Secret, letters_and_digits},
 };
@@ -257,6 +257,12 @@ impl Dialect for Laravel {
 
     fn check(&self) -> Result<(), Error> {
         self.encrypter().map(drop).ok_or_else(|| self.no_key())?;
+        if !Table::is_a_name(&self.table) {
+            let name = &self.table;
+            return Err(Error::setting(format!(
+                "table: {name:?} names no table; write config('session.table'), as sessions or app.sessions"
+            )));
+        }
         self.meaning.check()
     }
 
@@ -292,7 +298,12 @@ impl Laravel {
         let which = if at == 0 { "the secret".to_owned() } else { format!("fallback {at}") };
         let length = self.secrets.get(at).and_then(key).map(|key| key.len());
         let other = Cipher::ALL.into_iter().find(|other| length == Some(other.key_len()));
+        let text = self.secrets.get(at).map(|secret| secret.reveal().to_vec()).unwrap_or_default();
+        let is_around = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'');
         let why = match (length, other) {
+            _ if text.first().is_some_and(is_around) || text.last().is_some_and(is_around) => {
+                "it has a quote, a blank or a line end around it: leave that out".to_owned()
+            }
             (None, _) => "what stands behind its base64: is no base64".to_owned(),
             (Some(length), Some(other)) => format!("it has {length} bytes, as {} wants them: say cipher", other.name()),
             (Some(length), None) => format!("it has {length} bytes"),

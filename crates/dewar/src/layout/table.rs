@@ -38,7 +38,16 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
+    /// Whether it can be a table's name, with its schema's before a dot: letters, digits, `_`, `-`, `$` and blanks.
+    #[cfg(feature = "laravel")]
+    pub(crate) fn is_a_name(name: &str) -> bool {
+        let is_in_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$' | ' ');
+        let is_one = |part: &str| !part.is_empty() && part.chars().all(is_in_a_name);
+        name.split('.').count() <= 2 && name.split('.').all(is_one)
+    }
+
     /// The same of sessions that end so long after their last visit. `None`: each row says by itself when it ends.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn lasting(&self, lifetime: Duration) -> Option<Self> {
         match self.ends {
             Ends::After(column, _) => Some(Self { ends: Ends::After(column, lifetime), ..self.clone() }),

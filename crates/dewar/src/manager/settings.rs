@@ -217,7 +217,6 @@ impl Settings {
 
         let usual = if profile.persistent { Lifetime::persistent() } else { Lifetime::browser() };
         let lifetime = self.lifetime.unwrap_or(usual);
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let absolute = lifetime.absolute.or(profile.absolute.map(seconds));
         lifetime.check(absolute).map_err(|why| Error::setting(format!("lifetime: {why}")))?;
         if lifetime.absolute.is_some() && !format.says_when_it_began() {
@@ -352,7 +351,6 @@ impl Settings {
     ///
     /// Where the two contradict each other.
     fn idle(&self, profile: &Profile, of_records: Option<Duration>) -> Result<u32, Error> {
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         match (self.lifetime.and_then(|lifetime| lifetime.idle), of_records.map(seconds)) {
             (Some(said), Some(other)) if said != other => Err(Error::setting(format!(
                 "lifetime: the layer says an idle timeout of {said} seconds, and the store that records live for {other}, by which the framework removes them: \
@@ -417,6 +415,10 @@ impl Settings {
         let copied = Copied::new(engine, copies, Arc::clone(runtime));
         Ok(Arc::new(copied.map_err(|why| Error::setting(format!("cache: {why}")))?))
     }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Where sessions are, how their records look, and the idle timeout in seconds.

@@ -95,6 +95,12 @@ impl FilesStore {
     pub(super) fn of_address(rest: &str) -> Result<Self, StoreError> {
         let (folder, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let folder = folder.strip_prefix("//").unwrap_or(folder);
+        if let Some((depth, folder)) = folder.split_once(';').filter(|(depth, _)| depth.parse::<u8>().is_ok()) {
+            let folder = folder.rsplit(';').next().unwrap_or(folder);
+            return Err(StoreError::new(format!(
+                "files: PHP's depth is a setting here: write files:{folder}?depth={depth}"
+            )));
+        }
         if folder.is_empty() {
             return Err(StoreError::new(
                 "files: names no folder: write PHP's session.save_path, as in files:/var/lib/php/sessions",

@@ -95,7 +95,10 @@ impl SessionStore for Layered {
                 }
             },
             Found::Gone(tombstone) => Load::Gone(tombstone),
-            Found::Missing => Load::Missing,
+            Found::Missing => {
+                telemetry::no_record(&*self.layout);
+                Load::Missing
+            }
         })
     }
 

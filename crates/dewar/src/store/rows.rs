@@ -14,11 +14,12 @@ mod sql;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use self::sql::Statements;
 pub(super) use self::sql::{Cell, Flavor, Statement};
 use super::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
-use crate::layout::{Stored, Table};
+use crate::layout::{Ends, Stored, Table};
 
 /// A database that has a framework's table, and our own for the tombstones.
 pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
@@ -39,8 +40,14 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, Applied>;
 
-    /// Runs a statement that ends rows, and says how many.
+    /// Runs a statement that removes rows, and says how many.
     fn remove(&self, statement: Statement) -> Answer<'_, usize>;
+
+    /// Removes tombstones that are over from our own table, at most so many.
+    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
+
+    /// The table's name as each statement says it, once it is known to be one that keeps what it is given.
+    fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>>;
 }
 
 /// Says of what stands under each name what is to be done, and what that comes to.
@@ -60,11 +67,28 @@ pub(super) struct Looks {
 impl Looks {
     /// The framework's table is not there, or has other columns.
     pub(super) fn missing(&self, why: impl fmt::Display) -> StoreError {
-        let Table { name, made_by, .. } = &*self.table;
-        StoreError::new(format!("there is no table of sessions as the framework makes it ({name}): run {made_by}"))
-            .because(why.to_string())
+        missing(&self.table, why)
+    }
+
+    /// The user may not do that to the framework's table.
+    #[cfg(feature = "postgres")]
+    pub(super) fn denied(&self, why: impl fmt::Display) -> StoreError {
+        let name = &self.table.name;
+        let needs = format!("this user needs SELECT, INSERT, UPDATE and DELETE on the framework's table {name}");
+        StoreError::new(needs).because(why.to_string())
     }
 }
+
+/// The framework's table is not there, or has other columns.
+pub(super) fn missing(table: &Table, why: impl fmt::Display) -> StoreError {
+    let Table { name, made_by, .. } = table;
+    let message = format!("there is no table of sessions as the framework makes it ({name}): run {made_by}");
+    StoreError::new(message).because(why.to_string())
+}
+
+/// What is said where a statement on a locked row did not do what it says.
+pub(super) const NOT_DONE: &str =
+    "a policy, rule or trigger of the framework's table keeps a session from being written; nothing was done";
 
 /// What stands under a name.
 #[derive(Debug, Default)]
@@ -112,7 +136,7 @@ pub(super) enum Act {
 pub(super) struct Rows<D> {
     database: Arc<D>,
     table: Arc<Table>,
-    statements: Statements,
+    statements: OnceCell<Statements>,
 }
 
 impl<D: Database> Rows<D> {
@@ -121,11 +145,18 @@ impl<D: Database> Rows<D> {
     }
 
     fn of(database: Arc<D>, table: Arc<Table>) -> Self {
-        Self { database, statements: Statements::of(&table, D::FLAVOR), table }
+        Self { database, statements: OnceCell::new(), table }
     }
 
-    fn looks(&self, name: &str, is_locked: bool) -> Looks {
-        let row = if is_locked { self.statements.lock(name) } else { self.statements.look(name) };
+    async fn statements(&self) -> Result<&Statements, StoreError> {
+        let of_table = async || {
+            let name = self.database.resolve(&self.table).await?;
+            Ok(Statements::of(&name, &self.table, D::FLAVOR))
+        };
+        self.statements.get_or_try_init(of_table).await
+    }
+
+    fn looks(&self, row: Statement, name: &str) -> Looks {
         Looks { row, tombstone: self.tombstone_key(name), name: name.into(), table: Arc::clone(&self.table) }
     }
 
@@ -140,7 +171,8 @@ impl<D: Database> Rows<D> {
         decide: impl Fn(&[There]) -> (Vec<Act>, Result<Applied, StoreError>) + Send + Sync + 'static,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let looks = names.iter().map(|name| self.looks(name, true)).collect();
+        let statements = self.statements().await?;
+        let looks = names.iter().map(|name| self.looks(statements.lock(name), name)).collect();
         self.database.step(what, looks, Arc::new(decide), now).await
     }
 }
@@ -157,16 +189,21 @@ fn is(guard: Guard, row: &Row) -> bool {
 impl<D: Database> Engine for Rows<D> {
     fn load<'a>(&'a self, name: &'a str, now: Timestamp) -> Answer<'a, Found> {
         Box::pin(async move {
-            let there = self.database.look(self.looks(name, false), now).await?;
+            // No text of a database has one.
+            if name.contains('\0') {
+                return Ok(Found::Missing);
+            }
+            let statements = self.statements().await?;
+            let there = self.database.look(self.looks(statements.look(name), name), now).await?;
             if let Some(tombstone) = there.tombstone {
                 if there.row.is_some() {
-                    // The framework wrote it after the end.
-                    let delete = self.statements.delete(name);
+                    // The framework wrote it after the end. Where it has it locked, the next one removes it.
+                    let delete = statements.delete(name);
                     let sweep = move |there: &[There]| match there {
                         [There { tombstone: Some(_), .. }] => (vec![Act::Run(delete.clone())], Ok(Applied::Done)),
                         _ => only(Applied::Conflict),
                     };
-                    self.step("load", &[name], sweep, now).await?;
+                    drop(self.step("load", &[name], sweep, now).await);
                 }
                 return Ok(Found::Gone(tombstone));
             }
@@ -182,19 +219,20 @@ impl<D: Database> Engine for Rows<D> {
 
     fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
+            let statements = self.statements().await?;
             let (what, statement) = match (guard, &write) {
                 (Guard::Absent, Write::Record { data, expires, .. }) => {
-                    ("create", self.statements.insert(name, data, *expires)?)
+                    ("create", statements.insert(name, data, *expires)?)
                 }
                 (Guard::Is(_), Write::Record { data, expires, .. }) => {
-                    ("replace", self.statements.update(name, data, *expires)?)
+                    ("replace", statements.update(name, data, *expires)?)
                 }
-                (Guard::Is(_), Write::Touch(expires)) => ("touch", self.statements.touch(name, *expires)),
+                (Guard::Is(_), Write::Touch(expires)) => ("touch", statements.touch(name, *expires)),
                 (Guard::Absent, Write::Touch(_)) | (Guard::Any, _) => {
                     return Err(StoreError::new("a record is not written over whatever stands there"));
                 }
             };
-            let delete = self.statements.delete(name);
+            let delete = statements.delete(name);
             let decide = move |there: &[There]| {
                 let [there] = there else { return only(Applied::Conflict) };
                 let delete = there.row.is_some().then(|| Act::Run(delete.clone()));
@@ -215,7 +253,7 @@ impl<D: Database> Engine for Rows<D> {
 
     fn end<'a>(&'a self, name: &'a str, guard: Guard, tombstone: Tombstone, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let (delete, key) = (self.statements.delete(name), self.tombstone_key(name));
+            let (delete, key) = (self.statements().await?.delete(name), self.tombstone_key(name));
             let decide = move |there: &[There]| {
                 let [there] = there else { return only(Applied::Conflict) };
                 let delete = there.row.is_some().then(|| Act::Run(delete.clone()));
@@ -248,8 +286,9 @@ impl<D: Database> Engine for Rows<D> {
     ) -> Answer<'a, Applied> {
         Box::pin(async move {
             let Write::Record { data, expires, .. } = write else { return Ok(Applied::Gone(None)) };
-            let rename = self.statements.rename(from, to, &data, expires)?;
-            let (delete, key) = (self.statements.delete(from), self.tombstone_key(from));
+            let statements = self.statements().await?;
+            let rename = statements.rename(from, to, &data, expires)?;
+            let (delete, key) = (statements.delete(from), self.tombstone_key(from));
             let decide = move |there: &[There]| {
                 let [there, new] = there else { return only(Applied::Conflict) };
                 if let Some(tombstone) = &there.tombstone {
@@ -276,8 +315,15 @@ impl<D: Database> Engine for Rows<D> {
         Version::digest(data.body())
     }
 
+    /// Rows that say themselves when they end, and tombstones. Others are left to the framework, which alone knows for sure how long its sessions live.
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
-        self.database.remove(self.statements.purge(limit, now))
+        Box::pin(async move {
+            let rows = match self.table.ends {
+                Ends::At(_) => self.database.remove(self.statements().await?.purge(limit, now)).await?,
+                Ends::After(..) => 0,
+            };
+            Ok(rows + self.database.remove_tombstones(limit, now).await?)
+        })
     }
 
     fn living(&self, lifetime: Duration) -> Option<Arc<dyn Engine>> {

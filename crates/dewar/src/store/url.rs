@@ -34,6 +34,12 @@ use super::{AnyStore, StoreError, memory::MemoryStore};
 /// ```
 pub fn open(url: &str) -> Result<AnyStore, StoreError> {
     const KNOWN: &str = "a store's address begins with memory:, sqlite:, postgres:, mysql:, redis:, redis+sentinel:, redis+cluster: or files:";
+    let is_path =
+        url.starts_with(['/', '.']) || url.split_once(':').is_none_or(|(scheme, _)| scheme.contains(['/', ';']));
+    if is_path {
+        let hint = "; for an SQLite file write sqlite:FILE, for PHP's session.save_path files:FOLDER";
+        return Err(StoreError::new(format!("{KNOWN}{hint}")));
+    }
     let Some((scheme, rest)) = url.split_once(':') else { return Err(StoreError::new(KNOWN)) };
     let kind = scheme.split_once('+').map_or(scheme, |(kind, _)| kind);
     match kind {

@@ -41,6 +41,17 @@ pub(crate) fn record_refused(refusal: Refusal, report: impl FnOnce() -> Report<K
     }
 }
 
+/// There is no record under an id of another framework's. The names of records are ids, but for what stands before them.
+pub(crate) fn no_record(layout: &dyn crate::layout::Layout) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let prefix = layout.name("");
+        tracing::debug!(
+            prefix,
+            "the store has no record under this session's id; records are looked for under this prefix and the id"
+        );
+    }
+}
+
 /// A copy of a record could not be removed.
 pub(crate) fn copy_stays(error: &StoreError) {
     tracing::warn!(

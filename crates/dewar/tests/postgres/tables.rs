@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use crate::support::{
-    postgres::{client, open, run},
+    postgres::{client, number, open, run},
     postgres_server::Server,
-    tables::{Database, every_promise_is_kept},
+    stores::{NOW, ended, later},
+    tables::{Database, django, every_promise_is_kept, laravel, row},
 };
 use deadpool_postgres::{Manager, Pool};
 use dewar::{
     layout::Shape,
-    store::{Engine, SessionStore, postgres::PostgresStore, postgres_deadpool0_14},
+    store::{Applied, Engine, Found, Guard, SessionStore, Version, postgres::PostgresStore, postgres_deadpool0_14},
 };
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -60,4 +61,88 @@ async fn a_frameworks_table_is_shared_on_a_pool_of_the_applications_too() {
     let manager = Manager::new(server.url().parse().unwrap(), NoTls);
     let store = postgres_deadpool0_14::store(Pool::builder(manager).max_size(8).build().unwrap());
     every_promise_is_kept(&Site { server, store }).await;
+}
+
+async fn site() -> (Server, Arc<dyn Engine>) {
+    let server = Server::start(&[]);
+    let engine = open(&server).engine(laravel()).unwrap();
+    run(&server, Site::MADE[0]).await;
+    (server, engine)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; cargo xtask live"]
+async fn a_purge_leaves_what_the_framework_writes_meanwhile() {
+    let (server, _) = site().await;
+    run(&server, Site::MADE[1]).await;
+    run(&server, "INSERT INTO django_session VALUES ('back', 'old', '2020-01-01')").await;
+    let django_itself = client(&server.url()).await;
+    let update = "BEGIN; UPDATE django_session SET session_data = 'new', expire_date = '2099-01-01'";
+    django_itself.batch_execute(update).await.unwrap();
+    let engine = open(&server).engine(django()).unwrap();
+    let purge = tokio::spawn(async move { engine.purge(100, NOW).await.unwrap() });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    django_itself.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(purge.await.unwrap(), 0);
+    assert_eq!(number(&server, "SELECT count(*) FROM django_session").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; cargo xtask live"]
+async fn an_operator_of_somebody_elses_is_never_called() {
+    let (server, engine) = site().await;
+    run(
+        &server,
+        "CREATE FUNCTION public.yes(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true'; \
+         CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.yes)",
+    )
+    .await;
+    for name in ["mine", "hers"] {
+        engine.apply(name, Guard::Absent, row(name, None), NOW).await.unwrap();
+    }
+    let at = Guard::Is(Version::digest(b"mine"));
+    assert!(matches!(engine.apply("mine", at, row("ours", None), NOW).await.unwrap(), Applied::Done));
+    assert!(matches!(engine.end("mine", Guard::Any, ended(1), NOW).await.unwrap(), Applied::Done));
+    let hers = "SELECT count(*) FROM sessions WHERE payload OPERATOR(pg_catalog.=) 'hers'::text";
+    assert_eq!(number(&server, hers).await, 1);
+    assert_eq!(number(&server, "SELECT count(*) FROM sessions").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; cargo xtask live"]
+async fn what_a_policy_or_a_trigger_keeps_from_being_done_is_an_error() {
+    let (server, _) = site().await;
+    run(
+        &server,
+        "CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app; GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO app; \
+         ALTER TABLE sessions ENABLE ROW LEVEL SECURITY; CREATE POLICY a ON sessions FOR SELECT USING (true); \
+         CREATE POLICY b ON sessions FOR INSERT WITH CHECK (true); CREATE POLICY c ON sessions FOR UPDATE USING (true)",
+    )
+    .await;
+    let store = PostgresStore::open(&server.url().replace("live@", "app@")).unwrap();
+    let engine = store.engine(laravel()).unwrap();
+    engine.apply("kept", Guard::Absent, row("a", None), NOW).await.unwrap();
+    let error = engine.end("kept", Guard::Any, ended(1), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("policy"), "{error}");
+    assert!(matches!(engine.load("kept", NOW).await.unwrap(), Found::Record { .. }), "nor is it said to have ended");
+    run(&server, "REVOKE UPDATE ON sessions FROM app").await;
+    let at = Guard::Is(Version::digest(b"a"));
+    let error = engine.apply("kept", at, row("b", None), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("sessions") && error.contains("UPDATE"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; cargo xtask live"]
+async fn a_search_path_that_changes_leads_to_no_other_table() {
+    let server = Server::start(&[]);
+    run(&server, Site::MADE[0]).await;
+    run(&server, &format!("CREATE SCHEMA tenant; SET search_path = tenant; {}", Site::MADE[0])).await;
+    let manager = Manager::new(server.url().parse().unwrap(), NoTls);
+    let pool = Pool::builder(manager).max_size(1).build().unwrap();
+    let engine = postgres_deadpool0_14::store(pool.clone()).engine(laravel()).unwrap();
+    engine.apply("x", Guard::Absent, row("a", None), NOW).await.unwrap();
+    pool.get().await.unwrap().batch_execute("SET search_path = tenant").await.unwrap();
+    assert!(matches!(engine.end("x", Guard::Any, ended(1), NOW).await.unwrap(), Applied::Done));
+    pool.get().await.unwrap().batch_execute("RESET search_path").await.unwrap();
+    assert!(matches!(engine.load("x", later(3000)).await.unwrap(), Found::Missing));
 }

@@ -49,11 +49,12 @@ pub(crate) async fn every_promise_is_kept<D: Database>(database: &D) {
     a_renewed_row_takes_the_other_columns_along(database).await;
     moments_are_what_the_framework_reads(database).await;
     a_purge_leaves_what_lives(database).await;
+    a_row_that_is_none_of_the_framework_s_is_no_session(database).await;
     no_write_is_lost_when_twenty_race(database).await;
     a_write_that_nobody_waits_for_leaves_nothing_locked(database).await;
 }
 
-fn row(body: &str, user: Option<&str>) -> Write {
+pub(crate) fn row(body: &str, user: Option<&str>) -> Write {
     let data = Stored::Row { body: body.to_owned().into(), also: vec![user.map(Into::into)] };
     Write::Record { version: Version::digest(data.body()), data, expires: later(3600) }
 }
@@ -84,6 +85,10 @@ async fn a_table_that_is_missing_is_an_error_that_says_what_makes_it<D: Database
     database.run("CREATE TABLE sessions (id varchar(255) PRIMARY KEY, payload text)").await;
     let error = engine.load("a", NOW).await.unwrap_err().to_string();
     assert!(error.contains("php artisan migrate") && error.contains("last_activity"), "{error}");
+    database.run("DROP TABLE sessions").await;
+    database.run("CREATE TABLE sessions (id varchar(255) PRIMARY KEY, payload text, last_activity integer)").await;
+    let error = database.engine(laravel()).load("a", NOW).await.unwrap_err().to_string();
+    assert!(error.contains("php artisan migrate") && error.contains("user_id"), "before anything is written: {error}");
     database.run("DROP TABLE sessions").await;
 }
 
@@ -185,21 +190,42 @@ async fn moments_are_what_the_framework_reads(database: &impl Database) {
 }
 
 async fn a_purge_leaves_what_lives(database: &impl Database) {
-    for table in [laravel(), django()] {
-        let engine = database.engine(table);
-        while engine.purge(100, later(100_000)).await.unwrap() > 0 {}
-        let at = create(&engine, "lives", "a").await;
-        for name in ["one", "two", "three"] {
-            create(&engine, name, "a").await;
-        }
-        assert!(matches!(engine.apply("lives", at, Write::Touch(later(7200)), NOW).await.unwrap(), Applied::Done));
-        let soon = later(3601);
-        assert_eq!(engine.purge(2, soon).await.unwrap(), 2);
-        assert_eq!(engine.purge(2, soon).await.unwrap(), 1);
-        assert_eq!(engine.purge(2, soon).await.unwrap(), 0);
-        assert_eq!(found(&engine, "lives").await.as_deref(), Some("a"));
-        assert!(engine.needs_purging());
+    let engine = database.engine(django());
+    while engine.purge(100, later(100_000)).await.unwrap() > 0 {}
+    let at = create(&engine, "lives", "a").await;
+    for name in ["one", "two", "three"] {
+        create(&engine, name, "a").await;
     }
+    assert!(matches!(engine.apply("lives", at, Write::Touch(later(7200)), NOW).await.unwrap(), Applied::Done));
+    let soon = later(3601);
+    assert_eq!(engine.purge(2, soon).await.unwrap(), 2);
+    assert_eq!(engine.purge(2, soon).await.unwrap(), 1);
+    assert_eq!(engine.purge(2, soon).await.unwrap(), 0);
+    assert_eq!(found(&engine, "lives").await.as_deref(), Some("a"));
+    assert!(engine.needs_purging());
+    // Laravel alone knows how long its sessions live, and removes them itself. Tombstones are ours.
+    let engine = database.engine(laravel());
+    create(&engine, "old", "a").await;
+    create(&engine, "left", "a").await;
+    assert!(matches!(engine.end("left", Guard::Any, ended(9), NOW).await.unwrap(), Applied::Done));
+    assert_eq!(engine.purge(100, later(100_000)).await.unwrap(), 1, "the tombstone");
+    assert_eq!(database.text("SELECT payload FROM sessions WHERE id = 'old'").await.as_deref(), Some("a"));
+    database.run("DELETE FROM sessions").await;
+}
+
+async fn a_row_that_is_none_of_the_framework_s_is_no_session(database: &impl Database) {
+    let engine = database.engine(laravel());
+    for (id, moment) in [("long ago", "-2147483648"), ("never", "0"), ("now", "1800000000"), ("far", "2147483647")] {
+        let sql = format!("INSERT INTO sessions (id, payload, last_activity) VALUES ('{id}', 'é', {moment})");
+        database.run(&sql).await;
+    }
+    let found: Vec<_> =
+        futures_util::future::join_all(["long ago", "never", "now", "far"].map(|id| found(&engine, id))).await;
+    assert_eq!(found, [None, None, Some("é".into()), Some("é".into())]);
+    for id in ["", "a\0b", "' OR ''='", "%", "\u{fffd}"] {
+        assert!(matches!(engine.load(id, NOW).await.unwrap(), Found::Missing), "{id:?}");
+    }
+    database.run("DELETE FROM sessions").await;
 }
 
 async fn no_write_is_lost_when_twenty_race(database: &impl Database) {

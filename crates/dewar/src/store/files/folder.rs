@@ -227,7 +227,14 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn failed(what: &str, path: &Path, error: impl Into<io::Error>) -> StoreError {
-    StoreError::new(format!("files: cannot {what}: {}", shown(path))).because(error.into().to_string())
+    let error = error.into();
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": PHP's files are its own user's alone; run this as the user that PHP runs as (www-data, on Debian)"
+        }
+        _ => "",
+    };
+    StoreError::new(format!("files: cannot {what}: {}{advice}", shown(path))).because(error.to_string())
 }
 
 /// The path as a message says it. The name of a session's file is its id.

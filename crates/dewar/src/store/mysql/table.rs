@@ -1,6 +1,6 @@
 //! A framework's table in MySQL or MariaDB, with our tombstones in our own.
 //!
-//! A step is two round trips, whatever it does: it begins and looks in the first, writes and commits in the second.
+//! A step is three round trips: it begins and looks in the first, writes in the second, and commits in the third, once each statement is known to have done what it says.
 
 use std::sync::Arc;
 
@@ -14,10 +14,23 @@ use super::{
     statements::{ATTEMPTS, LOAD},
     steps::ERECT_ANYWAY,
 };
-use crate::store::{
-    Answer, Applied, Load, StoreError, Timestamp,
-    rows::{Act, Database, Decide, Flavor, Looks, Statement, There},
+use crate::{
+    layout::Table,
+    store::{
+        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp,
+        rows::{Act, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There, missing as missing_table},
+    },
 };
+
+const ENGINE: &str =
+    "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = _utf8mb4 ? AND TABLE_NAME = _utf8mb4 ?";
+
+/// Without it, a text that is too long is cut, and confirmed.
+const IS_STRICT: &str = "SELECT @@SESSION.sql_mode LIKE '%STRICT\\_%\\_TABLES%'";
+
+const IS_LAX: Failure = Failure::Told(
+    "the application's connections cut what does not fit into a column: SET sql_mode with STRICT_TRANS_TABLES, which is the server's default",
+);
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -40,8 +53,38 @@ impl Database for MysqlStore {
         Box::pin(async move { ask!(self, what, Once, connection => step(connection, &looks, &*decide, now))? })
     }
 
+    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.purge(limit, now))
+    }
+
+    fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {
+        Box::pin(async move {
+            ask!(self, "find the framework's table", Repeatable, connection => resolve(connection, table))
+        })
+    }
+
     fn remove(&self, statement: Statement) -> Answer<'_, usize> {
         Box::pin(async move { ask!(self, "purge", Repeatable, connection => remove(connection, &statement)) })
+    }
+}
+
+/// The application may have named another database on its connections: so it is named. A table of an engine without transactions would confirm what it loses.
+async fn resolve(connection: &mut Lease, table: &Table) -> Result<Box<str>> {
+    let (database, name) = match table.name.split_once('.') {
+        Some((database, name)) => (database.to_owned(), name),
+        None => (connection.opts().db_name().unwrap_or_default().to_owned(), &*table.name),
+    };
+    let values = [database.as_str().into(), name.into()];
+    let mut done = Script::default().then(ENGINE, &values).run(connection).await?;
+    let engine = done.first_mut().and_then(|done| done.rows.first_mut()).map(|row| take::<Option<String>>(row, 0));
+    match engine.transpose()?.map(Option::unwrap_or_default) {
+        Some(engine) if engine.eq_ignore_ascii_case("InnoDB") => {
+            Ok(Flavor::Mysql.name(&format!("{database}.{name}")).into())
+        }
+        Some(engine) => Err(Failure::Said(format!(
+            "the table {name} has the engine {engine:?}, which keeps no promise; ALTER TABLE {name} ENGINE = InnoDB"
+        ))),
+        None => Err(Failure::Said(missing_table(table, format!("the database {database} has none")).to_string())),
     }
 }
 
@@ -59,9 +102,13 @@ async fn step(
 ) -> Result<std::result::Result<Applied, StoreError>> {
     let [first, ..] = looks else { return Err(UNEXPECTED) };
     for _ in 0..ATTEMPTS {
-        let script = looks.iter().fold(Script::transaction(), asks);
+        let script = looks.iter().fold(Script::transaction().then(IS_STRICT, &[]), asks);
         let mut done = script.run(connection).await.map_err(|failure| missing(failure, first))?;
-        let Some(done) = done.get_mut(2..) else { return Err(UNEXPECTED) };
+        let [_, _, strict, done @ ..] = &mut done[..] else { return Err(UNEXPECTED) };
+        if strict.rows.first_mut().map(|row| take::<i64>(row, 0)).transpose()? != Some(1) {
+            roll_back(connection).await?;
+            return Err(IS_LAX);
+        }
         let there = done.chunks_mut(2).zip(looks).map(|(done, looks)| there(done, looks, now));
         let (acts, applied) = decide(&there.collect::<Result<Vec<_>>>()?);
         if acts.is_empty() {
@@ -79,14 +126,29 @@ async fn step(
                 }
             };
         }
-        match script.commit().run(connection).await {
-            Ok(_) => return Ok(applied),
+        match script.run(connection).await {
+            Ok(done) if acts.iter().zip(&done).all(|(act, done)| is_done(act, done)) => {
+                Script::default().commit().run(connection).await?;
+                return Ok(applied);
+            }
+            Ok(_) => {
+                roll_back(connection).await?;
+                return Err(Failure::Told(NOT_DONE));
+            }
             // Somebody was faster: nothing that can be locked stood there.
             Err(failure) if failure.is_duplicate() => roll_back(connection).await?,
             Err(failure) => return Err(failure),
         }
     }
     Err(Failure::Told("others write the same row all the time"))
+}
+
+/// To the server, a row that is written as it was is not changed.
+fn is_done(act: &Act, done: &Done) -> bool {
+    match act {
+        Act::Run(statement) => done.changed == 1 || (done.changed == 0 && statement.sql.starts_with("UPDATE")),
+        Act::Erect(..) => true,
+    }
 }
 
 async fn remove(connection: &mut Lease, statement: &Statement) -> Result<usize> {
@@ -120,7 +182,7 @@ fn columns(row: &mut Row) -> Result<(String, Vec<u8>, i64)> {
 fn missing(failure: Failure, looks: &Looks) -> Failure {
     match &failure {
         Failure::Client(error)
-            if matches!(failure.code(), Some(1146 | 1054)) && !error.to_string().contains("dewar_") =>
+            if matches!(failure.code(), Some(1146 | 1054)) && !error.to_string().contains(".dewar_") =>
         {
             Failure::Said(looks.missing(error).to_string())
         }

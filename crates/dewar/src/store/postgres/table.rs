@@ -23,12 +23,21 @@ use super::{
     rows::{self, Key, TombstoneColumns, Value, bytea, int8, millis, text},
     schema::Statements,
 };
-use crate::store::{
-    Answer, Applied, Load, StoreError, Timestamp, Tombstone,
-    rows::{Act, Cell, Database, Decide, Flavor, Looks, Statement, There},
+use crate::{
+    layout::Table,
+    store::{
+        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp, Tombstone,
+        rows::{Act, Cell, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There, missing},
+    },
 };
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// Who waits for a row that somebody has locked does not wait for ever, also where nobody waits for the answer any more.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 5000";
+
+/// Where a table of this name is to whoever does not name its schema.
+const WHERE_IT_IS: &str = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text FROM pg_catalog.pg_class c \
+     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)::pg_catalog.oid";
 
 impl Database for PostgresStore {
     const FLAVOR: Flavor = Flavor::Postgres;
@@ -48,6 +57,14 @@ impl Database for PostgresStore {
             let step = Step { statements: self.statements(), what, looks: &looks, decide: &*decide, now };
             self.0.run(&step).await?
         })
+    }
+
+    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.purge(limit, now))
+    }
+
+    fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {
+        Box::pin(async move { self.0.run(&Resolve(table)).await })
     }
 
     fn remove(&self, statement: Statement) -> Answer<'_, usize> {
@@ -101,33 +118,40 @@ impl Work for Step<'_> {
         let begin = format!("{BEGIN}; {IS_ALONE}");
         let looks = join_all(self.looks.iter().map(|looks| there(client, self.statements, looks, self.now)));
         let (begun, there) = join(client.simple_query(&begin), looks).await;
-        if !is_alone(&begun?) {
+        let begun = begun.map_err(|error| match error.code() {
+            // It asked something before.
+            Some(&SqlState::ACTIVE_SQL_TRANSACTION) => Failure::Unfinished,
+            _ => Failure::Client(error),
+        })?;
+        if !is_alone(&begun) {
             return Err(Failure::Unfinished);
         }
         let there = there.into_iter().collect::<Result<Vec<_>, _>>()?;
         let (acts, applied) = (self.decide)(&there);
         if acts.is_empty() {
             client.batch_execute("ROLLBACK").await?;
-            open.is_over();
+            open.ends();
             return Ok(applied);
         }
-        let acts = join_all(acts.iter().map(|act| self.act(client, act)));
+        let [looks, ..] = self.looks else { return Ok(applied) };
+        let acts = join_all(acts.iter().map(|act| self.act(client, act, looks)));
         let (done, committed) = join(acts, client.batch_execute("COMMIT")).await;
         done.into_iter().collect::<Result<Vec<()>, _>>()?;
         committed?;
-        open.is_over();
+        open.ends();
         Ok(applied)
     }
 }
 
 impl Step<'_> {
-    async fn act(&self, client: &Server, act: &Act) -> Result<(), Failure> {
+    async fn act(&self, client: &Server, act: &Act, looks: &Looks) -> Result<(), Failure> {
         match act {
-            Act::Run(statement) => match execute(client, statement).await {
+            Act::Run(statement) => execute(client, statement).await.map(drop).map_err(|error| match error.code() {
                 // Nothing that can be locked stood there.
-                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(Failure::Overtaken),
-                done => Ok(done.map(drop)?),
-            },
+                Some(&SqlState::UNIQUE_VIOLATION) => Failure::Overtaken,
+                Some(&SqlState::DIVISION_BY_ZERO) => Failure::Said(StoreError::new(format!("postgres: {NOT_DONE}"))),
+                _ => of_table(error, looks),
+            }),
             Act::Erect(key, tombstone) => {
                 let (key, columns) = (Key::of(key), TombstoneColumns::of(tombstone));
                 let (bytes, at, now) = (key.bytes(), None::<i64>, millis(self.now));
@@ -135,6 +159,32 @@ impl Step<'_> {
                 values.extend(columns.values());
                 Ok(client.query_typed(&self.statements.delete.sql, &values).await.map(drop)?)
             }
+        }
+    }
+}
+
+/// Finds the table's schema, once: afterwards no connection's `search_path` leads to another.
+struct Resolve<'a>(&'a Table);
+
+impl Work for Resolve<'_> {
+    type Answer = Box<str>;
+
+    fn what(&self) -> &'static str {
+        "find the framework's table"
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    async fn on(&self, client: &Client) -> Result<Box<str>, Failure> {
+        let name = Flavor::Postgres.name(&self.0.name);
+        let found = async { Ok(client.query_typed_opt(WHERE_IT_IS, &[text(&name)]).await?) };
+        match client.alone(found).await? {
+            Some(row) => Ok(Flavor::Postgres
+                .name(&format!("{}.{}", row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?))
+                .into()),
+            None => Err(Failure::Said(missing(self.0, "it is in no schema of the search_path"))),
         }
     }
 }
@@ -165,7 +215,7 @@ impl<'a> Open<'a> {
         Self(Some(client))
     }
 
-    fn is_over(mut self) {
+    fn ends(mut self) {
         self.0 = None;
     }
 }
@@ -184,13 +234,24 @@ async fn there(client: &Server, statements: &Statements, looks: &Looks, now: Tim
     let (bytes, moment) = (key.bytes(), millis(now));
     let tombstone = [bytea(&bytes), int8(&moment)];
     let (row, tombstone) = join(query(client, &looks.row), client.query_typed(&statements.load.sql, &tombstone)).await;
-    let row = row.map_err(|error| match error.code() {
-        Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => Failure::Said(looks.missing(in_full(&error))),
-        _ => Failure::Client(error),
-    })?;
-    let row =
-        row.first().map(|row| Ok::<_, Error>((row.try_get(0)?, row.try_get::<_, &str>(1)?.into(), row.try_get(2)?)));
+    let row = row.map_err(|error| of_table(error, looks))?;
+    let columns = |row: &Row| {
+        let (name, body): (Option<&str>, Option<&str>) = (row.try_get(0)?, row.try_get(1)?);
+        // Without a moment it has ended.
+        let expires = row.try_get::<_, Option<i64>>(2)?.unwrap_or(0);
+        Ok::<_, Error>((name.unwrap_or_default().to_owned(), body.unwrap_or_default().into(), expires))
+    };
+    let row = row.first().map(columns);
     Ok(There::new(looks, row.transpose()?, standing(&tombstone?, now)?))
+}
+
+/// What is wrong with the framework's table.
+fn of_table(error: Error, looks: &Looks) -> Failure {
+    match error.code() {
+        Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN) => Failure::Said(looks.missing(in_full(&error))),
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Failure::Said(looks.denied(in_full(&error))),
+        _ => Failure::Client(error),
+    }
 }
 
 fn standing(rows: &[Row], now: Timestamp) -> Result<Option<Tombstone>, Error> {

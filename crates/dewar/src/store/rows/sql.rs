@@ -49,8 +49,9 @@ pub(in crate::store) struct Statements {
 }
 
 impl Statements {
-    pub(super) fn of(table: &Table, flavor: Flavor) -> Self {
-        let (name, key, body) = (flavor.name(&table.name), flavor.quoted(table.key), flavor.quoted(table.body));
+    /// `name` is what [`Database::resolve`](super::Database::resolve) said.
+    pub(super) fn of(name: &str, table: &Table, flavor: Flavor) -> Self {
+        let (key, body) = (flavor.quoted(table.key), flavor.quoted(table.body));
         let moment = match table.ends {
             Ends::After(column, _) | Ends::At(column) => flavor.quoted(column),
         };
@@ -65,25 +66,26 @@ impl Statements {
         };
         let columns: String = also.iter().map(|column| format!(", {column}")).collect();
         let values: String = (0..also.len()).map(|at| format!(", {}", value(4 + at))).collect();
-        let look = format!("SELECT {key}, {body}, {read} FROM {name} WHERE {key} = {}", value(1));
+        // The others are read so that a table without them is noticed before anything is written.
         let last = 3 + also.len();
+        let is = |number| format!("{key} {} {}", flavor.equals(), value(number));
+        let look = format!("SELECT {key}, {body}, {read}{columns} FROM {name} WHERE {}", is(1));
+        let done = |sql: String| flavor.done(&sql).into();
         Self {
             ends: table.ends,
             also: also.len(),
             lock: format!("{look}{}", flavor.locking()).into(),
-            insert: format!(
+            insert: done(format!(
                 "INSERT INTO {name} ({key}, {body}, {moment}{columns}) VALUES ({}, {}, {}{values})",
                 value(1),
                 value(2),
                 written(3)
-            )
-            .into(),
-            update: format!("UPDATE {name} SET {} WHERE {key} = {}", sets(1), value(last)).into(),
-            touch: format!("UPDATE {name} SET {moment} = {} WHERE {key} = {}", written(1), value(2)).into(),
-            delete: format!("DELETE FROM {name} WHERE {key} = {}", value(1)).into(),
-            rename: format!("UPDATE {name} SET {key} = {}, {} WHERE {key} = {}", value(1), sets(2), value(last + 1))
-                .into(),
-            purge: flavor.purge(&name, &key, &format!("{moment} <= {}", written(1))).into(),
+            )),
+            update: done(format!("UPDATE {name} SET {} WHERE {}", sets(1), is(last))),
+            touch: done(format!("UPDATE {name} SET {moment} = {} WHERE {}", written(1), is(2))),
+            delete: done(format!("DELETE FROM {name} WHERE {}", is(1))),
+            rename: done(format!("UPDATE {name} SET {key} = {}, {} WHERE {}", value(1), sets(2), is(last + 1))),
+            purge: flavor.purge(name, &key, &flavor.is_over(&moment, &written(1))).into(),
             look: look.into(),
         }
     }
@@ -149,7 +151,7 @@ impl Statements {
         let millis = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
         Cell::Number(match self.ends {
             Ends::After(_, lifetime) => millis / 1000 - lifetime.as_secs() as i64,
-            Ends::At(_) => millis.min(LAST_MOMENT),
+            Ends::At(_) => millis.min(LAST_SECOND * 1000),
         })
     }
 }
@@ -160,8 +162,8 @@ impl Cell {
     }
 }
 
-/// The last second of the year 9999, in milliseconds: later ones have no place in a column of moments.
-const LAST_MOMENT: i64 = 253_402_300_799_000;
+/// The last second of the year 9999: later ones have no place in a column of moments.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 impl Flavor {
     fn quoted(self, name: &str) -> String {
@@ -175,17 +177,46 @@ impl Flavor {
     }
 
     /// A table's, with its schema where one is named.
-    fn name(self, name: &str) -> String {
+    pub(in crate::store) fn name(self, name: &str) -> String {
         match name.split_once('.') {
             Some((schema, name)) => format!("{}.{}", self.quoted(schema), self.quoted(name)),
-            // The application may have named another database on its connections.
-            #[cfg(feature = "mysql")]
-            None if self == Self::Mysql => format!("{{db}}.{}", self.quoted(name)),
             None => self.quoted(name),
         }
     }
 
+    /// Whether two texts are the same. PostgreSQL would look for an operator where whoever may can make one.
+    fn equals(self) -> &'static str {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "OPERATOR(pg_catalog.=)",
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => "=",
+        }
+    }
+
+    fn is_over(self, moment: &str, now: &str) -> String {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!("{moment} OPERATOR(pg_catalog.<=) {now}"),
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => format!("{moment} <= {now}"),
+        }
+    }
+
+    /// A statement on one row, which fails where it does nothing: the answer of PostgreSQL comes when the transaction is committed already.
+    fn done(self, sql: &str) -> String {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!(
+                "WITH done AS ({sql} RETURNING 1) SELECT 1 OPERATOR(pg_catalog./) pg_catalog.count(*) FROM done"
+            ),
+            #[allow(unreachable_patterns)] // Where no other database is known.
+            _ => sql.to_owned(),
+        }
+    }
+
     /// Where the value of this number stands.
+    #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(unused_variables))]
     fn value(self, number: usize) -> String {
         match self {
             #[cfg(feature = "mysql")]
@@ -208,55 +239,63 @@ impl Flavor {
         }
     }
 
-    /// When a row ends, in milliseconds.
+    /// When a row ends, in milliseconds. NULL, and what is no moment of this age, has ended.
     fn read(self, ends: Ends, column: &str) -> String {
-        match ends {
-            Ends::After(_, lifetime) => {
-                let column = match self {
-                    // It would not fit into the column's own type.
-                    #[cfg(feature = "postgres")]
-                    Self::Postgres => format!("{column}::pg_catalog.int8"),
-                    #[allow(unreachable_patterns)] // Where no other database is known.
-                    _ => column.to_owned(),
-                };
-                format!("({column} + {}) * 1000", lifetime.as_secs())
+        match (ends, self) {
+            #[cfg(feature = "sqlite")]
+            (Ends::After(_, lifetime), Self::Sqlite) => format!("({column} + {}) * 1000", lifetime.as_secs()),
+            #[cfg(feature = "postgres")]
+            (Ends::After(_, lifetime), Self::Postgres) => format!(
+                "(LEAST(GREATEST({column}::pg_catalog.int8, 0), {LAST_SECOND}) OPERATOR(pg_catalog.+) {}) OPERATOR(pg_catalog.*) 1000::pg_catalog.int8",
+                lifetime.as_secs()
+            ),
+            #[cfg(feature = "mysql")]
+            (Ends::After(_, lifetime), Self::Mysql) => {
+                format!("CAST((LEAST(GREATEST({column}, 0), {LAST_SECOND}) + {}) * 1000 AS SIGNED)", lifetime.as_secs())
             }
-            Ends::At(_) => match self {
-                #[cfg(feature = "sqlite")]
-                Self::Sqlite => format!("CAST(round((julianday({column}) - 2440587.5) * 86400000) AS INTEGER)"),
-                #[cfg(feature = "postgres")]
-                Self::Postgres => format!("(extract(epoch FROM {column}) * 1000)::pg_catalog.int8"),
-                #[cfg(feature = "mysql")]
-                Self::Mysql => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"),
-            },
+            #[cfg(feature = "sqlite")]
+            (Ends::At(_), Self::Sqlite) => {
+                format!("CAST(round((julianday({column}) - 2440587.5) * 86400000) AS INTEGER)")
+            }
+            #[cfg(feature = "postgres")]
+            (Ends::At(_), Self::Postgres) => format!(
+                "CASE WHEN pg_catalog.isfinite({column}) THEN \
+                 (extract(epoch FROM {column})::pg_catalog.float8 OPERATOR(pg_catalog.*) 1000::pg_catalog.float8)::pg_catalog.int8 END"
+            ),
+            #[cfg(feature = "mysql")]
+            (Ends::At(_), Self::Mysql) => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"),
         }
     }
 
     /// The column's value of the number that [`Statements::moment`] made.
     fn written(self, ends: Ends, number: usize) -> String {
         let value = self.value(number);
-        match ends {
-            Ends::After(..) => value,
-            Ends::At(_) => match self {
-                #[cfg(feature = "sqlite")]
-                Self::Sqlite => format!("strftime('%Y-%m-%d %H:%M:%f', {value} / 1000.0, 'unixepoch')"),
-                #[cfg(feature = "postgres")]
-                Self::Postgres => format!("pg_catalog.to_timestamp({value}::pg_catalog.float8 / 1000)"),
-                #[cfg(feature = "mysql")]
-                Self::Mysql => format!("DATE_ADD('1970-01-01', INTERVAL {value} * 1000 MICROSECOND)"),
-            },
+        match (ends, self) {
+            (Ends::After(..), _) => value,
+            #[cfg(feature = "sqlite")]
+            (Ends::At(_), Self::Sqlite) => format!("strftime('%Y-%m-%d %H:%M:%f', {value} / 1000.0, 'unixepoch')"),
+            #[cfg(feature = "postgres")]
+            (Ends::At(_), Self::Postgres) => format!(
+                "pg_catalog.to_timestamp({value}::pg_catalog.float8 OPERATOR(pg_catalog./) 1000::pg_catalog.float8)"
+            ),
+            #[cfg(feature = "mysql")]
+            (Ends::At(_), Self::Mysql) => format!("DATE_ADD('1970-01-01', INTERVAL {value} * 1000 MICROSECOND)"),
         }
     }
 
-    /// Removes some rows that have ended: the second value says how many at most.
-    fn purge(self, table: &str, key: &str, ended: &str) -> String {
+    /// Removes some rows that have ended: the second value says how many at most. What is written to meanwhile has not.
+    fn purge(self, table: &str, key: &str, is_over: &str) -> String {
         match self {
             #[cfg(feature = "mysql")]
-            Self::Mysql => format!("DELETE FROM {table} WHERE {ended} LIMIT ?"),
-            #[allow(unreachable_patterns)] // Where no other database is known.
-            _ => format!(
-                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {ended} LIMIT {})",
-                self.value(2)
+            Self::Mysql => format!("DELETE FROM {table} WHERE {is_over} LIMIT ?"),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => {
+                format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {is_over} LIMIT ?2)")
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!(
+                "DELETE FROM {table} WHERE {is_over} AND {key} OPERATOR(pg_catalog.=) ANY (ARRAY(\
+                 SELECT {key} FROM {table} WHERE {is_over} LIMIT $2 FOR UPDATE SKIP LOCKED))"
             ),
         }
     }

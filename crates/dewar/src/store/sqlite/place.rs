@@ -74,7 +74,16 @@ impl Place {
 
     pub(super) fn cannot_open(&self, error: impl std::fmt::Display) -> StoreError {
         match self {
-            Self::Ours(path) => failed(&format!("open {}", path.display()), error),
+            Self::Ours(path) => {
+                let error = error.to_string();
+                let is_denied = ["readonly", "unable to open", "denied"].iter().any(|word| error.contains(word));
+                let advice = if is_denied {
+                    " (it is written to, and so is its folder: run this as a user who may, and on one machine)"
+                } else {
+                    ""
+                };
+                failed(&format!("open {}{advice}", path.display()), error)
+            }
             Self::Applications { .. } => failed("prepare the database", error),
         }
     }

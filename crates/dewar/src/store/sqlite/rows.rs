@@ -8,9 +8,12 @@ use rusqlite::{
 };
 
 use super::{SqliteStore, statements};
-use crate::store::{
-    Answer, Applied, Load, StoreError, Timestamp,
-    rows::{Act, Cell, Database, Decide, Flavor, Looks, Statement, There},
+use crate::{
+    layout::Table,
+    store::{
+        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp,
+        rows::{Act, Cell, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There},
+    },
 };
 
 impl Database for SqliteStore {
@@ -37,7 +40,11 @@ impl Database for SqliteStore {
                 let (acts, applied) = decide(&there);
                 for act in &acts {
                     match act {
-                        Act::Run(statement) => run(connection, statement).map(drop)?,
+                        Act::Run(statement) => {
+                            if run(connection, statement)? != 1 {
+                                return Err(undone());
+                            }
+                        }
                         Act::Erect(key, tombstone) => statements::erect(connection, key, tombstone)?,
                     }
                 }
@@ -45,6 +52,14 @@ impl Database for SqliteStore {
             };
             self.write(step).await?
         })
+    }
+
+    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.purge(limit, now))
+    }
+
+    fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {
+        Box::pin(std::future::ready(Ok(Flavor::Sqlite.name(&table.name).into())))
     }
 
     fn remove(&self, statement: Statement) -> Answer<'_, usize> {
@@ -83,6 +98,11 @@ fn bytes(value: ValueRef<'_>) -> Vec<u8> {
 
 fn run(connection: &Connection, Statement { sql, cells }: &Statement) -> Result<usize> {
     connection.prepare_cached(sql)?.execute(rusqlite::params_from_iter(cells))
+}
+
+/// Undoes the step.
+fn undone() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT), Some(NOT_DONE.into()))
 }
 
 /// SQLite has one code for all that is wrong with a statement.
