@@ -38,7 +38,7 @@ parts=
 [ "$seconds" -ge 60 ] || parts="--codegen-units 16"
 cargo +nightly fuzz build $parts
 
-targets="cookie_header sealed flask flask_session json_spans django rails iron phoenix php symfony laravel"
+targets="cookie_header sealed flask flask_session json_spans django django_session rails iron phoenix php symfony laravel"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 

@@ -122,6 +122,21 @@ def django():
     yield from of("Django")
 
 
+def django_session():
+    for vector in VECTORS:
+        if not vector["framework"].startswith("Django") or vector.get("kind") != "store":
+            continue
+        record, text = vector.get("store") or {}, vector.get("plaintext")
+        if "session_data" in record:
+            payload, _, rest = record["session_data"].partition(":")
+            yield from (b"\0" + record["session_data"].encode(), b"\3" + payload.encode(), b"\4" + rest.encode())
+        if "value_hex" in record:
+            yield b"\7" + bytes.fromhex(record["value_hex"])
+        if text:
+            yield from (bytes([how]) + text.encode() for how in (2, 5, 6, 7))
+    yield b"\1mainkey0123456789abcdefghijklmno"
+
+
 def rails():
     yield from of("Rails")
 
@@ -171,7 +186,7 @@ def laravel():
                 yield from (bytes([4 + 8 * which]) + text.encode() for which in range(3))
 
 
-for target in (json_spans, flask, flask_session, cookie_header, sealed, django, rails, iron, phoenix, php, symfony, laravel):
+for target in (json_spans, flask, flask_session, cookie_header, sealed, django, django_session, rails, iron, phoenix, php, symfony, laravel):
     folder = HERE / "corpus" / target.__name__
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {seed for seed in target() if len(seed) <= 20_000}

@@ -314,8 +314,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Those of cookies: a record that is unsupported is a cookie that is malformed.
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::BadSignature,
         Self::UnknownSecret,
         Self::Expired,
@@ -325,7 +326,6 @@ impl Refusal {
         Self::Ambiguous,
         Self::Gone,
         Self::Unknown,
-        Self::Unsupported,
     ];
 
     /// One word for logs and metrics: `bad_signature`, `expired`, ...

@@ -58,7 +58,7 @@
 //! | `actix` | [`web::actix`]: `SessionMiddleware`, and [`Session`] as an argument of actix-web's handlers |
 //! | `templates` | pages of minijinja with the session in them |
 //! | `flask`, `express` | Flask's signed cookie; cookie-session and express-session |
-//! | `django` | Django's signed cookies |
+//! | `django` | Django's signed cookies, and its sessions in a database or a cache |
 //! | `php` | PHP's sessions, in its three encodings |
 //! | `sqlite`, `postgres`, `mysql`, `redis` | stores in a SQLite file, in PostgreSQL, in MySQL or MariaDB, in Redis or Valkey |
 //! | `redis-tls` | `rediss:`, Redis or Valkey over TLS |

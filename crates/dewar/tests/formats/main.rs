@@ -4,6 +4,7 @@
 mod support;
 
 mod django;
+mod django_session;
 mod express;
 mod express_vectors;
 mod flask_session;

@@ -360,6 +360,7 @@ fn every_dialect_is_listed_with_its_usual_cookies() {
         "Flask",
         "Flask-Session",
         "Django",
+        "Django-session",
         "Rails",
         "cookie-session",
         "express-session",

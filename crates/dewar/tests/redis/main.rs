@@ -4,6 +4,7 @@
 mod support;
 
 mod attacked;
+mod copies;
 mod faults;
 mod index;
 mod races;
