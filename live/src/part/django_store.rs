@@ -71,9 +71,10 @@ impl Site {
 
     /// The same, and a release on each database server.
     fn everywhere(tools: &Tools) -> impl Iterator<Item = Self> {
-        let servers: [(&Tool, fn() -> Server); 2] = [(&DJANGO_5_2, Server::postgres), (&DJANGO_6_0, Server::mariadb)];
-        let servers = servers.into_iter();
-        let servers = servers.map(|(release, server)| Self::start(tools, release, Place::table(server())));
+        let server = |release, server: fn() -> Server| {
+            std::iter::once_with(move || Self::start(tools, release, Place::table(server())))
+        };
+        let servers = server(&DJANGO_5_2, Server::postgres).chain(server(&DJANGO_6_0, Server::mariadb));
         Self::each(tools).chain(servers)
     }
 
@@ -319,8 +320,8 @@ fn clearsessions_and_our_purge_leave_what_lives(tools: &Tools) {
         let stand = || site.django.rows().into_iter().map(|row| row.id).collect::<Vec<_>>();
         // Two end, and Django's command removes them; two more, and ours does.
         (0..2).for_each(|at| site.django.change_row(&id(at), "left", json!(-5)));
-        for at in 0..2 {
-            assert_eq!(text(&mut sessions[at].clone(), &site.ours.url), "{}", "{site}: a row that has ended is none");
+        for ended in &sessions[..2] {
+            assert_eq!(text(&mut ended.clone(), &site.ours.url), "{}", "{site}: a row that has ended is none");
         }
         post(&mut Visitor::new(), &site.django.url, "clearsessions", "");
         assert!((0..2).all(|at| !stand().contains(&id(at))), "{site}");
@@ -333,8 +334,8 @@ fn clearsessions_and_our_purge_leave_what_lives(tools: &Tools) {
         let mut expected = vec![id(4), id(5)];
         expected.sort();
         assert_eq!(stand(), expected, "{site}");
-        for at in 4..6 {
-            assert_eq!(text(&mut sessions[at].clone(), &site.ours.url), r#"{"a":1}"#, "{site}");
+        for living in &sessions[4..] {
+            assert_eq!(text(&mut living.clone(), &site.ours.url), r#"{"a":1}"#, "{site}");
         }
     }
 }
