@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 use dewar::{
-    Error, Session, SessionLayer,
+    Error, Keyring, Session, SessionLayer,
     dialect::{CookieSession, ExpressSession, Flask, FlaskSession},
     store::{memory::MemoryStore, sqlite::SqliteStore},
     testing::Visitor,
@@ -30,6 +30,11 @@ fn layer() -> SessionLayer {
     SessionLayer::new(secret()).unwrap()
 }
 
+/// Without the entry that a session of its begins with.
+fn flask_session(secrets: &Keyring) -> FlaskSession {
+    FlaskSession::new(secrets).permanent(false)
+}
+
 /// Every dialect and store there is without a server.
 fn layers(directory: &Directory) -> Vec<(&'static str, SessionLayer)> {
     vec![
@@ -37,7 +42,7 @@ fn layers(directory: &Directory) -> Vec<(&'static str, SessionLayer)> {
         ("flask", layer().dialect(Flask::new)),
         ("cookie-session", layer().dialect(CookieSession::new)),
         ("express-session", layer().dialect(ExpressSession::new).store(MemoryStore::new())),
-        ("flask-session", layer().dialect(FlaskSession::new).store(MemoryStore::new())),
+        ("flask-session", layer().dialect(flask_session).store(MemoryStore::new())),
         ("memory", layer().store(MemoryStore::new())),
         ("sqlite", layer().store(SqliteStore::open(directory.file()).unwrap())),
     ]
