@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SECRET_KEY_FALLBACKS", hide_env_values = true, value_delimiter = ',')]
     secret_key_fallbacks: Vec<String>,
 
-    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php, symfony, laravel or django on a store
+    /// How sessions are written: sealed, flask, django, rails, express, iron or phoenix in the cookie, express-session, php, symfony, laravel, flask-session or django on a store
     /// [default: sealed; with
     /// a store, a random id in the cookie]
     #[arg(long, env = "SESSION_DIALECT", value_name = "NAME")]
