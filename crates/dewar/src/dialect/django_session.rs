@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    layout::{Copies, DJANGO_LARGEST, DJANGO_SALT, DjangoCache, DjangoTable, Layout, django_cache_key},
+    layout::{Copies, DJANGO_LARGEST, DJANGO_SALT, DjangoCache, DjangoTable, Layout, Table, django_cache_key},
     lifetime::GONE_FOR,
     meaning::{self, Meaning},
     secret::{Keyring, small_letters_and_digits},
@@ -232,6 +232,7 @@ impl Dialect for DjangoSession {
     }
 
     fn check(&self) -> Result<(), Error> {
+        Table::check_name(&self.table)?;
         check(&self.signing)
     }
 

@@ -257,12 +257,7 @@ impl Dialect for Laravel {
 
     fn check(&self) -> Result<(), Error> {
         self.encrypter().map(drop).ok_or_else(|| self.no_key())?;
-        if !Table::is_a_name(&self.table) {
-            let name = &self.table;
-            return Err(Error::setting(format!(
-                "table: {name:?} names no table; write config('session.table'), as sessions or app.sessions"
-            )));
-        }
+        Table::check_name(&self.table)?;
         self.meaning.check()
     }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(any(feature = "django", feature = "laravel"))]
+use crate::error::Error;
+
 /// Where rows are that are sessions, and which of their columns matter.
 ///
 /// Columns that it does not name are left alone: a renewed session takes them along.
@@ -38,12 +41,17 @@ impl Table {
         Self { name: name.into(), key, body, ends, also: &[], made_by: "its migrations" }
     }
 
-    /// Whether it can be a table's name, with its schema's before a dot: letters, digits, `_`, `-`, `$` and blanks.
-    #[cfg(feature = "laravel")]
-    pub(crate) fn is_a_name(name: &str) -> bool {
+    /// Refuses what is no table's name, with its schema's before a dot: of letters, digits, `_`, `-`, `$` and blanks.
+    #[cfg(any(feature = "django", feature = "laravel"))]
+    pub(crate) fn check_name(name: &str) -> Result<(), Error> {
         let is_in_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$' | ' ');
         let is_one = |part: &str| !part.is_empty() && part.chars().all(is_in_a_name);
-        name.split('.').count() <= 2 && name.split('.').all(is_one)
+        match name.split('.').count() <= 2 && name.split('.').all(is_one) {
+            true => Ok(()),
+            false => Err(Error::setting(format!(
+                "table: {name:?} names no table; write its name, as sessions or app.sessions"
+            ))),
+        }
     }
 
     /// The same of sessions that end so long after their last visit. `None`: each row says by itself when it ends.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dewar::{
     Clock, Keyring, Secret, Session, SessionLayer, SessionManager, Value,
     dialect::{
-        Dialect, Laravel,
+        Dialect, DjangoSession, Laravel,
         wire::laravel::{Cipher, Encrypter},
     },
     encoding::{Encoding, Json, Php},
@@ -91,6 +91,21 @@ fn array(entries: &[(&str, &str)]) -> String {
 const TOKEN: (&str, &str) = ("_token", "s:40:\"MainLaravelToken0123456789abcdefghijABCD\";");
 
 #[test]
+fn what_names_no_table_is_refused() {
+    let keyring = Keyring::new(Secret::new(KEY).unwrap());
+    for name in ["", ".", "a.", "a.b.c", "a?b", "{db}", "a`b", "a\"b", "a;b", "$1(", "a\0b"] {
+        assert!(
+            Laravel::new(&keyring).table(name).check().unwrap_err().to_string().contains("names no table"),
+            "{name:?}"
+        );
+        assert!(DjangoSession::new(&keyring).table(name).check().is_err(), "{name:?}");
+    }
+    for name in ["sessions", "app.sessions", "my sessions", "größe_2", "a-b$c"] {
+        Laravel::new(&keyring).table(name).check().unwrap();
+    }
+}
+
+#[test]
 fn a_key_that_is_none_of_the_cipher_is_refused_with_what_to_write() {
     let refused = |key: &str, cipher| {
         let keyring = Keyring::new(Secret::dangerously_weak(key));
@@ -104,6 +119,9 @@ fn a_key_that_is_none_of_the_cipher_is_refused_with_what_to_write() {
     let older = Keyring::new(Secret::new(KEY).unwrap()).fallback(Secret::dangerously_weak("base64:a2tr"));
     assert!(Laravel::new(&older).check().unwrap_err().to_string().contains("fallback 1"));
     Laravel::new(&Keyring::new(Secret::new(KEY).unwrap())).check().unwrap();
+    for around in [format!("\"{KEY}\""), format!("{KEY}\r")] {
+        assert!(refused(&around, Cipher::Aes256Cbc).contains("around it"), "as it may stand in .env");
+    }
     // As Laravel takes it, without base64.
     Laravel::new(&Keyring::new(Secret::new("0123456789abcdef0123456789abcdeX").unwrap())).check().unwrap();
 }
