@@ -19,6 +19,8 @@
 //! How long a session lives it says itself, in its entry `_session_expiry`: seconds from each save on, a moment (then nothing moves its end), or 0, which is
 //! the layer's time in a cookie that ends with the browser.
 //!
+//! On SQLite and MySQL `expire_date` names no zone: it is UTC, as Django writes it with `USE_TZ = True` and no `TIME_ZONE` in `DATABASES`.
+//!
 //! What they cannot say: when a visit began, so there is no absolute timeout, and what `wire::django` names.
 //!
 //! Where they deviate: a row that is malformed or signed by another key is an empty session under a new id, and stays (Django keeps the id, and writes over

@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -75,40 +75,68 @@ impl Cache {
         if let Err(error) = self.engine.forget(&copy).await {
             telemetry::copy_stays(&error);
         }
-        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut again = self.again();
         again.note(copy);
         if !mem::replace(&mut again.is_underway, true) {
             drop(again);
-            self.runtime.spawn(Box::pin(Arc::clone(self).see_to_it()));
+            let left = Left { cache: Arc::clone(self), names: HashSet::new() };
+            self.runtime.spawn(Box::pin(see_to_it(left)));
         }
     }
 
-    /// Ends when nothing is left.
-    async fn see_to_it(self: Arc<Self>) {
-        while let Some(names) = self.next() {
-            self.runtime.sleep(ONCE_MORE).await;
-            let mut failed = None;
-            for name in names {
-                if let Err(error) = self.engine.forget(&name).await {
-                    self.again.lock().unwrap_or_else(PoisonError::into_inner).note(name);
-                    failed = Some(error);
-                }
-            }
-            if let Some(error) = failed {
-                telemetry::copy_stays(&error);
+    fn again(&self) -> MutexGuard<'_, Again> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends when nothing is left.
+async fn see_to_it(mut left: Left) {
+    let cache = Arc::clone(&left.cache);
+    loop {
+        left.names = cache.again().begin();
+        if left.names.is_empty() {
+            return;
+        }
+        cache.runtime.sleep(ONCE_MORE).await;
+        let mut failed = None;
+        for name in left.names.clone() {
+            match cache.engine.forget(&name).await {
+                Ok(()) => drop(left.names.remove(&name)),
+                Err(error) => failed = Some(error),
             }
         }
+        cache.again().note_all(&mut left.names);
+        if let Some(error) = failed {
+            telemetry::copy_stays(&error);
+        }
     }
+}
 
-    fn next(&self) -> Option<HashSet<String>> {
-        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = mem::take(&mut again.names);
-        again.is_underway = !names.is_empty();
-        again.is_underway.then_some(names)
+/// What the task has not removed. Where its runtime ends before the application, the next write begins another.
+struct Left {
+    cache: Arc<Cache>,
+    names: HashSet<String>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let mut again = self.cache.again();
+        again.note_all(&mut self.names);
+        again.is_underway = false;
     }
 }
 
 impl Again {
+    /// All of them. Where there are none, who notes one from now on begins another task.
+    fn begin(&mut self) -> HashSet<String> {
+        self.is_underway = !self.names.is_empty();
+        mem::take(&mut self.names)
+    }
+
+    fn note_all(&mut self, names: &mut HashSet<String>) {
+        names.drain().for_each(|name| self.note(name));
+    }
+
     fn note(&mut self, name: String) {
         if self.names.len() < MOST {
             self.names.insert(name);
@@ -137,10 +165,10 @@ impl Engine for Copied {
 
     fn apply<'a>(&'a self, name: &'a str, guard: Guard, write: Write, now: Timestamp) -> Answer<'a, Applied> {
         Box::pin(async move {
-            let is_touch = matches!(write, Write::Touch(_));
+            // A new record has no copy yet. A touch changes nothing that a copy says: it ends earlier, and is made again then.
+            let changes_none = matches!((guard, &write), (Guard::Absent, _) | (_, Write::Touch(_)));
             let applied = self.records.apply(name, guard, write, now).await;
-            // A touch changes nothing that a copy says: it ends earlier, and is made again then.
-            if Self::changed(&applied) && !(is_touch && matches!(applied, Ok(Applied::Done))) {
+            if Self::changed(&applied) && !(changes_none && matches!(applied, Ok(Applied::Done))) {
                 self.cache.forget(name).await;
             }
             applied

@@ -43,6 +43,10 @@ impl Layered {
     fn read(&self, data: &Stored, expires: Timestamp, now: Timestamp) -> Result<Record, Refusal> {
         let Kept { data, extra, lifetime } = self.layout.read(data, &mut Steps::off())?;
         let own = self.layout.lasts(&data, now).map(|own| u32::try_from(own.as_secs()).unwrap_or(u32::MAX));
+        // Less than a second is left, and zero would be no word of it: then the session would live by the manager's settings.
+        if own == Some(0) {
+            return Err(Refusal::Expired);
+        }
         let mut entries = Vec::new();
         data.write(self.layout.encoding(), &mut entries);
         let idle = lifetime.and_then(|lifetime| lifetime.idle).or(own).unwrap_or(0);

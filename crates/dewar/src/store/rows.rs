@@ -21,6 +21,9 @@ pub(super) use self::sql::{Cell, Flavor, Statement};
 use super::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
 use crate::layout::{Ends, Stored, Table};
 
+/// The widest that two zones are apart.
+const EVERY_ZONE: Duration = Duration::from_secs(26 * 3600);
+
 /// A database that has a framework's table, and our own for the tombstones.
 pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
     /// How it is spoken to.
@@ -200,7 +203,9 @@ impl<D: Database> Engine for Rows<D> {
                     // The framework wrote it after the end. Where it has it locked, the next one removes it.
                     let delete = statements.delete(name);
                     let sweep = move |there: &[There]| match there {
-                        [There { tombstone: Some(_), .. }] => (vec![Act::Run(delete.clone())], Ok(Applied::Done)),
+                        [There { tombstone: Some(_), row: Some(_) }] => {
+                            (vec![Act::Run(delete.clone())], Ok(Applied::Done))
+                        }
                         _ => only(Applied::Conflict),
                     };
                     drop(self.step("load", &[name], sweep, now).await);
@@ -315,11 +320,15 @@ impl<D: Database> Engine for Rows<D> {
         Version::digest(data.body())
     }
 
-    /// Rows that say themselves when they end, and tombstones. Others are left to the framework, which alone knows for sure how long its sessions live.
+    /// Rows that say themselves when they end, and tombstones. Others are left to the framework, which alone knows for sure how long its sessions live. A
+    /// moment in a column that names no zone may be one of any: nothing goes that has ended in fewer than all of them.
     fn purge(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(async move {
             let rows = match self.table.ends {
-                Ends::At(_) => self.database.remove(self.statements().await?.purge(limit, now)).await?,
+                Ends::At(_) => {
+                    let ended = Timestamp::from_millis(now.as_millis().saturating_sub(EVERY_ZONE.as_millis() as u64));
+                    self.database.remove(self.statements().await?.purge(limit, ended)).await?
+                }
                 Ends::After(..) => 0,
             };
             Ok(rows + self.database.remove_tombstones(limit, now).await?)

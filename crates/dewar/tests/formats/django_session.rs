@@ -152,6 +152,17 @@ async fn nothing_moves_the_end_of_a_session_that_names_a_moment() {
 }
 
 #[tokio::test]
+async fn who_comes_in_the_last_second_of_such_a_session_does_not_prolong_it() {
+    let site = Site::new();
+    site.insert(ID, &signed(r#"{"_session_expiry":"2023-11-14T23:13:20+00:00"}"#, SECRET), 3600);
+    let store = SqliteStore::open(site.directory.file()).unwrap();
+    let last = SessionLayer::new(SECRET).unwrap().dialect(DjangoSession::new).store(store);
+    let last = last.clock(Clock::at(NOW.after(Duration::from_millis(3_599_500)))).manager().unwrap();
+    let cookies = request(&last, ID, |session| assert!(session.is_empty())).await;
+    assert_eq!((site.row(ID).unwrap().1, cookies), (3600, Vec::<String>::new()));
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_opens_nothing_and_stays() {
     let site = Site::new();
     let manager = site.manager();

@@ -197,7 +197,9 @@ async fn a_purge_leaves_what_lives(database: &impl Database) {
         create(&engine, name, "a").await;
     }
     assert!(matches!(engine.apply("lives", at, Write::Touch(later(7200)), NOW).await.unwrap(), Applied::Done));
-    let soon = later(3601);
+    // In every time zone.
+    let soon = later(3601 + 26 * 3600);
+    assert_eq!(engine.purge(2, later(3601)).await.unwrap(), 0);
     assert_eq!(engine.purge(2, soon).await.unwrap(), 2);
     assert_eq!(engine.purge(2, soon).await.unwrap(), 1);
     assert_eq!(engine.purge(2, soon).await.unwrap(), 0);
