@@ -284,6 +284,7 @@ impl Flavor {
     }
 
     /// Removes some rows that have ended: the second value says how many at most. What is written to meanwhile has not.
+    #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(unused_variables))]
     fn purge(self, table: &str, key: &str, is_over: &str) -> String {
         match self {
             #[cfg(feature = "mysql")]
