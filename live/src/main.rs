@@ -8,6 +8,7 @@ mod part;
 mod peer;
 mod process;
 mod races;
+mod routes;
 mod suite;
 mod tools;
 mod typed;

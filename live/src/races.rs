@@ -1,6 +1,7 @@
 //! Pages of two applications that write one session at once, counted.
 
 use std::{
+    fmt::Display,
     sync::{Barrier, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -10,10 +11,33 @@ use dewar::Value;
 
 use crate::{http::Visitor, suite::note};
 
+/// Counts what races with a framework's pages lose, which it has no lock for: it writes what it has read long before, so it loses ours and its own. Two
+/// applications of ours in its place lose nothing.
+pub(crate) fn count(
+    site: impl Display,
+    framework: &str,
+    [theirs, ours, second]: [&str; 3],
+    rounds: u32,
+    entries: impl Fn(&mut Visitor, &str) -> Value,
+) {
+    let begins_at = |url| {
+        let mut visitor = Visitor::new();
+        assert!(visitor.post(&format!("{url}/_test/set"), r#"{"first": 0}"#).status < 300, "{site}");
+        visitor
+    };
+    let [of_theirs, of_ours] = lost(&mut begins_at(theirs), [theirs, ours], rounds, &entries);
+    let writes = 2 * rounds;
+    note(&format!(
+        "{site}: {framework}'s pages overwrote {of_ours} of {writes} writes of ours, and {of_theirs} of {writes} of its own"
+    ));
+    let among_ours = lost(&mut begins_at(ours), [second, ours], rounds, &entries);
+    assert_eq!(among_ours, [0, 0], "{site}: two of ours lose nothing to each other");
+}
+
 /// Two pages of each write an entry of their own to one session, at once, so many times. Of whose writes how many are not there afterwards: theirs, ours.
 ///
 /// Our pages are fast: they begin at another moment of the others' time in each round, so that they write before, within and after it. `visitor` has a session. `entries` is what an application reads of it.
-pub(crate) fn lost(
+fn lost(
     visitor: &mut Visitor,
     [theirs, ours]: [&str; 2],
     rounds: u32,

@@ -2,7 +2,7 @@
 
 use std::{fmt, thread, time::Duration};
 
-use dewar::{Keyring, Secret, Value};
+use dewar::{Keyring, Secret};
 use serde_json::json;
 
 use super::{LESSON, browser::one_browser_visits, django::EVERY_KIND};
@@ -14,6 +14,7 @@ use crate::{
         servers::Server,
     },
     races,
+    routes::whole,
     suite::{Part, note, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, DJANGO_5_2, DJANGO_6_0, MARIADB, POSTGRES, REDIS, Tool, Tools},
     typed,
@@ -106,14 +107,8 @@ fn keyring(secrets: &[&str]) -> Keyring {
     secrets.fold(first, Keyring::fallback)
 }
 
-fn entries(visitor: &mut Visitor, url: &str) -> Value {
-    let answer = visitor.get(&format!("{url}/_test/get"));
-    assert_eq!(answer.status, 200, "{url}: {}", answer.body);
-    typed::parse(&answer.body)
-}
-
 fn text(visitor: &mut Visitor, url: &str) -> String {
-    typed::text(&entries(visitor, url))
+    typed::text(&whole(visitor, url))
 }
 
 fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Answer {
@@ -157,7 +152,7 @@ fn twenty_alternating_writes_are_all_in_the_record(tools: &Tools) {
             post(&mut visitor, url, "add", &format!(r#"{{"entry{at}": {at}}}"#));
         }
         for url in [&site.ours.url, &site.django.url] {
-            let found = entries(&mut visitor, url);
+            let found = whole(&mut visitor, url);
             assert_eq!(found.get("count"), Some(&20.into()), "{site}");
             (0..20).for_each(|at| assert_eq!(found.get(&format!("entry{at}")), Some(&at.into()), "{site}"));
         }
@@ -230,7 +225,7 @@ fn a_log_in_at_ours_is_believed_by_django_and_its_admin_until_the_password_chang
         post(&mut visitor, &site.ours.url, "principal", &row);
         assert_eq!(whoami(&mut visitor, &site.django.url), "ada", "{site}");
         assert!(sees_the_admin(&mut visitor, &site), "{site}");
-        assert_eq!(entries(&mut visitor, &site.django.url).get("cart"), Some(&1.into()), "{site}");
+        assert_eq!(whole(&mut visitor, &site.django.url).get("cart"), Some(&1.into()), "{site}");
         assert_eq!(text(&mut before.clone(), &site.django.url), "{}", "{site}: the id of before is worth nothing");
         user(&site, "new");
         assert_eq!(whoami(&mut visitor, &site.django.url), "nobody", "{site}");
@@ -479,27 +474,16 @@ pub(super) fn five_hundred_races_are_counted(tools: &Tools) {
     places.iter().for_each(|place| count_races(&Site::start(tools, &DJANGO_6_0, place(tools)), 500));
 }
 
-/// Django writes what it has read long before, so it loses ours and its own. Ours alone lose nothing.
 fn count_races(site: &Site, rounds: u32) {
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.django.url, "set", r#"{"first": 0}"#);
-    let both = |visitor: &mut Visitor, url: &str| {
+    let second = Ours::start_within(|| site.place.ours(keyring(&[LESSON])));
+    let entries = |visitor: &mut Visitor, url: &str| {
         // What a page of Django's has in the cache may be older than the row.
         if let Some(cache) = site.place.cache.as_ref().filter(|_| site.place.has_rows()) {
             cache.remove(&format!("{}{}", site.place.prefix(), visitor.jar["sessionid"]));
         }
-        entries(visitor, url)
+        whole(visitor, url)
     };
-    let [theirs, ours] = races::lost(&mut visitor, [&site.django.url, &site.ours.url], rounds, both);
-    let writes = 2 * rounds;
-    note(&format!(
-        "{site}: Django's pages overwrote {ours} of {writes} writes of ours, and {theirs} of {writes} of its own"
-    ));
-    let second = Ours::start_within(|| site.place.ours(keyring(&[LESSON])));
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.ours.url, "set", r#"{"first": 0}"#);
-    let among_ours = races::lost(&mut visitor, [&second.url, &site.ours.url], rounds, entries);
-    assert_eq!(among_ours, [0, 0], "{site}: two of ours lose nothing to each other");
+    races::count(site, "Django", [&site.django.url, &site.ours.url, &second.url], rounds, entries);
 }
 
 fn one_browser_visits_django_and_the_questions(tools: &Tools) {

@@ -12,7 +12,8 @@ use crate::{
     http::Visitor,
     peer::{flask::Flask, ours::Ours, questions::Questions, redis::Redis},
     races,
-    suite::{Part, note, scenarios},
+    routes::{post, same, whole},
+    suite::{Part, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, PYTHON, REDIS, Tools},
     typed,
 };
@@ -149,12 +150,6 @@ impl fmt::Display for Site {
     }
 }
 
-fn whole(visitor: &mut Visitor, url: &str) -> Value {
-    let answer = visitor.get(&format!("{url}/_test/get"));
-    assert_eq!(answer.status, 200, "{url}: {}", answer.body);
-    typed::parse(&answer.body)
-}
-
 /// What an application reads, without what is Flask's own.
 fn entries(visitor: &mut Visitor, url: &str) -> Value {
     let Value::Map(mut entries) = whole(visitor, url) else { return Value::Map(Vec::new()) };
@@ -162,20 +157,10 @@ fn entries(visitor: &mut Visitor, url: &str) -> Value {
     Value::Map(entries)
 }
 
-fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Vec<String> {
-    let answer = visitor.post(&format!("{url}/_test/{route}"), body);
-    assert_eq!(answer.status, 204, "{url}, {route}: {}", answer.body);
-    answer.set_cookie
-}
-
 fn get(visitor: &mut Visitor, url: &str, route: &str) -> String {
     let answer = visitor.get(&format!("{url}/_test/{route}"));
     assert_eq!(answer.status, 200, "{url}, {route}: {}", answer.body);
     answer.body
-}
-
-fn same(found: &Value, expected: &str) {
-    assert_eq!(typed::text(found), typed::text(&typed::parse(expected)));
 }
 
 /// The id in the visitor's cookie.
@@ -628,21 +613,10 @@ fn five_hundred_races_without_a_lock_are_counted(tools: &Tools) {
     Form::FORMATS.into_iter().for_each(|form| count_races(&Site::start(tools, form), 500));
 }
 
-/// Flask-Session writes what it has read before, so it loses ours and its own. Ours alone lose nothing.
 fn count_races(site: &Site, rounds: u32) {
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.flask.url, "set", r#"{"first": 0}"#);
-    let [theirs, ours] = races::lost(&mut visitor, [&site.flask.url, &site.ours.url], rounds, entries);
-    let writes = 2 * rounds;
-    note(&format!(
-        "{}: Flask-Session's pages overwrote {ours} of {writes} writes of ours, and {theirs} of {writes} of its own",
-        site.form.format_name()
-    ));
     let second = site.form.ours(&site.redis, |layer| layer);
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.ours.url, "set", r#"{"first": 0}"#);
-    let among_ours = races::lost(&mut visitor, [&second.url, &site.ours.url], rounds, entries);
-    assert_eq!(among_ours, [0, 0], "{site}: two of ours lose nothing to each other");
+    let format = site.form.format_name();
+    races::count(format, "Flask-Session", [&site.flask.url, &site.ours.url, &second.url], rounds, entries);
 }
 
 fn one_browser_visits_flask_session_and_the_questions(tools: &Tools) {

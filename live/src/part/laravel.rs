@@ -12,6 +12,7 @@ use crate::{
         ours::Ours,
     },
     races,
+    routes::{post, same, whole},
     suite::{Part, note, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, MARIADB, PHP_OF_BOOKWORM, PHP_OF_SID, POSTGRES, REDIS, Tools},
     typed,
@@ -106,12 +107,6 @@ impl Form {
     }
 }
 
-fn whole(visitor: &mut Visitor, url: &str) -> Value {
-    let answer = visitor.get(&format!("{url}/_test/get"));
-    assert_eq!(answer.status, 200, "{url}: {}", answer.body);
-    typed::parse(&answer.body)
-}
-
 /// What an application reads, without what is Laravel's own.
 fn entries(visitor: &mut Visitor, url: &str) -> Value {
     let Value::Map(mut entries) = whole(visitor, url) else { return Value::Map(Vec::new()) };
@@ -124,16 +119,6 @@ fn token(visitor: &mut Visitor, url: &str) -> String {
     let token = whole.get("_token").and_then(Value::as_str).unwrap_or_default().to_owned();
     assert!(token.len() == 40 && token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{url}: {token:?}");
     token
-}
-
-fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Vec<String> {
-    let answer = visitor.post(&format!("{url}/_test/{route}"), body);
-    assert_eq!(answer.status, 204, "{url}, {route}: {}", answer.body);
-    answer.set_cookie
-}
-
-fn same(found: &Value, expected: &str) {
-    assert_eq!(typed::text(found), typed::text(&typed::parse(expected)));
 }
 
 fn one_visit_is_answered_in_turn_with_every_cipher_and_serialization(tools: &Tools) {
@@ -519,20 +504,9 @@ fn five_hundred_races_without_a_lock_are_counted(tools: &Tools) {
     newer.for_each(|site| count_races(&site, 500));
 }
 
-/// Laravel writes what it has read long before, so it loses ours and its own. Ours alone lose nothing.
 fn count_races(site: &Site, rounds: u32) {
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.laravel.url, "set", r#"{"first": 0}"#);
-    let [theirs, ours] = races::lost(&mut visitor, [&site.laravel.url, &site.ours.url], rounds, entries);
-    let writes = 2 * rounds;
-    note(&format!(
-        "{site}: Laravel's pages overwrote {ours} of {writes} writes of ours, and {theirs} of {writes} of its own"
-    ));
     let second = site.form.start(&site.place, &['k'], |layer| layer);
-    let mut visitor = Visitor::new();
-    post(&mut visitor, &site.ours.url, "set", r#"{"first": 0}"#);
-    let among_ours = races::lost(&mut visitor, [&second.url, &site.ours.url], rounds, entries);
-    assert_eq!(among_ours, [0, 0], "{site}: two of ours lose nothing to each other");
+    races::count(site, "Laravel", [&site.laravel.url, &site.ours.url, &second.url], rounds, entries);
 }
 
 fn one_browser_visits_laravel_and_the_questions(tools: &Tools) {

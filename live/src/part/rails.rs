@@ -21,6 +21,7 @@ use crate::{
         ours::Ours,
         rails::{COOKIE, Rails, Release},
     },
+    routes::{post, same, whole},
     suite::{Part, note, scenarios},
     tools::{CHROMEDRIVER, CHROMIUM, RAILS_6_1, RAILS_7_2, Tools},
     typed,
@@ -90,24 +91,8 @@ fn entries(visitor: &mut Visitor, url: &str) -> Value {
     Value::Map(entries)
 }
 
-fn whole(visitor: &mut Visitor, url: &str) -> Value {
-    let answer = visitor.get(&format!("{url}/_test/get"));
-    assert_eq!(answer.status, 200, "{url}: {}", answer.body);
-    typed::parse(&answer.body)
-}
-
 fn text<'a>(session: &'a Value, name: &str) -> &'a str {
     session.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn post(visitor: &mut Visitor, url: &str, route: &str, body: &str) -> Vec<String> {
-    let answer = visitor.post(&format!("{url}/_test/{route}"), body);
-    assert_eq!(answer.status, 204, "{url}, {route}: {}", answer.body);
-    answer.set_cookie
-}
-
-fn same(found: &Value, expected: &str) {
-    assert_eq!(typed::text(found), typed::text(&typed::parse(expected)));
 }
 
 /// One of each kind, alone and nested.

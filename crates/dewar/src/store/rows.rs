@@ -18,14 +18,16 @@ use tokio::sync::OnceCell;
 
 use self::sql::Statements;
 pub(super) use self::sql::{Cell, Flavor, Statement};
-use super::{Answer, Applied, Engine, Found, Guard, StoreError, StoreKey, Timestamp, Tombstone, Version, Write};
+use super::{
+    Answer, Applied, Engine, Found, Guard, SessionAdmin, StoreError, StoreKey, Timestamp, Tombstone, Version, Write,
+};
 use crate::layout::{Ends, Stored, Table};
 
 /// The widest that two zones are apart.
 const EVERY_ZONE: Duration = Duration::from_secs(26 * 3600);
 
 /// A database that has a framework's table, and our own for the tombstones.
-pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
+pub(super) trait Database: SessionAdmin + fmt::Debug {
     /// How it is spoken to.
     const FLAVOR: Flavor;
 
@@ -45,9 +47,6 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
 
     /// Runs a statement that removes rows, and says how many.
     fn remove(&self, statement: Statement) -> Answer<'_, usize>;
-
-    /// Removes tombstones that are over from our own table, at most so many.
-    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize>;
 
     /// The table's name as each statement says it, once it is known to be one that keeps what it is given.
     fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>>;
@@ -331,7 +330,7 @@ impl<D: Database> Engine for Rows<D> {
                 }
                 Ends::After(..) => 0,
             };
-            Ok(rows + self.database.remove_tombstones(limit, now).await?)
+            Ok(rows + SessionAdmin::purge(&*self.database, limit, now).await?)
         })
     }
 

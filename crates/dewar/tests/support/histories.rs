@@ -131,9 +131,7 @@ impl Dice {
             _ => Step::Advance(pauses[self.roll(pauses.len() as u64) as usize]),
         }
     }
-}
 
-impl Dice {
     /// All clients do something, and all of it is written at once: what waits for one write is written together.
     fn crowd(&mut self, pauses: &[u64]) -> Vec<Step> {
         let mut steps: Vec<Step> = (0..CLIENTS).map(Step::Begin).collect();

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     layout::Table,
     store::{
-        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp,
+        Answer, Applied, Load, StoreError, Timestamp,
         rows::{Act, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There, missing as missing_table},
     },
 };
@@ -51,10 +51,6 @@ impl Database for MysqlStore {
         now: Timestamp,
     ) -> Answer<'a, Applied> {
         Box::pin(async move { ask!(self, what, Once, connection => step(connection, &looks, &*decide, now))? })
-    }
-
-    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.purge(limit, now))
     }
 
     fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     layout::Table,
     store::{
-        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp, Tombstone,
+        Answer, Applied, Load, StoreError, Timestamp, Tombstone,
         rows::{Act, Cell, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There, missing},
     },
 };
@@ -57,10 +57,6 @@ impl Database for PostgresStore {
             let step = Step { statements: self.statements(), what, looks: &looks, decide: &*decide, now };
             self.0.run(&step).await?
         })
-    }
-
-    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.purge(limit, now))
     }
 
     fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {
@@ -114,6 +110,9 @@ impl Work for Step<'_> {
     }
 
     async fn on(&self, client: &Client) -> Result<Self::Answer, Failure> {
+        let [first, ..] = self.looks else {
+            return Err(Failure::Said(StoreError::new("postgres: a step looks at nothing")));
+        };
         let open = Open::on(client);
         let begin = format!("{BEGIN}; {IS_ALONE}");
         let looks = join_all(self.looks.iter().map(|looks| there(client, self.statements, looks, self.now)));
@@ -133,8 +132,7 @@ impl Work for Step<'_> {
             open.ends();
             return Ok(applied);
         }
-        let [looks, ..] = self.looks else { return Ok(applied) };
-        let acts = join_all(acts.iter().map(|act| self.act(client, act, looks)));
+        let acts = join_all(acts.iter().map(|act| self.act(client, act, first)));
         let (done, committed) = join(acts, client.batch_execute("COMMIT")).await;
         done.into_iter().collect::<Result<Vec<()>, _>>()?;
         committed?;

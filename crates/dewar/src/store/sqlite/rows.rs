@@ -11,7 +11,7 @@ use super::{SqliteStore, statements};
 use crate::{
     layout::Table,
     store::{
-        Answer, Applied, Load, SessionAdmin, StoreError, Timestamp,
+        Answer, Applied, Load, StoreError, Timestamp,
         rows::{Act, Cell, Database, Decide, Flavor, Looks, NOT_DONE, Statement, There},
     },
 };
@@ -52,10 +52,6 @@ impl Database for SqliteStore {
             };
             self.write(step).await?
         })
-    }
-
-    fn remove_tombstones(&self, limit: usize, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.purge(limit, now))
     }
 
     fn resolve<'a>(&'a self, table: &'a Table) -> Answer<'a, Box<str>> {
